@@ -1,0 +1,21 @@
+"""The oracle of the modal (IIR) long convolution, readable as the formula and exact in float64."""
+
+import torch
+from torch import Tensor
+
+
+def modal_filter(poles: Tensor, residues: Tensor, length: int) -> Tensor:
+    """Impulse response h_t = Re(sum_n R_n p_n^t), t = 0..length-1 (StripedHyena's modal form).
+
+    poles, residues: (channels, n) real or complex. Returns (channels, length), real.
+    """
+    t = torch.arange(length, device=poles.device)
+    return (residues[..., None] * poles[..., None] ** t).sum(-2).real
+
+
+def causal_conv(x: Tensor, h: Tensor) -> Tensor:
+    """y_t = sum_{s<=t} h_{t-s} x_s for x (batch, length, channels) and h (channels, length)."""
+    length = x.shape[1]
+    lag = torch.arange(length)[:, None] - torch.arange(length)[None, :]
+    toeplitz = torch.where(lag >= 0, h[:, lag.clamp(min=0)], 0.0)
+    return torch.einsum("cts,bsc->btc", toeplitz, x)
