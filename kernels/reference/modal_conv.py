@@ -16,6 +16,6 @@ def modal_filter(poles: Tensor, residues: Tensor, length: int) -> Tensor:
 def causal_conv(x: Tensor, h: Tensor) -> Tensor:
     """y_t = sum_{s<=t} h_{t-s} x_s for x (batch, length, channels) and h (channels, length)."""
     length = x.shape[1]
-    lag = torch.arange(length)[:, None] - torch.arange(length)[None, :]
+    lag = torch.arange(length, device=x.device)[:, None] - torch.arange(length, device=x.device)[None, :]
     toeplitz = torch.where(lag >= 0, h[:, lag.clamp(min=0)], 0.0)
     return torch.einsum("cts,bsc->btc", toeplitz, x)
