@@ -1,0 +1,55 @@
+"""Whole files or none: what is written here is never seen half-done, whenever the writer dies."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from eutectic.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A scratch path beside `path`; on leaving without an exception it becomes `path`, else it is removed."""
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    os.chmod(scratch, 0o644)
+    try:
+        yield Path(scratch)
+        os.replace(scratch, path)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, or None where there is no such file, or it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def set_aside(path: Path) -> Path:
+    """Rename an unreadable file or folder to the first free `NAME.corrupt-K`, and say where it went."""
+    k = 0
+    while (aside := path.with_name(f"{path.name}.corrupt-{k}")).exists():
+        k += 1
+    path.rename(aside)
+    return aside
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made with its parents. Raises UserError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}; choose another place.") from None
+    return path

@@ -1,0 +1,84 @@
+"""The two logs of a run as parquet, by analysis/schema.py, and its progress as a small file others may watch."""
+
+import datetime
+import functools
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+import eutectic
+from eutectic import files
+from eutectic.analysis import schema
+from eutectic.arch import flops, layout
+from eutectic.config import RunConfig, canonical_json
+
+Row = dict[str, Any]
+
+
+def write_rows(path: Path, table: str, rows: list[Row]) -> None:
+    """Write rows of `runs` or `curves` whole. A column that a row lacks is null."""
+    with files.replacing(path) as scratch:
+        pq.write_table(pa.Table.from_pylist(rows, schema.arrow_schema(schema.TABLES[table])), scratch)
+
+
+def planned_columns(config: RunConfig) -> Row:
+    """The columns of `runs` that are known before training."""
+    counts = flops.count(config.model, config.data.seq_len, config.conv_algorithm)
+    length = config.data.seq_len
+    fields = config.to_dict()
+    known = {**fields["data"], **fields["model"], **fields["optim"], **fields}
+    terms = {f"flops_{k}": getattr(counts, k) / length for k in ("projection", "core", "core_full", "channel", "head")}
+    groups = {k: getattr(counts, k) for k in counts.__dataclass_fields__ if k.startswith("params")}
+    columns = {c.name for c in schema.RUNS}
+    return {k: v for k, v in known.items() if k in columns} | {
+        "run_id": config.run_id,
+        "arch": config.model.layout,
+        "attn_share": layout.attention_share(config.model.layout),
+        "flops": float(counts.training_flops(config.convention, length) * config.sequences),
+        **terms,
+        "flops_embedding": 0.0,
+        **groups,
+        "tokens": config.tokens,
+        "steps": config.steps,
+        "config": canonical_json(fields),
+    }
+
+
+def outcome_columns(device: str) -> Row:
+    """The columns of `runs` that say where and when it ran, and with what code."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu_name(),
+        "peak_memory": torch.cuda.max_memory_allocated() if device == "cuda" else 0,
+        "torch": torch.__version__,
+        "eutectic": eutectic.__version__,
+        "commit": _commit(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@functools.cache
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@functools.cache
+def _commit() -> str:
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
+        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout else "")

@@ -1,0 +1,180 @@
+"""Training one run, from its config to its row."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eutectic import files
+from eutectic.arch import flops
+from eutectic.arch.model import build
+from eutectic.config import RunConfig
+from eutectic.train import checkpoint, log
+from eutectic.train.data import Batches, repeated_share, validation
+from eutectic.train.optim import adamw, lr_at
+from eutectic.train.shards import Manifest
+
+ROWS = 100  # of a curve, about
+CHECKPOINT_SECONDS = 60.0
+PROGRESS_SECONDS = 1.0
+
+
+class Stopped(Exception):
+    """The run was asked to stop; its checkpoint holds all it has done."""
+
+
+def train(
+    config: RunConfig, manifest: Manifest, folder: Path, device: str, stop: Callable[[], bool] = lambda: False
+) -> log.Row:
+    """Train a run, or go on from its checkpoint, and leave curve.parquet, weights and, last, run.parquet in its folder.
+
+    Returns its row of `runs`: status `done`, or `diverged` with the last finite training loss. On the CPU the result is
+    the same to the bit however often it was interrupted. Raises Stopped, after a checkpoint, once `stop` says so.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.cuda.reset_peak_memory_stats()
+    model = build(config.model, config.seed).to(device)
+    optimizer = adamw(model, config.optim)
+    progress = checkpoint.load(folder / "checkpoint.safetensors", config.run_id, model, optimizer)
+    batches = Batches(manifest, config.data.seq_len, config.batch_size, config.seed)
+    held_out = torch.from_numpy(validation(manifest, config.data.seq_len, config.data.valid_sequences)).to(device)
+    loss_of = _loss_function(model, config, device)
+    log_steps, eval_steps = _log_steps(config), _eval_steps(config)
+    per_sequence = flops.count(config.model, config.data.seq_len, config.conv_algorithm).training_flops(
+        config.convention, config.data.seq_len
+    )
+
+    started, saved, reported = time.monotonic() - progress.seconds, time.monotonic(), 0.0
+    total, since = torch.zeros((), device=device), progress.step
+    for step in range(progress.step, config.steps):
+        lr = lr_at(config.optim, step, config.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        size = min(config.batch_size, config.sequences - step * config.batch_size)
+        rows = torch.from_numpy(batches.batch(step, size)).to(device, non_blocking=True)
+        for part in rows.split(config.micro_batch):
+            loss = loss_of(part) * (len(part) / size)
+            loss.backward()
+            total += loss.detach()
+        grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+
+        taken, now = step + 1, time.monotonic()
+        if taken in log_steps:
+            mean = total.item() / (taken - since)
+            total, since = torch.zeros((), device=device), taken
+            valid = _validate(loss_of, held_out, config.micro_batch) if taken in eval_steps else None
+            sequences = step * config.batch_size + size
+            seconds = time.monotonic() - started
+            row = {
+                "run_id": config.run_id,
+                "step": taken,
+                "tokens": sequences * config.data.seq_len,
+                "flops": float(sequences * per_sequence),
+                "train_loss": mean,
+                "valid_loss": valid,
+                "lr": lr,
+                "grad_norm": grad_norm.item(),
+                "seconds": seconds,
+            }
+            progress = checkpoint.Progress(taken, seconds, [*progress.curve, row])
+            if not math.isfinite(mean if valid is None else mean + valid):
+                break
+            stopping = stop()
+            if stopping or now - saved > CHECKPOINT_SECONDS:
+                checkpoint.save(folder / "checkpoint.safetensors", config.run_id, model, optimizer, progress)
+                saved = now
+            if stopping:
+                raise Stopped
+        if now - reported > PROGRESS_SECONDS:
+            reported = now
+            files.write_json(folder / "progress.json", {"step": taken, "steps": config.steps, "loss": _last(progress)})
+
+    return _finish(config, manifest, folder, device, model, progress)
+
+
+def _loss_function(model: nn.Module, config: RunConfig, device: str) -> Callable[[Tensor], Tensor]:
+    """Mean cross-entropy (nats per token) of rows (n, seq_len + 1).
+
+    On an accelerator whole micro-batches run compiled, and a short one, which would cost a compilation, as it is.
+    """
+    fast = torch.compile(model, dynamic=False) if device == "cuda" else model
+
+    def loss_of(rows: Tensor) -> Tensor:
+        with _precision(config, device):
+            forward = fast if len(rows) == config.micro_batch else model
+            logits = forward(rows[:, :-1])
+        return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+
+    return loss_of
+
+
+def _precision(config: RunConfig, device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, torch.bfloat16) if config.precision == "bf16" else nullcontext()
+
+
+@torch.no_grad()
+def _validate(loss_of: Callable[[Tensor], Tensor], held_out: Tensor, micro_batch: int) -> float:
+    total = sum(loss_of(part).double() * len(part) for part in held_out.split(micro_batch))
+    return float(total) / len(held_out)
+
+
+def _eval_steps(config: RunConfig) -> set[int]:
+    return {max(1, round(config.steps * k / config.evals)) for k in range(1, config.evals + 1)}
+
+
+def _log_steps(config: RunConfig) -> set[int]:
+    every = -(-config.steps // ROWS)
+    return {*range(every, config.steps + 1, every), *_eval_steps(config)}
+
+
+def _last(progress: checkpoint.Progress) -> float | None:
+    return progress.curve[-1]["train_loss"] if progress.curve else None
+
+
+def _finish(
+    config: RunConfig, manifest: Manifest, folder: Path, device: str, model: nn.Module, progress: checkpoint.Progress
+) -> log.Row:
+    """Write the curve, the weights and, as the act that makes the run finished, its row."""
+    curve = progress.curve
+    done = progress.step == config.steps and math.isfinite(curve[-1]["train_loss"] + curve[-1]["valid_loss"])
+    finite = [row["train_loss"] for row in curve if math.isfinite(row["train_loss"])]
+    tail = [row for row in curve if row["step"] > 0.9 * config.steps]
+    row = log.planned_columns(config) | {
+        "status": "done" if done else "diverged",
+        "loss": curve[-1]["valid_loss"] if done else finite[-1] if finite else None,
+        "train_loss": _mean_loss(curve, tail) if done else None,
+        "flops": curve[-1]["flops"],
+        "tokens": curve[-1]["tokens"],
+        "repeated_share": repeated_share(config.sequences, Batches(manifest, config.data.seq_len, 1, 0).windows),
+        "bytes_per_token": manifest.valid_bytes_per_token,
+        "source": manifest.source,
+        "steps_done": progress.step,
+        "seconds": progress.seconds,
+        "tokens_per_second": curve[-1]["tokens"] / progress.seconds,
+        **log.outcome_columns(device),
+    }
+    log.write_rows(folder / "curve.parquet", "curves", curve)
+    checkpoint.save_weights(folder / "weights.safetensors", config.run_id, row["config"], model)
+    log.write_rows(folder / "run.parquet", "runs", [row])
+    for name in ("checkpoint.safetensors", "progress.json"):
+        (folder / name).unlink(missing_ok=True)
+    return row
+
+
+def _mean_loss(curve: list[log.Row], tail: list[log.Row]) -> float:
+    """Mean training loss over the rows of `tail`, each a mean over the steps since the row before it."""
+    ends = [0, *(row["step"] for row in curve)]
+    steps = {end: end - before for before, end in pairwise(ends)}
+    return sum(row["train_loss"] * steps[row["step"]] for row in tail) / sum(steps[row["step"]] for row in tail)

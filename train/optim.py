@@ -1,0 +1,45 @@
+"""AdamW (Loshchilov and Hutter 2019) and its learning-rate schedules."""
+
+import math
+
+import torch
+from torch import nn
+
+from eutectic.config import OptimConfig
+
+
+def adamw(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
+    """Weight decay on matrices only; gains, biases and parameters marked `no_weight_decay` go without."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in model.parameters():
+        groups[parameter.ndim >= 2 and not getattr(parameter, "no_weight_decay", False)].append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": groups[True], "weight_decay": optim.weight_decay},
+            {"params": groups[False], "weight_decay": 0.0},
+        ],
+        lr=optim.lr,
+        betas=(optim.beta1, optim.beta2),
+        eps=optim.eps,
+        fused=True,
+    )
+
+
+def lr_at(optim: OptimConfig, step: int, steps: int) -> float:
+    """Learning rate of a step (from 0): linear warm-up, then `cosine` to the floor, or `wsd`: flat, then linear down.
+
+    Warmup-stable-decay is Hu et al. 2024 (MiniCPM); both end at lr * lr_min_ratio on the last step.
+    """
+    warmup = max(1, round(optim.warmup_fraction * steps))
+    if step < warmup:
+        return optim.lr * (step + 1) / warmup
+    if optim.schedule == "cosine":
+        share = (1 + math.cos(math.pi * _progress(step, warmup, steps))) / 2
+    else:
+        share = 1 - _progress(step, steps - max(1, round(optim.decay_fraction * steps)), steps)
+    return optim.lr * (optim.lr_min_ratio + (1 - optim.lr_min_ratio) * share)
+
+
+def _progress(step: int, start: int, steps: int) -> float:
+    """0 at `start` or before, 1 on the last step."""
+    return min(1.0, max(0.0, (step - start) / max(1, steps - 1 - start)))

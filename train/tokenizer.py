@@ -1,0 +1,82 @@
+"""Text to token ids: raw bytes, or a byte-level BPE trained on the corpus at hand (Sennrich 2016; Radford 2019)."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eutectic.errors import UserError
+
+Ids = np.ndarray[Any, np.dtype[Any]]
+_ALPHABET = 256
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """vocab_size ids, of which `separator` ends each document; sha256 is of `definition`, empty for bytes."""
+
+    name: str
+    vocab_size: int
+    separator: int
+    definition: str
+    encode: Callable[[list[str]], list[Ids]]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256((self.definition or self.name).encode()).hexdigest()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint16 if self.vocab_size <= 2**16 else np.uint32)
+
+
+def make(name: str, training_texts: Callable[[], Iterator[str]]) -> Tokenizer:
+    """The tokenizer called `bytes` or `bpe-VOCAB`; the latter is trained on the texts, which take id 1 and up.
+
+    Raises UserError for any other name, or a vocabulary that does not hold the 256 bytes and the separator.
+    """
+    if name == "bytes":
+        return Tokenizer(name, _ALPHABET, 0, "", _encode_bytes)
+    kind, _, size = name.partition("-")
+    if kind != "bpe" or not size.isdecimal():
+        raise UserError(f"unknown tokenizer {name!r}; use bytes, or bpe-VOCAB such as bpe-4096.")
+    if int(size) <= _ALPHABET:
+        raise UserError(f"tokenizer {name!r} has no room for the 256 bytes and a separator; use 257 or more.")
+    return from_definition(name, _train_bpe(training_texts(), int(size)))
+
+
+def from_definition(name: str, definition: str) -> Tokenizer:
+    """A trained tokenizer from its JSON."""
+    from tokenizers import Tokenizer as Bpe
+
+    bpe = Bpe.from_str(definition)
+    bpe.encode_special_tokens = True  # text that spells the separator stays text
+
+    def encode(texts: list[str]) -> list[Ids]:
+        return [np.array(e.ids, np.int64) for e in bpe.encode_batch(texts, add_special_tokens=False)]
+
+    return Tokenizer(name, bpe.get_vocab_size(), 0, definition, encode)
+
+
+def _encode_bytes(texts: list[str]) -> list[Ids]:
+    return [np.frombuffer(text.encode(), np.uint8) for text in texts]
+
+
+def _train_bpe(texts: Iterator[str], vocab_size: int) -> str:
+    from tokenizers import Tokenizer as Bpe
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    bpe = Bpe(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    definition: str = bpe.to_str()
+    return definition
