@@ -36,43 +36,53 @@ def chunked(x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int = CHUNK) 
 
     Within a chunk, y_t = sum_{s<=t} h_{t-s} x_s. A chunk leaves the state E = sum_s p^{T-1-s} x_s; the state before
     chunk j is S_j = sum_{i<j} p^{T(j-1-i)} E_i, by doubling over j; it adds Re(R p^{t+1} S_j) to y_t. A length that
-    is no multiple of the chunk is padded behind, where causality makes it harmless.
+    is no multiple of the chunk is padded behind, where causality makes it harmless. Complex numbers are kept as rows
+    of real parts and rows of imaginary parts, so that all heavy work is real matmuls, which compilers handle.
     """
     batch, length, channels = x.shape
     chunk = min(chunk, length)
     n_chunks = -(-length // chunk)
     x = torch.nn.functional.pad(x, (0, 0, 0, n_chunks * chunk - length))
     blocks = x.view(batch, n_chunks, chunk, channels).permute(3, 2, 0, 1).reshape(channels, chunk, -1)
-    y = _toeplitz(impulse_response(log_poles, residues, chunk)).to(x.dtype) @ blocks
+    powers = _powers(log_poles, torch.arange(chunk + 1, device=x.device))
+    weighted = _times(powers, residues)
+    y = _toeplitz(weighted[0][..., :-1].sum(1)).to(x.dtype) @ blocks
     if n_chunks > 1:
-        y = y + _from_earlier_chunks(blocks, log_poles, residues, n_chunks)
+        into = torch.cat([part[..., :-1].flip(-1) for part in powers], 1)
+        states = (into.to(x.dtype) @ blocks).to(log_poles.real.dtype)
+        before = _states_before(states.view(channels, -1, batch, n_chunks), log_poles * chunk)
+        # Re(z S) = Re z Re S - Im z Im S
+        out = torch.cat([sign * part[..., 1:] for sign, part in zip((1, -1), weighted, strict=False)], 1)
+        y = y + out.transpose(1, 2).to(x.dtype) @ before.reshape(channels, -1, batch * n_chunks).to(x.dtype)
     y = y.view(channels, chunk, batch, n_chunks).permute(2, 3, 1, 0)
     return y.reshape(batch, n_chunks * chunk, channels)[:, :length]
 
 
+def _powers(log_poles: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+    """p^t as (real, imaginary) parts, each (channels, n, len(t)); only the first where the poles are real."""
+    size = torch.exp(log_poles.real[..., None] * t)
+    if not log_poles.is_complex():
+        return (size,)
+    angle = log_poles.imag[..., None] * t
+    return size * angle.cos(), size * angle.sin()
+
+
+def _times(parts: tuple[Tensor, ...], residues: Tensor) -> tuple[Tensor, ...]:
+    """Parts of z R, for z's parts (channels, n, t) and R (channels, n)."""
+    if len(parts) == 1:
+        return (parts[0] * residues[..., None],)
+    real, imag = parts
+    a, b = residues.real[..., None], residues.imag[..., None]
+    return real * a - imag * b, real * b + imag * a
+
+
 def _toeplitz(h: Tensor) -> Tensor:
-    """(channels, T, T) with h_{t-s} at row t, column s, zero above the diagonal."""
+    """(channels, T, T) with h_{t-s} at row t, column s, zero above the diagonal.
+
+    Windows of the reversed filter with zeros behind are its rows from the last to the first.
+    """
     size = h.shape[1]
-    lag = torch.arange(size, device=h.device)[:, None] - torch.arange(size, device=h.device)[None, :]
-    return torch.where(lag >= 0, h[:, lag.clamp(min=0)], 0.0)
-
-
-def _from_earlier_chunks(blocks: Tensor, log_poles: Tensor, residues: Tensor, n_chunks: int) -> Tensor:
-    """What chunks before their own add to y. blocks and the result: (channels, T, batch * n_chunks)."""
-    channels, chunk, columns = blocks.shape
-    t = torch.arange(chunk, device=blocks.device, dtype=log_poles.real.dtype)
-    into = torch.exp(log_poles[..., None] * (chunk - 1 - t))
-    out = residues[..., None] * torch.exp(log_poles[..., None] * (t + 1))
-    states = _real_rows(into).to(blocks.dtype) @ blocks
-    states = states.view(channels, -1, columns // n_chunks, n_chunks)
-    before = _states_before(states, log_poles * chunk)
-    read = _real_rows(out.conj() if out.is_complex() else out).transpose(1, 2)
-    return read.to(blocks.dtype) @ before.reshape(channels, -1, columns).to(blocks.dtype)
-
-
-def _real_rows(z: Tensor) -> Tensor:
-    """(channels, n, T) complex to (channels, 2n, T) real: real parts, then imaginary parts."""
-    return torch.cat([z.real, z.imag], 1) if z.is_complex() else z
+    return torch.nn.functional.pad(h.flip(1), (0, size - 1)).unfold(1, size, 1).flip(1)
 
 
 def _states_before(ends: Tensor, log_step: Tensor) -> Tensor:
@@ -80,22 +90,18 @@ def _states_before(ends: Tensor, log_step: Tensor) -> Tensor:
 
     Inclusive scan by doubling, S_j += step^d S_{j-d} for d = 1, 2, 4..., then a shift by one chunk.
     """
-    complex_poles = log_step.is_complex()
-    n = log_step.shape[1]
-    wide = ends.to(log_step.real.dtype)
-    real, imag = (wide[:, :n], wide[:, n:]) if complex_poles else (wide, None)
+    parts = ends.split(log_step.shape[1], 1)
     distance = 1
     while distance < ends.shape[-1]:
-        power = torch.exp(log_step * distance)[..., None, None]
-        past = torch.nn.functional.pad(real[..., :-distance], (distance, 0))
-        if imag is None:
-            real = real + power * past
+        power = _powers(log_step, torch.tensor([distance], device=ends.device))
+        past = [torch.nn.functional.pad(part[..., :-distance], (distance, 0)) for part in parts]
+        moved = [p[..., None] for p in power]
+        if len(parts) == 1:
+            parts = (parts[0] + moved[0] * past[0],)
         else:
-            past_imag = torch.nn.functional.pad(imag[..., :-distance], (distance, 0))
-            real, imag = (
-                real + power.real * past - power.imag * past_imag,
-                imag + power.real * past_imag + power.imag * past,
+            parts = (
+                parts[0] + moved[0] * past[0] - moved[1] * past[1],
+                parts[1] + moved[0] * past[1] + moved[1] * past[0],
             )
         distance *= 2
-    states = real if imag is None else torch.cat([real, imag], 1)
-    return torch.nn.functional.pad(states[..., :-1], (1, 0))
+    return torch.nn.functional.pad(torch.cat(parts, 1)[..., :-1], (1, 0))

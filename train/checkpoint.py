@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def load(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.AdamW
             progress = Progress(**json.loads(file.metadata()["progress"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        print(f"checkpoint {path} cannot be used ({error}); set aside as {files.set_aside(path).name}, starting over.")
+        aside = files.set_aside(path).name
+        print(f"checkpoint {path} cannot be used ({error}); set aside as {aside}, starting over.", file=sys.stderr)
         return Progress()
     for name, parameter in model.named_parameters():
         with torch.no_grad():

@@ -26,17 +26,18 @@ CHECKPOINT_SECONDS = 60.0
 PROGRESS_SECONDS = 1.0
 
 
-class Stopped(Exception):
-    """The run was asked to stop; its checkpoint holds all it has done."""
+class LeaseLost(Exception):
+    """Another worker trains this run now; this one must write nothing more."""
 
 
 def train(
-    config: RunConfig, manifest: Manifest, folder: Path, device: str, stop: Callable[[], bool] = lambda: False
+    config: RunConfig, manifest: Manifest, folder: Path, device: str, held: Callable[[], bool] = lambda: True
 ) -> log.Row:
     """Train a run, or go on from its checkpoint, and leave curve.parquet, weights and, last, run.parquet in its folder.
 
     Returns its row of `runs`: status `done`, or `diverged` with the last finite training loss. On the CPU the result is
-    the same to the bit however often it was interrupted. Raises Stopped, after a checkpoint, once `stop` says so.
+    the same to the bit however often it was interrupted. Raises LeaseLost where, about to
+    write, `held` says that the run is another's.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -91,17 +92,21 @@ def train(
             progress = checkpoint.Progress(taken, seconds, [*progress.curve, row])
             if not math.isfinite(mean if valid is None else mean + valid):
                 break
-            stopping = stop()
-            if stopping or now - saved > CHECKPOINT_SECONDS:
+            if now - saved > CHECKPOINT_SECONDS:
+                _require(held)
                 checkpoint.save(folder / "checkpoint.safetensors", config.run_id, model, optimizer, progress)
                 saved = now
-            if stopping:
-                raise Stopped
         if now - reported > PROGRESS_SECONDS:
             reported = now
             files.write_json(folder / "progress.json", {"step": taken, "steps": config.steps, "loss": _last(progress)})
 
+    _require(held)
     return _finish(config, manifest, folder, device, model, progress)
+
+
+def _require(held: Callable[[], bool]) -> None:
+    if not held():
+        raise LeaseLost
 
 
 def _loss_function(model: nn.Module, config: RunConfig, device: str) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,67 @@
+"""The runs of a sweep as a table fit for fitting, and those left out with the reason."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eutectic.analysis import schema
+from eutectic.errors import UserError
+
+# losses and compute compare only where these agree
+ONE_VALUED = ("corpus_sha256", "tokenizer_sha256", "seq_len", "valid_sequences", "convention", "conv_algorithm")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """used: rows of the `runs` schema that can be fitted. dropped: columns run_id, arch, budget, reason."""
+
+    used: pd.DataFrame
+    dropped: pd.DataFrame
+
+    @property
+    def archs(self) -> list[str]:
+        """By attention share, so that tables and figures read from one end of the mix to the other."""
+        shares = self.used.groupby("arch")["attn_share"].first()
+        return [str(arch) for arch in shares.sort_values(kind="stable").index]
+
+    @property
+    def budgets(self) -> list[float]:
+        return sorted(float(b) for b in self.used["budget"].unique())
+
+    def select(self, arch: str, budget: float | None = None) -> pd.DataFrame:
+        rows = self.used[self.used["arch"] == arch]
+        return rows if budget is None else rows[rows["budget"] == budget]
+
+
+def load(folder: Path) -> Runs:
+    """Read FOLDER/runs.parquet. Raises UserError where it is missing, unreadable, or screen() does."""
+    path = folder / "runs.parquet"
+    if not path.exists():
+        raise UserError(f"no {path}; run `eutectic sweep` first, or `eutectic collect` for a sweep under way.")
+    try:
+        frame = pq.read_table(path).select([c.name for c in schema.RUNS]).to_pandas()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error}); `eutectic collect` sets it aside and rebuilds it.") from None
+    return screen(frame)
+
+
+def screen(frame: pd.DataFrame) -> Runs:
+    """Split rows into those to fit and those not. Raises UserError where rows do not compare or none is left."""
+    for column in ONE_VALUED:
+        values = sorted(str(v) for v in frame[column].unique())
+        if len(values) > 1:
+            raise UserError(
+                f"these runs differ in {column} ({', '.join(values)}), so their losses or FLOPs do not compare; "
+                "fit them one by one, each under its own --name."
+            )
+    reason = pd.Series("", index=frame.index)
+    reason[frame["loss"].isna()] = "no loss"
+    reason[frame["status"] != "done"] = "diverged"
+    bad = reason != ""
+    if bad.all():
+        raise UserError(f"none of the {len(frame)} runs ended with a loss; see `eutectic status`.")
+    dropped = frame.loc[bad, ["run_id", "arch", "budget"]].assign(reason=reason[bad])
+    return Runs(frame[~bad].reset_index(drop=True), dropped.reset_index(drop=True))

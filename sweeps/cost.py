@@ -1,0 +1,75 @@
+"""What a run will take, before it is submitted: memory, time on a device, and money where a rate is given."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from eutectic.arch import flops
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+
+# float32 weight, gradient and two moments of AdamW
+BYTES_PER_PARAM = 16
+# floats kept for the backward pass, per token: this many widths a layer, and logits with their softmax and gradient
+ACTIVATION_WIDTHS, LOGIT_COPIES = 40, 3
+RUNTIME_BYTES = 500e6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a run = startup + steps * step + tokens * layers * width * element + FLOPs / flops."""
+
+    startup: float
+    step: float
+    element: float
+    flops: float
+
+
+# cpu: one thread of a two-core machine; cuda: one process of several on an H200
+SPEEDS = {"cpu": Speed(0.2, 0.02, 70e-9, 60e9), "cuda": Speed(40.0, 0.012, 0.0, 60e12)}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """params and tokens; memory in bytes and seconds of one worker, both estimates."""
+
+    params: int
+    tokens: int
+    flops: float
+    memory: float
+    seconds: float
+
+
+def estimate(run: RunConfig, device: str) -> Cost:
+    model, length = run.model, run.data.seq_len
+    counts = flops.count(model, length, run.conv_algorithm)
+    total = float(counts.training_flops(run.convention, length) * run.sequences)
+    per_token = ACTIVATION_WIDTHS * model.n_layers * model.d_model + LOGIT_COPIES * model.vocab_size
+    memory = BYTES_PER_PARAM * counts.params + 4 * per_token * run.micro_batch * length + RUNTIME_BYTES
+    speed = SPEEDS[device]
+    elements = run.tokens * model.n_layers * model.d_model
+    seconds = speed.startup + run.steps * speed.step + elements * speed.element + total / speed.flops
+    return Cost(counts.params, run.tokens, total, memory, seconds)
+
+
+def refuse_too_large(runs: Iterable[RunConfig], device: str, available: float) -> None:
+    """Raise UserError where a run needs more than the bytes a worker has."""
+    for run in runs:
+        cost = estimate(run, device)
+        if cost.memory > available:
+            raise UserError(
+                f"{run.model.layout} of width {run.model.d_model} needs about {cost.memory / 1e9:.1f} GB at budget "
+                f"{run.budget:.3g} and a worker has {available / 1e9:.1f} GB; use fewer workers or a larger device."
+            )
+
+
+def available_memory(device: str, workers: int) -> float:
+    """Bytes a worker has on this machine. Raises UserError where the GPU asked for is not there."""
+    if device == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("device cuda was asked for and torch finds no GPU here; use --device cpu or --cluster slurm.")
+    gpus = torch.cuda.device_count()
+    return torch.cuda.get_device_properties(0).total_memory * min(1.0, gpus / workers)

@@ -1,0 +1,130 @@
+"""From a recipe, budgets and architectures to the runs to train, each within 1% of its budget."""
+
+import dataclasses
+import math
+
+from eutectic.arch import flops, layout
+from eutectic.config import DataConfig, ModelConfig, RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps.recipe import Recipe, Shape
+from eutectic.train.data import windows_per_epoch
+from eutectic.train.shards import Manifest
+
+# half a sequence is the most that rounding can miss, so this many keep a row within 1% of its budget
+FEWEST_SEQUENCES = 50
+FEWEST_STEPS = 10
+
+
+def plan(recipe: Recipe, manifest: Manifest, threads: int) -> list[RunConfig]:
+    """A row per seed, budget, architecture and size, in that order.
+
+    Raises UserError for an architecture that is none, a budget the ladder cannot bracket, or too small a corpus.
+    """
+    data = _data(recipe, manifest)
+    rows = []
+    for budget in sorted(set(recipe.budgets)):
+        for arch in dict.fromkeys(recipe.archs):
+            for model in _sizes(recipe, data, arch, budget):
+                rows += [_row(recipe, data, model, budget, threads, seed) for seed in recipe.seeds]
+    return rows
+
+
+def _data(recipe: Recipe, manifest: Manifest) -> DataConfig:
+    held_out = (manifest.valid_tokens - 1) // recipe.seq_len
+    if held_out < 1 or windows_per_epoch(manifest.train_tokens, recipe.seq_len) < 1:
+        raise UserError(
+            f"corpus {manifest.source!r} gives {manifest.train_tokens} training and {manifest.valid_tokens} validation "
+            f"tokens, too few for sequences of {recipe.seq_len}; give more text."
+        )
+    return DataConfig(
+        manifest.source,
+        manifest.tokenizer,
+        manifest.corpus_sha256,
+        manifest.tokenizer_sha256,
+        manifest.vocab_size,
+        recipe.seq_len,
+        min(recipe.valid_sequences, held_out),
+    )
+
+
+def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelConfig:
+    return ModelConfig(
+        arch,
+        shape.n_layers,
+        shape.d_model,
+        shape.n_heads,
+        shape.n_kv_heads,
+        shape.d_ffn,
+        data.vocab_size,
+        recipe.n_modes,
+        recipe.poles,
+    )
+
+
+def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[ModelConfig]:
+    """Neighbours on the ladder around the size expected best, as many above it as below."""
+    for shape in recipe.ladder:
+        layout.expand(arch, shape.n_layers)
+    models = [_model(recipe, data, arch, shape) for shape in recipe.ladder]
+    sizes = [flops.count(model, data.seq_len, recipe.conv_algorithm).params for model in models]
+    target = recipe.optimal_params(budget)
+    centre = min(range(len(sizes)), key=lambda i: abs(math.log(sizes[i] / target)))
+    half = recipe.sizes // 2
+    if centre < half:
+        lowest = recipe.optimal_params.reference * (sizes[half] / recipe.optimal_params.at) ** (
+            1 / recipe.optimal_params.exponent
+        )
+        raise UserError(
+            f"budget {budget:.3g} is too small: {half} sizes of {arch} are needed below its expected best of "
+            f"{target:,.0f} parameters, and the smallest has {sizes[0]:,}; use about {lowest:.1g} FLOPs or more."
+        )
+    if centre + half >= len(sizes):
+        raise UserError(
+            f"budget {budget:.3g} is too large for the ladder of recipe {recipe.name!r}, whose largest {arch} has "
+            f"{sizes[-1]:,} parameters; add shapes to it."
+        )
+    return models[centre - half : centre + half + 1]
+
+
+def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, budget: float, threads: int, seed: int) -> RunConfig:
+    counts = flops.count(model, data.seq_len, recipe.conv_algorithm)
+    sequences = round(budget / counts.training_flops(recipe.convention, data.seq_len))
+    if sequences < FEWEST_SEQUENCES:
+        raise UserError(
+            f"budget {budget:.3g} is too small: it pays for {sequences} sequences of {data.seq_len} tokens through "
+            f"{model.layout} of width {model.d_model}, and {FEWEST_SEQUENCES} are needed; raise the budget."
+        )
+    micro_batch, batch_size = _batch(recipe, data.seq_len, sequences)
+    return RunConfig(
+        recipe=recipe.name,
+        budget=budget,
+        convention=recipe.convention,
+        conv_algorithm=recipe.conv_algorithm,
+        data=data,
+        model=model,
+        optim=dataclasses.replace(recipe.optim, lr=_three_digits(recipe.lr(counts.params))),
+        sequences=sequences,
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        evals=recipe.evals,
+        precision=recipe.precision,
+        threads=threads,
+        seed=seed,
+    )
+
+
+def _batch(recipe: Recipe, seq_len: int, sequences: int) -> tuple[int, int]:
+    """Sequences a forward pass and an optimizer step, the second a multiple of the first.
+
+    The rule's batch is kept to; only a run so short that it would take fewer than FEWEST_STEPS gets a smaller one.
+    """
+    wished = max(1, round(recipe.batch_tokens(sequences * seq_len) / seq_len))
+    batch = min(wished, sequences // FEWEST_STEPS)
+    parts = -(-batch // max(1, recipe.micro_tokens // seq_len))
+    micro = -(-batch // parts)
+    return micro, micro * parts
+
+
+def _three_digits(value: float) -> float:
+    """Rounded so that a learning rate reads well and hashes alike on every machine's libm."""
+    return float(f"{value:.3g}")

@@ -1,0 +1,87 @@
+"""Jobs, through submitit and nowhere else: `local` processes, `debug` in this process, or `slurm`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from eutectic.errors import UserError
+from eutectic.sweeps.worker import work
+
+CLUSTERS = ("local", "debug", "slurm")
+
+
+@dataclass(frozen=True)
+class Work:
+    """The call a job makes. Slurm's preemption and time limit requeue it; runs go on from their checkpoints."""
+
+    folder: Path
+    run_ids: list[str]
+    device: str
+    cache: Path
+
+    def __call__(self) -> None:
+        work(self.folder, self.run_ids, self.device, self.cache)
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        return submitit.helpers.DelayedSubmission(self)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where jobs go. hours: limit of a job. slurm: sbatch options by submitit's names without `slurm_`."""
+
+    name: str
+    workers: int
+    device: str
+    cpus: int
+    hours: float
+    slurm: dict[str, str] = field(default_factory=dict)
+
+
+def submit(cluster: Cluster, job: Work) -> list[submitit.Job[None]]:
+    """One job per worker, all with the same list of runs. Raises UserError where the cluster takes none."""
+    executor = _executor(cluster, job.folder / "jobs")
+    jobs: list[submitit.Job[None]] = []
+    for k in range(cluster.workers):
+        if cluster.name == "local" and cluster.device == "cuda":
+            executor.update_parameters(local_visible_gpus=[k % _gpus()])
+        try:
+            jobs.append(executor.submit(job))
+        except (submitit.core.utils.FailedJobError, OSError) as error:
+            for earlier in jobs:
+                earlier.cancel(check=False)
+            raise UserError(f"{cluster.name} took no job ({error}); check the options given with --slurm.") from None
+    return jobs
+
+
+def _executor(cluster: Cluster, logs: Path) -> Any:
+    try:
+        executor = submitit.AutoExecutor(folder=logs, cluster=cluster.name)
+        executor.update_parameters(
+            name="eutectic",
+            timeout_min=round(60 * cluster.hours),
+            cpus_per_task=cluster.cpus,
+            gpus_per_node=1 if cluster.device == "cuda" else 0,
+            **{f"slurm_{key}": value for key, value in cluster.slurm.items()},
+        )
+    except (RuntimeError, NameError, ValueError, TypeError) as error:
+        raise UserError(f"cannot submit to {cluster.name}: {error}") from None
+    return executor
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def running(jobs: list[submitit.Job[None]]) -> Iterator[submitit.Job[None]]:
+    """Those that have not ended; a `debug` job runs here and now, when it is asked."""
+    for job in jobs:
+        if isinstance(job, submitit.DebugJob):
+            job.results()
+        if not job.done():
+            yield job

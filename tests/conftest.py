@@ -1,0 +1,81 @@
+"""What several tests share: a small corpus of words, and a small run."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from eutectic.train import shards
+from eutectic.train.shards import Manifest
+
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "that",
+    "it",
+    "is",
+    "was",
+    "for",
+    "on",
+    "as",
+    "with",
+    "by",
+    "at",
+    "from",
+    "melt",
+    "alloy",
+    "ratio",
+    "phase",
+    "point",
+    "copper",
+    "tin",
+    "lead",
+]
+
+
+def text(seed: int, words: int) -> str:
+    choose = random.Random(seed)
+    return " ".join(choose.choices(WORDS, k=words))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 documents of 3000 words."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for k in range(40):
+        (folder / f"{k:02}.txt").write_text(text(k, 3000))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def manifest(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return shards.prepare(str(corpus), "bytes", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def small_run(manifest: Manifest) -> RunConfig:
+    """21 steps of a two-layer hybrid, the last one short."""
+    data = DataConfig(
+        manifest.source, "bytes", manifest.corpus_sha256, manifest.tokenizer_sha256, manifest.vocab_size, 32, 8
+    )
+    model = ModelConfig("hyena+attn", 2, 16, 2, 1, 48, 256, n_modes=2)
+    return RunConfig(
+        recipe="test",
+        budget=1e8,
+        convention="exact-causal",
+        conv_algorithm="chunked",
+        data=data,
+        model=model,
+        optim=OptimConfig(lr=1e-2),
+        sequences=83,
+        batch_size=4,
+        micro_batch=2,
+        evals=3,
+        precision="fp32",
+        threads=1,
+        seed=3,
+    )

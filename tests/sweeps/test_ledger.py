@@ -1,0 +1,169 @@
+"""One run, one worker: claims raced for by processes, taken over from the dead; nothing lost when files are damaged."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from eutectic.config import RunConfig
+from eutectic.sweeps import ledger as module
+from eutectic.sweeps.ledger import Ledger
+from eutectic.train import log
+
+
+@pytest.fixture
+def planned(small_run: RunConfig, tmp_path: Path) -> Ledger:
+    ledger = Ledger(tmp_path)
+    ledger.add([small_run])
+    return ledger
+
+
+def finish(ledger: Ledger, run: RunConfig, status: str = "done") -> None:
+    folder = ledger.runs / run.run_id
+    log.write_rows(folder / "curve.parquet", "curves", [{"run_id": run.run_id, "step": 1, "train_loss": 2.0}])
+    log.write_rows(folder / "run.parquet", "runs", [log.planned_columns(run) | {"status": status, "loss": 2.0}])
+
+
+def _race(folder: Path, run_id: str, start: float, wins: "multiprocessing.Queue[int]") -> None:
+    ledger = Ledger(folder)
+    time.sleep(max(0.0, start - time.time()))
+    claim = ledger.claim(run_id)
+    wins.put(0 if claim is None else 1)
+    time.sleep(1.0)  # a claim whose process has ended is free to take
+
+
+def test_of_many_processes_one_gets_the_run(planned: Ledger, small_run: RunConfig) -> None:
+    context = multiprocessing.get_context("fork")
+    wins: multiprocessing.Queue[int] = context.Queue()
+    start = time.time() + 0.3
+    racers = [context.Process(target=_race, args=(planned.folder, small_run.run_id, start, wins)) for _ in range(12)]
+    for racer in racers:
+        racer.start()
+    assert sum(wins.get(timeout=30) for _ in racers) == 1
+    for racer in racers:
+        racer.join()
+
+
+def test_a_dead_process_is_taken_over_at_once_and_its_claim_stays_lost(planned: Ledger, small_run: RunConfig) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from eutectic.sweeps.ledger import Ledger\n"
+        "print(Ledger(Path(sys.argv[1])).claim(sys.argv[2]) is not None, flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(planned.folder), small_run.run_id], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+    assert planned.status(small_run.run_id) == "running"
+    assert planned.claim(small_run.run_id) is None
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert planned.status(small_run.run_id) == "planned"
+    assert planned.abandoned(small_run.run_id)
+    claim = planned.claim(small_run.run_id)
+    assert claim is not None and claim.path.name == "claim-1.json" and claim.held()
+    claim.release()
+
+
+def test_another_host_is_believed_until_its_heartbeat_stops(planned: Ledger, small_run: RunConfig) -> None:
+    path = planned.runs / small_run.run_id / "claim-0.json"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": os.getpid(), "born": "1"}))
+    assert planned.status(small_run.run_id) == "running"
+    late = time.time() - module.LEASE_SECONDS - 5
+    os.utime(path, (late, late))
+    assert planned.status(small_run.run_id) == "planned"
+
+
+def test_a_reused_pid_is_not_the_claimant(planned: Ledger, small_run: RunConfig) -> None:
+    path = planned.runs / small_run.run_id / "claim-0.json"
+    path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "born": "1"}))
+    assert planned.status(small_run.run_id) == "planned"
+
+
+def test_a_claim_beats_and_knows_when_it_is_lost(
+    planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.05)
+    claim = planned.claim(small_run.run_id)
+    assert claim is not None
+    os.utime(claim.path, (1, 1))
+    deadline = time.monotonic() + 10
+    while claim.path.stat().st_mtime == 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert claim.path.stat().st_mtime > 1
+    (claim.path.parent / "claim-1.json").write_text("{}")
+    assert not claim.held()
+    claim.release()
+
+
+def test_failed_runs_wait_for_retry(planned: Ledger, small_run: RunConfig) -> None:
+    planned.fail(small_run.run_id, "ValueError: no")
+    assert planned.status(small_run.run_id) == "failed"
+    assert planned.claim(small_run.run_id) is None
+    assert planned.failure(small_run.run_id) == "ValueError: no"
+    assert planned.retry() == [small_run.run_id]
+    assert planned.status(small_run.run_id) == "planned"
+    assert planned.retry() == []
+
+
+@pytest.mark.parametrize("status", ["done", "diverged"])
+def test_a_finished_run_is_finished_wherever_its_row_is(
+    status: str, planned: Ledger, small_run: RunConfig, tmp_path: Path
+) -> None:
+    finish(planned, small_run, status)
+    assert planned.status(small_run.run_id) == status
+    assert (planned.collect(), planned.collect()) == (1, 0)
+    elsewhere = tmp_path / "clone"
+    elsewhere.mkdir()
+    for name in ("runs.parquet", "curves.parquet"):
+        (elsewhere / name).write_bytes((tmp_path / name).read_bytes())
+    clone = Ledger(elsewhere)
+    clone.add([small_run])
+    assert clone.status(small_run.run_id) == status
+    assert clone.claim(small_run.run_id) is None
+    assert clone.label(small_run.run_id) == (1e8, "hyena+attn")
+
+
+def test_a_damaged_row_is_set_aside_and_the_run_planned_again(planned: Ledger, small_run: RunConfig) -> None:
+    finish(planned, small_run)
+    path = planned.runs / small_run.run_id / "run.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    fresh = Ledger(planned.folder)
+    assert fresh.status(small_run.run_id) == "planned"
+    assert fresh.set_aside and "run.parquet cannot be read" in fresh.set_aside[0]
+    assert path.with_name("run.parquet.corrupt-0").exists()
+
+
+def test_a_damaged_curve_makes_the_run_planned_again(planned: Ledger, small_run: RunConfig) -> None:
+    finish(planned, small_run)
+    (planned.runs / small_run.run_id / "curve.parquet").write_bytes(b"noise")
+    fresh = Ledger(planned.folder)
+    assert fresh.collect() == 0
+    assert fresh.status(small_run.run_id) == "planned"
+    assert not (planned.folder / "runs.parquet").exists()
+
+
+def test_a_damaged_collection_is_rebuilt_from_the_runs(planned: Ledger, small_run: RunConfig) -> None:
+    finish(planned, small_run)
+    planned.collect()
+    rows = pq.read_table(planned.folder / "runs.parquet")
+    (planned.folder / "runs.parquet").write_bytes(b"noise")
+    fresh = Ledger(planned.folder)
+    assert fresh.set_aside
+    assert fresh.collect() == 1
+    assert pq.read_table(planned.folder / "runs.parquet").equals(rows)
+    assert pq.read_table(planned.folder / "curves.parquet").num_rows == 1, "its curve was kept, not doubled"
+
+
+def test_columns_carry_their_units(planned: Ledger, small_run: RunConfig) -> None:
+    finish(planned, small_run)
+    planned.collect()
+    field = pq.read_schema(planned.folder / "runs.parquet").field("loss")
+    assert field.metadata[b"unit"] == b"nats/token"

@@ -1,0 +1,138 @@
+"""Every planned row keeps the promises of a plan, whatever the budget and the architecture."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eutectic.arch import flops
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps import cost
+from eutectic.sweeps import plan as planning
+from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.recipe import Recipe
+from eutectic.train.shards import Manifest
+
+MANIFEST = Manifest("sotu", "bytes", "c" * 64, "t" * 64, 256, "uint16", 249, 10, 11_000_000, 460_000, 1.0, "")
+QUICK = recipes.find("quick")
+
+
+def plan(recipe: Recipe = QUICK, manifest: Manifest = MANIFEST, threads: int = 1, **changes: object) -> list[RunConfig]:
+    return planning.plan(dataclasses.replace(recipe, **changes), manifest, threads)  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    exponent=st.floats(10, 19),
+    arch=st.sampled_from(["attn", "hyena", "hyena*3+attn", "hyena+attn*3"]),
+    convention=st.sampled_from(flops.CONVENTIONS),
+    seq_len=st.sampled_from([64, 256, 1000]),
+)
+def test_a_row_keeps_its_promises(exponent: float, arch: str, convention: str, seq_len: int) -> None:
+    budget = 10**exponent
+    try:
+        rows = plan(budgets=(budget,), archs=(arch,), convention=convention, seq_len=seq_len)
+    except UserError as error:
+        assert "too small" in str(error) or "too large" in str(error)
+        return
+    assert len(rows) == QUICK.sizes
+    sizes = []
+    for row in rows:
+        counts = flops.count(row.model, seq_len, row.conv_algorithm)
+        realized = row.sequences * counts.training_flops(convention, seq_len)
+        assert abs(realized / budget - 1) <= 0.01
+        assert row.batch_size % row.micro_batch == 0
+        assert row.micro_batch * seq_len <= max(QUICK.micro_tokens, seq_len)
+        assert row.steps >= planning.FEWEST_STEPS
+        assert row.optim.lr == pytest.approx(QUICK.lr(counts.params), rel=0.01)
+        wished = QUICK.batch_tokens(row.tokens) / seq_len
+        if row.steps > 2 * planning.FEWEST_STEPS and row.batch_size * seq_len <= QUICK.micro_tokens:
+            assert abs(row.batch_size - wished) <= 0.5 or row.batch_size == 1
+        sizes.append(counts.params)
+    expected = QUICK.optimal_params(budget)
+    assert sizes == sorted(sizes)
+    # the middle size is the nearest to the expected best, so two lie on either side of it
+    assert min(sizes, key=lambda n: abs(math.log(n / expected))) == sizes[2]
+
+
+def test_the_quick_sweep_is_no_toy() -> None:
+    rows = plan()
+    cells = {(row.budget, row.model.layout) for row in rows}
+    assert len({budget for budget, _ in cells}) >= 3
+    assert len({arch for _, arch in cells}) >= 5
+    assert len(rows) == 5 * len(cells)
+    assert sum(cost.estimate(row, "cpu").seconds for row in rows) / QUICK.workers < 600
+    assert len({row.run_id for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_plans(name: str) -> None:
+    recipe = recipes.find(name)
+    rows = plan(recipe)
+    assert len(rows) == len(recipe.budgets) * len(recipe.archs) * recipe.sizes * len(recipe.seeds)
+    assert recipe.name == name
+
+
+def test_the_run_id_is_of_what_determines_the_loss() -> None:
+    row = plan()[0]
+    elsewhere = dataclasses.replace(row, recipe="other", data=dataclasses.replace(row.data, source="/a/copy"))
+    assert elsewhere.run_id == row.run_id
+    changed = [
+        dataclasses.replace(row, seed=1),
+        dataclasses.replace(row, threads=2),
+        dataclasses.replace(row, precision="bf16"),
+        dataclasses.replace(row, micro_batch=1),
+        dataclasses.replace(row, model=dataclasses.replace(row.model, layout="hyena*2")),
+        dataclasses.replace(row, optim=dataclasses.replace(row.optim, lr=1.0)),
+        dataclasses.replace(row, data=dataclasses.replace(row.data, corpus_sha256="d" * 64)),
+        dataclasses.replace(row, data=dataclasses.replace(row.data, tokenizer_sha256="d" * 64)),
+    ]
+    assert len({row.run_id, *(c.run_id for c in changed)}) == 1 + len(changed)
+    assert RunConfig.from_dict(row.to_dict()) == row
+
+
+def test_seeds_multiply_rows_and_nothing_else_changes() -> None:
+    rows = plan(budgets=(1e11,), archs=("attn",), seeds=(0, 1))
+    assert [row.seed for row in rows] == [0, 1] * QUICK.sizes
+    assert dataclasses.replace(rows[1], seed=0) == rows[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"budgets": (1e7,)}, "budget 1e\\+07 is too small.*use about .* FLOPs or more"),
+        ({"budgets": (1e30,)}, "too large for the ladder"),
+        ({"archs": ("hyenna",)}, "did you mean 'hyena'"),
+        ({"archs": ("hyena*2+attn",)}, "block of 3 layers, which does not divide a depth of 4"),
+        ({"seq_len": 10_000_000}, "too few for sequences of 10000000"),
+    ],
+)
+def test_what_cannot_be_planned_is_said(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        plan(**changes)  # type: ignore[arg-type]
+
+
+def test_the_smallest_budget_named_is_one_that_works() -> None:
+    with pytest.raises(UserError) as caught:
+        plan(budgets=(1e7,), archs=("attn",))
+    named = float(str(caught.value).partition("use about ")[2].split()[0])
+    assert len(plan(budgets=(1.5 * named,), archs=("attn",))) == QUICK.sizes
+
+
+def test_a_row_that_cannot_fit_is_refused() -> None:
+    rows = plan(budgets=(1e18,), archs=("attn",))
+    needed = max(cost.estimate(row, "cpu").memory for row in rows)
+    cost.refuse_too_large(rows, "cpu", needed)
+    with pytest.raises(UserError, match=r"needs about .* GB at budget 1e\+18 and a worker has"):
+        cost.refuse_too_large(rows, "cpu", needed * 0.999)
+
+
+def test_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device cuda was asked for and torch finds no GPU"):
+        cost.available_memory("cuda", 1)

@@ -1,0 +1,159 @@
+"""The main job through the command line: killed, finished, repeated, failed and retried, row for row the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from eutectic.sweeps.ledger import Ledger
+
+CLOCK = ("seconds", "tokens_per_second", "finished", "commit", "device", "source")
+SWEEP = ["sweep", "--budget", "1e10", "--archs", "attn hyena", "--json"]
+
+
+def eutectic(*arguments: str, cwd: Path, cache: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "eutectic.cli", *arguments],
+        cwd=cwd,
+        env=os.environ | {"EUTECTIC_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(process: "subprocess.Popen[str]", status: int = 0) -> Any:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == status, err
+    return json.loads(out)
+
+
+def numbers(path: Path, *keys: str) -> list[dict[str, Any]]:
+    rows = [{k: v for k, v in row.items() if k not in CLOCK} for row in pq.read_table(path).to_pylist()]
+    return sorted(rows, key=lambda row: [row[key] for key in keys])
+
+
+def kill_all(folder: Path, process: "subprocess.Popen[str]") -> None:
+    """Kill -9 the command and every process that works for it."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    for stat in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder) in stat.read_bytes().decode(errors="replace"):
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+        except (OSError, ProcessLookupError):
+            continue
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A sweep that was never interrupted, and its cache."""
+    folder, cache = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("cache")
+    report = finished(eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=folder, cache=cache))
+    assert set(report["statuses"].values()) == {"done"}
+    assert [(o["arch"], o["n_sizes"]) for o in report["report"]["optima"]] == [("hyena", 5), ("attn", 5)]
+    return folder, cache
+
+
+def test_a_killed_sweep_is_finished_by_the_next_call(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [*SWEEP, "--source", str(corpus), "--name", "s"]
+    first = eutectic(*command, cwd=tmp_path, cache=whole[1])
+    folder = tmp_path / "results" / "s"
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("runs/*/run.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    kill_all(folder, first)
+    done = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.parquet")}
+    assert 3 <= len(done) < 10, "killed too late to test anything"
+    second = finished(eutectic(*command, cwd=tmp_path, cache=whole[1]))
+    assert set(second["statuses"].values()) == {"done"}
+    again = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.parquet")}
+    assert done.items() <= again.items(), "a finished run was trained again"
+    for name, keys in (("runs", ["run_id"]), ("curves", ["run_id", "step"])):
+        parquet = f"results/s/{name}.parquet"
+        assert numbers(tmp_path / parquet, *keys) == numbers(whole[0] / parquet, *keys)
+
+
+def test_a_second_sweep_trains_nothing(corpus: Path, whole: tuple[Path, Path]) -> None:
+    folder, cache = whole
+    before = (folder / "results/s/runs.parquet").read_bytes()
+    logs = len(list((folder / "results/s/jobs").iterdir()))
+    finished(eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=folder, cache=cache))
+    assert (folder / "results/s/runs.parquet").read_bytes() == before
+    assert len(list((folder / "results/s/jobs").iterdir())) == logs, "a job was submitted"
+
+
+def test_fit_and_status_and_figures_read_what_was_written(whole: tuple[Path, Path]) -> None:
+    folder, cache = whole
+    status = finished(eutectic("status", "--json", cwd=folder, cache=cache))
+    assert [run["status"] for run in status["s"].values()] == ["done"] * 10
+    report = finished(eutectic("fit", "--name", "s", "--json", cwd=folder, cache=cache))
+    assert (report["n_runs"], report["seeds"]) == (10, [0])
+    drawn = finished(eutectic("figures", "--json", cwd=folder, cache=cache))
+    assert [Path(path).name for path in drawn] == [
+        f"{name}.{ending}" for name in ("isoflop", "perplexity", "ratio") for ending in ("png", "svg")
+    ]
+
+
+def test_what_failed_is_retried_and_nothing_else(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
+    """A checkpoint that is a folder cannot be read over nor set aside: its run fails, its neighbours do not."""
+    command = ["--source", str(corpus), "--name", "s"]
+    plan = finished(eutectic("plan", *SWEEP[1:], "--source", str(corpus), cwd=tmp_path, cache=whole[1]))
+    victim = plan[0]["run_id"]
+    stop = tmp_path / "results/s/runs" / victim / "curve.parquet"
+    stop.mkdir(parents=True)
+    report = finished(eutectic(*SWEEP, *command, cwd=tmp_path, cache=whole[1]), status=1)
+    assert [i for i, s in report["statuses"].items() if s != "done"] == [victim]
+    assert list(report["failed"]) == [victim]
+    stop.rmdir()
+    rows = {p.parent.name: p.stat().st_mtime_ns for p in stop.parents[1].glob("*/run.parquet")}
+    report = finished(eutectic("retry", "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
+    assert report["statuses"] == {victim: "done"}
+    after = {p.parent.name: p.stat().st_mtime_ns for p in stop.parents[1].glob("*/run.parquet")}
+    assert rows.items() < after.items()
+    assert numbers(tmp_path / "results/s/runs.parquet", "run_id") == numbers(
+        whole[0] / "results/s/runs.parquet", "run_id"
+    )
+
+
+def test_run_and_debug_train_the_same_numbers(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
+    command = ["--budget", "1e10", "--archs", "attn", "--source", str(corpus), "--name", "s", "--json"]
+    finished(eutectic("sweep", *command, "--cluster", "debug", cwd=tmp_path, cache=whole[1]))
+    ledger = Ledger(tmp_path / "results/s")
+    victim = ledger.run_ids()[0]
+    for path in (ledger.runs / victim).glob("*.parquet"):
+        path.unlink()
+    for name in ("runs", "curves"):
+        (ledger.folder / f"{name}.parquet").unlink()
+    alone = finished(eutectic("run", victim, "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
+    assert alone["status"] == "done"
+    expected = {row["run_id"]: row for row in numbers(whole[0] / "results/s/runs.parquet", "run_id")}
+    found = numbers(tmp_path / "results/s/runs.parquet", "run_id")
+    assert len(found) == 5
+    assert all(expected[row["run_id"]] == row for row in found)
+
+
+def test_an_interrupt_ends_the_workers(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
+    command = ["sweep", "--budget", "1e12", "--archs", "attn", "--source", str(corpus), "--name", "s"]
+    process = eutectic(*command, cwd=tmp_path, cache=whole[1])
+    folder = tmp_path / "results/s"
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("runs/*/progress.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on" in err
+    ledger = Ledger(folder)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(ledger.status(i) == "running" for i in ledger.run_ids()):
+        time.sleep(0.1)
+    assert {ledger.status(i) for i in ledger.run_ids()} == {"planned"}
