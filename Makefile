@@ -1,17 +1,64 @@
-PY := .venv/bin/python
-PACKAGES := analysis arch kernels
+# A thin face over the command line: `.venv/bin/eutectic --help` says more.
+PYTHON ?= python3
+RECIPE ?= quick
+BIN := .venv/bin
+TYPED := analysis arch kernels train sweeps cli commands config display errors files
 
-.venv/.installed: pyproject.toml
-	test -x $(PY) || python3 -m venv .venv
-	$(PY) -m pip install -q -e '.[dev]'
-	touch $@
+# a word or several, handed over as one: eutectic splits them, so that no shell expands the * of a layout
+PLAN = --recipe $(RECIPE) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
+	$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SOURCE),--source '$(SOURCE)') $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') \
+	$(if $(PRICE),--price '$(PRICE)')
+PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(WORKERS),--workers $(WORKERS)) \
+	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
+NAMED = $(if $(NAME),--name '$(NAME)')
 
-.PHONY: test schema
-test: .venv/.installed
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	MYPYPATH=.typing .venv/bin/mypy --namespace-packages --explicit-package-bases $(PACKAGES:%=-p eutectic.%)
-	$(PY) -m pytest
+.PHONY: help sweep plan status retry collect fit figures setup test test-slow schema constraints
 
-schema: .venv/.installed
-	$(PY) -m eutectic.analysis.schema > results/SCHEMA.md
+help:
+	@echo 'make sweep                                   train the quick sweep, print the optima'
+	@echo 'make sweep BUDGET="1e11 3e11" ARCHS="attn hyena hyena*3+attn"'
+	@echo 'make sweep DRY=1                             plan and cost only'
+	@echo 'make status | retry | collect | fit | figures'
+	@echo 'make test | test-slow'
+	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME DEVICE CLUSTER WORKERS HOURS SLURM MEMORY PRICE'
+
+sweep: setup
+	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(NAMED) $(if $(filter-out 0,$(DRY)),--dry)
+
+plan: setup
+	@$(BIN)/eutectic plan $(PLAN) $(PLACE) $(NAMED)
+
+retry: setup
+	@$(BIN)/eutectic retry $(PLACE) $(NAMED)
+
+status collect fit figures: setup
+	@$(BIN)/eutectic $@ $(NAMED)
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ echo 'eutectic: $(PYTHON) cannot make a virtual environment; on Debian, apt install python3-venv.'; exit 1; }
+	@echo 'installing into .venv (once) ...'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: .venv/.installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.typing $(BIN)/mypy --namespace-packages --explicit-package-bases $(TYPED:%=-p eutectic.%)
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow
+
+schema: .venv/.dev
+	$(BIN)/python -m eutectic.analysis.schema > results/SCHEMA.md
+
+# after a change of versions in .venv: what `make setup` installs from then on
+constraints: .venv/.dev
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt

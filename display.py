@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -9,13 +10,15 @@ from rich.table import Table
 
 from eutectic.analysis.report import Report
 from eutectic.config import RunConfig
-from eutectic.sweeps.cost import Cost
 from eutectic.sweeps.ledger import STATUSES, Ledger
+
+if TYPE_CHECKING:  # it imports torch, which what only looks does without
+    from eutectic.sweeps.cost import Cost
 
 QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 
 
-def plan_table(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> Table:
+def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> Table:
     """A line per run, then the totals."""
     table = Table(title=f"{len(rows)} runs on {device}", caption=_total(rows, device, workers, price))
     for name in ("budget", "architecture", "width", "params", "tokens", "steps", "batch", "lr", "memory", "time"):
@@ -36,7 +39,7 @@ def plan_table(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, pr
     return table
 
 
-def _total(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> str:
+def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> str:
     seconds = sum(cost.seconds for _, cost in rows)
     flops = sum(cost.flops for _, cost in rows)
     text = f"{compute(flops)} FLOPs, about {duration(seconds / workers)} with {workers} workers"

@@ -15,8 +15,8 @@ FEWEST_SHARES = 5
 class HybridOptimum:
     """Loss at its best size against attention share, at one budget.
 
-    verdict: `optimum` where five or more shares have an isoFLOP optimum, the best trained is inside, and a parabola
-    through all has its minimum inside; `boundary` where five or more were trained and the lowest loss is at an end;
+    verdict: `optimum` where five or more shares have an isoFLOP optimum and the parabola through them has its minimum,
+    with its whole interval, inside; `boundary` where five or more were trained and the lowest loss is at an end;
     otherwise `best of those tried`. share and interval (95%, delta method) are of the parabola, for an optimum only.
     gain: nats the best trained share is below the better of its two ends, None unless both ends were trained.
     """
@@ -66,18 +66,18 @@ def hybrid_optimum(budget: float, optima: Sequence[IsoflopOptimum], share_of: di
     solution, *_ = np.linalg.lstsq(design, losses)
     _, c1, c2 = (float(c) for c in solution)
     at = -c1 / (2 * c2)
-    if c2 <= 0 or not shares.min() < at < shares.max():
-        return HybridOptimum(budget, "best of those tried", *summary)
     degrees = len(losses) - 3
     residuals = losses - design @ solution
     covariance = residuals @ residuals / degrees * np.linalg.inv(design.T @ design)
     slope = np.array([0.0, -1 / (2 * c2), c1 / (2 * c2**2)])
     margin = float(stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(slope @ covariance @ slope))
+    if c2 <= 0 or not shares.min() < at - margin < at + margin < shares.max():
+        return HybridOptimum(budget, "best of those tried", *summary)
     return HybridOptimum(
         budget,
         "optimum",
         *summary,
         share=at,
-        interval=(max(0.0, at - margin), min(1.0, at + margin)),
+        interval=(at - margin, at + margin),
         coefficients=(float(solution[0]), c1, c2),
     )

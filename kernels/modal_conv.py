@@ -4,6 +4,8 @@ The filter is h_t = Re(sum_n R_n p_n^t). Poles are given as log p = decay + i an
 p^t = exp(t log p) exact at any t.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -44,13 +46,17 @@ def chunked(x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int = CHUNK) 
     n_chunks = -(-length // chunk)
     x = torch.nn.functional.pad(x, (0, 0, 0, n_chunks * chunk - length))
     blocks = x.view(batch, n_chunks, chunk, channels).permute(3, 2, 0, 1).reshape(channels, chunk, -1)
-    powers = _powers(log_poles, torch.arange(chunk + 1, device=x.device))
+    # p^0 to p^T within chunks, then p^2T, p^4T, ... between them
+    doublings = range(1, (n_chunks - 1).bit_length())
+    exponents = torch.tensor([*range(chunk + 1), *(chunk << k for k in doublings)], device=x.device)
+    every = _powers(log_poles, exponents)
+    powers = tuple(part[..., : chunk + 1] for part in every)
     weighted = _times(powers, residues)
     y = _toeplitz(weighted[0][..., :-1].sum(1)).to(x.dtype) @ blocks
     if n_chunks > 1:
         into = torch.cat([part[..., :-1].flip(-1) for part in powers], 1)
         states = (into.to(x.dtype) @ blocks).to(log_poles.real.dtype)
-        before = _states_before(states.view(channels, -1, batch, n_chunks), log_poles * chunk)
+        before = _states_before(states.view(channels, -1, batch, n_chunks), [part[..., chunk:] for part in every])
         # Re(z S) = Re z Re S - Im z Im S
         out = torch.cat([sign * part[..., 1:] for sign, part in zip((1, -1), weighted, strict=False)], 1)
         y = y + out.transpose(1, 2).to(x.dtype) @ before.reshape(channels, -1, batch * n_chunks).to(x.dtype)
@@ -85,23 +91,21 @@ def _toeplitz(h: Tensor) -> Tensor:
     return torch.nn.functional.pad(h.flip(1), (0, size - 1)).unfold(1, size, 1).flip(1)
 
 
-def _states_before(ends: Tensor, log_step: Tensor) -> Tensor:
+def _states_before(ends: Tensor, jumps: Sequence[Tensor]) -> Tensor:
     """States before each chunk from what each chunk leaves: (channels, n or 2n, batch, n_chunks), both.
 
-    Inclusive scan by doubling, S_j += step^d S_{j-d} for d = 1, 2, 4..., then a shift by one chunk.
+    Inclusive scan by doubling, S_j += p^{Td} S_{j-d} for d = 1, 2, 4..., then a shift by one chunk. jumps: the parts of
+    p^{Td}, each (channels, n, number of doublings).
     """
-    parts = ends.split(log_step.shape[1], 1)
-    distance = 1
-    while distance < ends.shape[-1]:
-        power = _powers(log_step, torch.tensor([distance], device=ends.device))
-        past = [torch.nn.functional.pad(part[..., :-distance], (distance, 0)) for part in parts]
-        moved = [p[..., None] for p in power]
+    parts = ends.split(jumps[0].shape[1], 1)
+    for k in range(jumps[0].shape[2]):
+        jump = [part[..., k, None, None] for part in jumps]
+        past = [torch.nn.functional.pad(part[..., : -(1 << k)], (1 << k, 0)) for part in parts]
         if len(parts) == 1:
-            parts = (parts[0] + moved[0] * past[0],)
+            parts = (parts[0] + jump[0] * past[0],)
         else:
             parts = (
-                parts[0] + moved[0] * past[0] - moved[1] * past[1],
-                parts[1] + moved[0] * past[1] + moved[1] * past[0],
+                parts[0] + jump[0] * past[0] - jump[1] * past[1],
+                parts[1] + jump[0] * past[1] + jump[1] * past[0],
             )
-        distance *= 2
     return torch.nn.functional.pad(torch.cat(parts, 1)[..., :-1], (1, 0))

@@ -1,4 +1,4 @@
-"""Data flows one way: nothing imports what stands to its right, and torch, submitit and optuna stay where they belong."""
+"""Data flows one way: nothing imports what stands to its right, and heavy libraries keep to their places."""
 
 import ast
 from pathlib import Path
