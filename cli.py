@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends the workers as Ctrl-C does
+    # a kill ends the workers as Ctrl-C does, and both work in a background job, whose shell has SIGINT ignored
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         from eutectic import commands
 

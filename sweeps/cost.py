@@ -26,7 +26,7 @@ class Speed:
 
 
 # cpu: one thread of a two-core machine; cuda: one process of several on an H200
-SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(40.0, 0.012, 0.0, 60e12)}
+SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(25.0, 0.02, 0.0, 60e12)}
 
 
 @dataclass(frozen=True)

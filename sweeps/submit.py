@@ -1,5 +1,8 @@
 """Jobs, through submitit and nowhere else: `local` processes, `debug` in this process, or `slurm`."""
 
+import contextlib
+import dataclasses
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import submitit
 
+from eutectic import files
 from eutectic.errors import UserError
 from eutectic.sweeps.worker import work
 
@@ -21,9 +25,10 @@ class Work:
     run_ids: list[str]
     device: str
     cache: Path
+    number: int = 0
 
     def __call__(self) -> None:
-        work(self.folder, self.run_ids, self.device, self.cache)
+        work(self.folder, self.run_ids, self.device, self.cache, self.number)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         return submitit.helpers.DelayedSubmission(self)
@@ -46,15 +51,28 @@ def submit(cluster: Cluster, job: Work) -> list[submitit.Job[None]]:
     executor = _executor(cluster, job.folder / "jobs")
     jobs: list[submitit.Job[None]] = []
     for k in range(cluster.workers):
-        if cluster.name == "local" and cluster.device == "cuda":
-            executor.update_parameters(local_visible_gpus=[k % _gpus()])
         try:
-            jobs.append(executor.submit(job))
+            with _stderr_to(job.folder / "jobs" / "controllers.log"):
+                jobs.append(executor.submit(dataclasses.replace(job, number=k)))
         except (submitit.core.utils.FailedJobError, OSError) as error:
             for earlier in jobs:
                 earlier.cancel(check=False)
             raise UserError(f"{cluster.name} took no job ({error}); check the options given with --slurm.") from None
     return jobs
+
+
+@contextlib.contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """What is started within writes its stderr to a file: submitit's local controllers end in a traceback on Ctrl-C."""
+    files.make_folder(path.parent)
+    kept = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _executor(cluster: Cluster, logs: Path) -> Any:
@@ -64,7 +82,7 @@ def _executor(cluster: Cluster, logs: Path) -> Any:
             name="eutectic",
             timeout_min=round(60 * cluster.hours),
             cpus_per_task=cluster.cpus,
-            gpus_per_node=1 if cluster.device == "cuda" else 0,
+            gpus_per_node=_gpus(cluster),
             **{f"slurm_{key}": value for key, value in cluster.slurm.items()},
         )
     except (RuntimeError, NameError, ValueError, TypeError) as error:
@@ -72,7 +90,10 @@ def _executor(cluster: Cluster, logs: Path) -> Any:
     return executor
 
 
-def _gpus() -> int:
+def _gpus(cluster: Cluster) -> int:
+    """GPUs a job sees: its own on a cluster; here all of them, over which the workers spread."""
+    if cluster.device == "cpu" or cluster.name == "slurm":
+        return int(cluster.device == "cuda")
     import torch
 
     return torch.cuda.device_count()

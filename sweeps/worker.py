@@ -8,11 +8,18 @@ from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger
 
 
-def work(folder: Path, run_ids: list[str], device: str, cache: Path) -> None:
-    """Claim and train, in order, every run of the list that is still planned. A run that raises is marked failed."""
+def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int = 0) -> None:
+    """Claim and train, in order, every run of the list that is still planned. A run that raises is marked failed.
+
+    number: of this worker among those of the machine, which share its GPUs.
+    """
+    import torch
+
     from eutectic.train.loop import LeaseLost, train
     from eutectic.train.shards import open_shards
 
+    if device == "cuda":
+        torch.cuda.set_device(number % torch.cuda.device_count())
     ledger = Ledger(folder)
     for run_id in run_ids:
         claim = ledger.claim(run_id)

@@ -114,15 +114,16 @@ def _loss_function(model: nn.Module, config: RunConfig, device: str) -> Callable
 
     On an accelerator whole micro-batches run compiled, and a short one, which would cost a compilation, as it is.
     """
-    fast = torch.compile(model, dynamic=False) if device == "cuda" else model
 
     def loss_of(rows: Tensor) -> Tensor:
         with _precision(config, device):
-            forward = fast if len(rows) == config.micro_batch else model
-            logits = forward(rows[:, :-1])
+            logits = model(rows[:, :-1])
         return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
 
-    return loss_of
+    if device == "cpu":
+        return loss_of
+    compiled = torch.compile(loss_of, dynamic=False)
+    return lambda rows: (compiled if len(rows) == config.micro_batch else loss_of)(rows)
 
 
 def _precision(config: RunConfig, device: str) -> AbstractContextManager[Any]:

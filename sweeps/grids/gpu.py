@@ -15,9 +15,9 @@ RECIPE = Recipe(
     valid_sequences=1024,
     optimal_params=PowerRule(2e6, 1e15, 0.5),
     batch_tokens=PowerRule(16384, 5e7, 0.5),
-    lr=PowerRule(5e-3, 1e6, -0.25),
+    lr=PowerRule(8e-3, 1e6, -0.25),
     micro_tokens=65536,
     device="cuda",
-    workers=6,
+    workers=10,
     optim=OptimConfig(lr=0.0),
 )

@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,28 @@ def test_an_interrupt_ends_the_workers(corpus: Path, whole: tuple[Path, Path], t
     while time.monotonic() < deadline and any(ledger.status(i) == "running" for i in ledger.run_ids()):
         time.sleep(0.1)
     assert {ledger.status(i) for i in ledger.run_ids()} == {"planned"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_until_done(
+    seed: int, corpus: Path, whole: tuple[Path, Path], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Killed again and again, at random moments, a sweep ends as one that never was."""
+    command = [*SWEEP, "--source", str(corpus), "--name", "s"]
+    choose, kills = random.Random(seed), 0
+    while True:
+        process = eutectic(*command, cwd=tmp_path, cache=whole[1])
+        deadline = time.monotonic() + choose.uniform(2.0, 9.0)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if process.poll() is not None:
+            finished(process)
+            break
+        kill_all(tmp_path / "results" / "s", process)
+        kills += 1
+    record_property("kills", kills)
+    assert kills >= 2
+    for name, keys in (("runs", ["run_id"]), ("curves", ["run_id", "step"])):
+        parquet = f"results/s/{name}.parquet"
+        assert numbers(tmp_path / parquet, *keys) == numbers(whole[0] / parquet, *keys)
