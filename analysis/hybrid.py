@@ -63,12 +63,15 @@ def hybrid_optimum(budget: float, optima: Sequence[IsoflopOptimum], share_of: di
     if shares[best] in (shares.min(), shares.max()):
         return HybridOptimum(budget, "boundary", *summary)
     design = np.vander(shares, 3, increasing=True)
-    solution, *_ = np.linalg.lstsq(design, losses)
+    inverse = np.linalg.pinv(design)
+    solution = inverse @ losses
     _, c1, c2 = (float(c) for c in solution)
     at = -c1 / (2 * c2)
     degrees = len(losses) - 3
     residuals = losses - design @ solution
-    covariance = residuals @ residuals / degrees * np.linalg.inv(design.T @ design)
+    # a loss is off by its own isoFLOP fit's error and by the parabola's
+    variance = np.array(errors) ** 2 + residuals @ residuals / degrees
+    covariance = inverse @ np.diag(variance) @ inverse.T
     slope = np.array([0.0, -1 / (2 * c2), c1 / (2 * c2**2)])
     margin = float(stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(slope @ covariance @ slope))
     if c2 <= 0 or not shares.min() < at - margin < at + margin < shares.max():

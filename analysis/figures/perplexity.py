@@ -26,9 +26,8 @@ def figure(runs: Runs, report: Report) -> Figure:
         if law.loss is not None:
             compute = np.geomspace(budgets.min(), budgets.max(), 50)
             axes.plot(compute, np.exp(law.loss.predict(compute)), color=look["color"])
-    axes.set_xlabel("training compute (FLOPs)")
     axes.set_ylabel("validation perplexity (per token)")
-    style.log_axis(axes, "x")
+    style.compute_axis(axes, runs.budgets)
     style.log_axis(axes, "y")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="architecture")

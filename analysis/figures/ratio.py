@@ -42,10 +42,9 @@ def figure(runs: Runs, report: Report) -> Figure:
     left.set_xlim(-0.05, 1.05)
     if report.hybrids:
         left.legend(title="FLOPs")
-    right.set_xlabel("training compute (FLOPs)")
     right.set_ylabel("best share of attention")
     right.set_ylim(-0.05, 1.05)
-    style.log_axis(right, "x")
+    style.compute_axis(right, runs.budgets)
     style.caption(
         drawn,
         report,

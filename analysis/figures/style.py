@@ -1,6 +1,7 @@
 """One look for every figure: a colour per attention share, a marker per mixer, a caption that counts what is shown."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -59,12 +60,21 @@ def log_axis(axes: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def compute_axis(axes: Axes, budgets: Sequence[float]) -> None:
+    """A log axis of training compute, ticked where budgets are."""
+    axes.set_xscale("log")
+    axes.set_xticks(budgets, [f"{budget:.3g}".replace("e+", "e") for budget in budgets])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(min(budgets) / 1.2, max(budgets) * 1.2)
+    axes.set_xlabel("training compute (FLOPs)")
+
+
 def _short(value: float) -> str:
-    """20000 -> 20k, 3e11 -> 3e11, 7.5 -> 7.5."""
+    """20000 -> 20k, 7.5 -> 7.5."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if size <= value < 1e3 * size:
+        if value >= size:
             return f"{value / size:g}{unit}"
-    return f"{value:g}".replace("e+", "e")
+    return f"{value:g}"
 
 
 def caption(figure: Figure, report: Report, text: str) -> None:
