@@ -1,6 +1,7 @@
 """The command line. It parses and hands over; torch is imported only by the commands that plan or train."""
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -61,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"eutectic: cannot write or read{where}: {error.strerror}; nothing was lost.", file=sys.stderr)
+        where = error.filename or "a file"
+        remedy = "free some room" if error.errno == errno.ENOSPC else "mend that"
+        print(
+            f"eutectic: {where}: {error.strerror or error}; {remedy} and run the same command again.", file=sys.stderr
+        )
     return 1
 
 

@@ -113,3 +113,22 @@ def test_what_does_not_train_does_not_import_torch(arguments: list[str], tmp_pat
     folder.mkdir(parents=True)
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == ""
+
+
+def test_a_full_disk_is_said(tmp_path: Path, corpus: Path) -> None:
+    """A limit on file size stands in for a full disk: the write fails half-way through the tokens."""
+    code = (
+        "import errno, resource, signal, sys; from eutectic.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "sweep", "--source", str(corpus), "--budget", "1e10"],
+        cwd=tmp_path,
+        env=os.environ | {"EUTECTIC_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("eutectic: ") and "File too large" in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -130,7 +130,7 @@ def _encode(
             while chunk := list(islice(texts, 64)):
                 for text, ids in zip(chunk, made.encode(chunk), strict=True):
                     split = "valid" if _sha256(text) in valid else "train"
-                    np.append(ids, made.separator).astype(made.dtype).tofile(out[split])
+                    out[split].write(np.append(ids, made.separator).astype(made.dtype).tobytes())
                     counts[split] += len(ids) + 1
                     documents += 1
                     if split == "valid":
