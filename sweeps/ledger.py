@@ -87,7 +87,13 @@ class Ledger:
         """The right to train a planned run, or None where it is not planned or another process was first."""
         if self.status(run_id) != "planned":
             return None
-        return Claim.take(self.runs / run_id)
+        folder = self.runs / run_id
+        claim = Claim.take(folder)
+        # its former holder may have ended, one way or the other, between that look and this claim
+        if claim and any((folder / name).exists() for name in ("run.parquet", "failure.json")):
+            claim.release()
+            return None
+        return claim
 
     def fail(self, run_id: str, error: str) -> None:
         files.write_json(self.runs / run_id / "failure.json", {"error": error, "host": socket.gethostname()})
@@ -215,7 +221,7 @@ def _is_alive(claim: Path | None) -> bool:
 
 def _now(folder: Path) -> float:
     """The time by the clock that stamps files in a folder, which may be a file server's."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", prefix=".now.") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
         return os.stat(file.name).st_mtime
 
 

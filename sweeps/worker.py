@@ -36,7 +36,8 @@ def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int
             _say(f"{run_id} was taken over by another worker")
         except Exception as error:
             traceback.print_exc()
-            ledger.fail(run_id, f"{type(error).__name__}: {error}")
+            if claim.held():
+                ledger.fail(run_id, f"{type(error).__name__}: {error}")
         finally:
             claim.release()
 

@@ -72,6 +72,15 @@ def test_a_dead_process_is_taken_over_at_once_and_its_claim_stays_lost(planned: 
     claim.release()
 
 
+@pytest.mark.parametrize("end", ["run.parquet", "failure.json"])
+def test_a_run_that_ends_between_the_look_and_the_claim_is_not_begun_again(
+    end: str, planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned, "status", lambda run_id: "planned")
+    (planned.runs / small_run.run_id / end).write_text("{}")
+    assert planned.claim(small_run.run_id) is None
+
+
 def test_another_host_is_believed_until_its_heartbeat_stops(planned: Ledger, small_run: RunConfig) -> None:
     path = planned.runs / small_run.run_id / "claim-0.json"
     path.write_text(json.dumps({"host": "elsewhere", "pid": os.getpid(), "born": "1"}))
