@@ -52,6 +52,17 @@ def test_of_many_processes_one_gets_the_run(planned: Ledger, small_run: RunConfi
         racer.join()
 
 
+def test_two_that_look_before_either_claims(
+    planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_newest_claim", lambda folder: None)
+    folder = planned.runs / small_run.run_id
+    first, second = module.Claim.take(folder), module.Claim.take(folder)
+    assert (first is None, second is None) == (False, True)
+    assert first is not None
+    first.release()
+
+
 def test_a_dead_process_is_taken_over_at_once_and_its_claim_stays_lost(planned: Ledger, small_run: RunConfig) -> None:
     code = (
         "import sys, time; from pathlib import Path; from eutectic.sweeps.ledger import Ledger\n"
