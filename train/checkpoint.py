@@ -63,8 +63,8 @@ def load(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.AdamW
     return progress
 
 
-def save_weights(path: Path, run_id: str, config: str, model: nn.Module) -> None:
-    """The trained weights alone, with the run's config as metadata."""
+def save_weights(path: Path, config: str, model: nn.Module) -> None:
+    """The trained weights alone, with the run's config as the only metadata: the format does not order several."""
     with files.replacing(path) as scratch:
         weights = {name: p.data.contiguous() for name, p in model.named_parameters()}
-        save_file(weights, scratch, {"run_id": run_id, "config": config})
+        save_file(weights, scratch, {"config": config})

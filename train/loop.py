@@ -172,7 +172,7 @@ def _finish(
         **log.outcome_columns(device),
     }
     log.write_rows(folder / "curve.parquet", "curves", curve)
-    checkpoint.save_weights(folder / "weights.safetensors", config.run_id, row["config"], model)
+    checkpoint.save_weights(folder / "weights.safetensors", row["config"], model)
     log.write_rows(folder / "run.parquet", "runs", [row])
     for name in ("checkpoint.safetensors", "progress.json"):
         (folder / name).unlink(missing_ok=True)
