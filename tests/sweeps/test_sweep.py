@@ -126,6 +126,23 @@ def test_what_failed_is_retried_and_nothing_else(corpus: Path, whole: tuple[Path
     )
 
 
+def test_a_killed_worker_fails_its_run_only(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
+    process = eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=tmp_path, cache=whole[1])
+    runs = tmp_path / "results/s/runs"
+    deadline = time.monotonic() + 120
+    while not list(runs.glob("*/progress.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    victim = next(runs.glob("*/progress.json")).parent
+    os.kill(json.loads((victim / "claim-0.json").read_text())["pid"], signal.SIGKILL)
+    report = finished(process, status=1)
+    assert {i for i, s in report["statuses"].items() if s != "done"} == {victim.name}
+    assert "its worker ended without a word" in report["failed"][victim.name]
+    finished(eutectic("retry", "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
+    assert numbers(tmp_path / "results/s/runs.parquet", "run_id") == numbers(
+        whole[0] / "results/s/runs.parquet", "run_id"
+    )
+
+
 def test_run_and_debug_train_the_same_numbers(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
     command = ["--budget", "1e10", "--archs", "attn", "--source", str(corpus), "--name", "s", "--json"]
     finished(eutectic("sweep", *command, "--cluster", "debug", cwd=tmp_path, cache=whole[1]))
