@@ -213,11 +213,13 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds:
 
 
 def _submit(options: Options, ledger: Ledger, device: str, workers: int, planned: list[str]) -> list[Any]:
+    from eutectic.sweeps.cost import job_memory
     from eutectic.sweeps.submit import Cluster, Work, submit
     from eutectic.train.shards import default_cache
 
     slurm = dict(word.partition("=")[::2] for word in options.slurm)
-    cluster = Cluster(options.cluster, workers, device, 1 if device == "cpu" else 2, options.hours, slurm)
+    memory = job_memory([c for i in planned if (c := ledger.config(i))], device)
+    cluster = Cluster(options.cluster, workers, device, 1 if device == "cpu" else 2, options.hours, memory, slurm)
     return submit(cluster, Work(ledger.folder.resolve(), planned, device, default_cache().resolve()))
 
 

@@ -12,7 +12,7 @@ from eutectic.errors import UserError
 BYTES_PER_PARAM = 16
 # floats kept for the backward pass, per token: this many widths a layer, and logits with their softmax and gradient
 ACTIVATION_WIDTHS, LOGIT_COPIES = 40, 3
-RUNTIME_BYTES = 500e6
+RUNTIME_BYTES, COMPILER_BYTES = 500e6, 16e9
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ def estimate(run: RunConfig, device: str) -> Cost:
     elements = run.tokens * model.n_layers * model.d_model
     seconds = speed.startup + run.steps * speed.step + elements * speed.element + total / speed.flops
     return Cost(counts.params, run.tokens, total, memory, seconds)
+
+
+def job_memory(runs: Iterable[RunConfig], device: str) -> float:
+    """Bytes of host memory to ask a cluster for: twice the estimate; beside a GPU, what torch and its compiler take."""
+    return 2 * max(estimate(run, device).memory for run in runs) if device == "cpu" else COMPILER_BYTES
 
 
 def refuse_too_large(runs: Iterable[RunConfig], device: str, available: float) -> None:

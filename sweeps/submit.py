@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,13 +37,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where jobs go. hours: limit of a job. slurm: sbatch options by submitit's names without `slurm_`."""
+    """Where jobs go. hours and memory (bytes): of a job. slurm: sbatch options by submitit's names without `slurm_`."""
 
     name: str
     workers: int
     device: str
     cpus: int
     hours: float
+    memory: float
     slurm: dict[str, str] = field(default_factory=dict)
 
 
@@ -82,6 +84,7 @@ def _executor(cluster: Cluster, logs: Path) -> Any:
             name="eutectic",
             timeout_min=round(60 * cluster.hours),
             cpus_per_task=cluster.cpus,
+            mem_gb=math.ceil(cluster.memory / 1e9),
             gpus_per_node=_gpus(cluster),
             **{f"slurm_{key}": value for key, value in cluster.slurm.items()},
         )

@@ -130,6 +130,13 @@ def test_a_row_that_cannot_fit_is_refused() -> None:
         cost.refuse_too_large(rows, "cpu", needed * 0.999)
 
 
+def test_a_cluster_is_asked_for_more_than_the_largest_run_needs() -> None:
+    """Clusters give a job that asks for none as little as 200 MB, which torch alone exceeds."""
+    rows = plan()
+    needed = max(cost.estimate(row, "cpu").memory for row in rows)
+    assert cost.job_memory(rows, "cpu") == 2 * needed > 1e9
+
+
 def test_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
