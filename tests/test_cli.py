@@ -72,7 +72,8 @@ def test_bad_input_gets_one_sentence(arguments: list[str], words: str, tmp_path:
     (tmp_path / "latin").mkdir()
     (tmp_path / "latin" / "a.txt").write_bytes(b"caf\xe9")
     before = sorted(tmp_path.rglob("*"))
-    assert words in refusal(*arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    # a PATH without sbatch, whatever this machine has
+    assert words in refusal(*arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES="", PATH=str(tmp_path))
     if arguments[0] == "plan":
         assert sorted(tmp_path.rglob("*")) == before, "a plan wrote something"
 
