@@ -29,7 +29,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of a model. `layout` names the stack of sequence mixers, e.g. `hyena*3+attn`, repeated to n_layers."""
+    """Shape of a model. `layout` and `channel` name the stacks of sequence and channel mixers, as arch/layout.py reads.
+
+    tied: the head is the embedding. logit_cap: logits are cap * tanh(logits / cap), 0 for as they are.
+    """
 
     layout: str
     n_layers: int
@@ -41,6 +44,10 @@ class ModelConfig:
     n_modes: int = 8
     poles: str = "complex"
     rope_base: float = 10_000.0
+    channel: str = "swiglu"
+    tied: bool = True
+    norm_eps: float = 1e-6
+    logit_cap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class RunConfig:
     budget: FLOPs asked for, in `convention`. sequences: how many are trained on in all; batch_size of them a step,
     the last step taking what is left. micro_batch: sequences a forward pass (it changes rounding, so it counts).
     threads: CPU threads (they change rounding), 0 on an accelerator. evals: validations, evenly spaced.
+    match: how the architecture was made comparable: `width` (as its rung is), `params` or `flops`. mixers: those
+    from elsewhere, `name=hash of its source file` or `name=package version`.
     """
 
     recipe: str
@@ -82,6 +91,8 @@ class RunConfig:
     precision: str
     threads: int
     seed: int
+    match: str = "width"
+    mixers: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -95,10 +106,16 @@ class RunConfig:
     def run_id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON, less the names that do not change the loss.
 
-        A recipe's name and a corpus's path are labels: the values they led to are hashed.
+        A recipe's name, a corpus's path and a matching mode are labels: the values they led to are hashed. Fields that
+        the first configs had not are hashed where they differ from their defaults, so that those keep their names.
         """
         fields = self.to_dict()
-        del fields["recipe"], fields["data"]["source"]
+        del fields["recipe"], fields["match"], fields["data"]["source"]
+        for part, later in ((fields, ("mixers",)), (fields["model"], ("channel", "tied", "norm_eps", "logit_cap"))):
+            kind = RunConfig if part is fields else ModelConfig
+            for name in later:
+                if part[name] == getattr(kind, name):
+                    del part[name]
         return hashlib.sha256(canonical_json(fields).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +124,8 @@ class RunConfig:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "RunConfig":
         nested = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig}
-        return cls(**{k: nested[k](**v) if k in nested else v for k, v in fields.items()})
+        values = {k: nested[k](**v) if k in nested else v for k, v in fields.items()}
+        return cls(**values | {"mixers": tuple(fields.get("mixers", ()))})
 
 
 def canonical_json(value: Any) -> str:

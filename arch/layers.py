@@ -1,36 +1,34 @@
-"""Layers every architecture shares: RMSNorm, rotary positions, SwiGLU, and initialization by fan-in."""
+"""Parts that several mixers share: initialization by fan-in, norms, rotary positions, short convolutions, precision."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def linear(d_in: int, d_out: int, scale: float = 1.0) -> nn.Linear:
-    """A bias-free linear map whose weights start at scale / sqrt(d_in)."""
-    layer = nn.Linear(d_in, d_out, bias=False)
+def linear(d_in: int, d_out: int, scale: float = 1.0, bias: bool = False) -> nn.Linear:
+    """A linear map whose weights start at scale / sqrt(d_in) and whose bias, if any, at zero."""
+    layer = nn.Linear(d_in, d_out, bias=bias)
     nn.init.normal_(layer.weight, std=scale * d_in**-0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def rms_norm(d_model: int) -> nn.RMSNorm:
+def rms_norm(width: int, eps: float = 1e-6) -> nn.RMSNorm:
     """Zhang and Sennrich 2019, with a learned gain."""
-    return nn.RMSNorm(d_model, eps=1e-6)
+    return nn.RMSNorm(width, eps=eps)
 
 
-class SwiGLU(nn.Module):
-    """W_down(silu(W_gate x) * W_up x) (Shazeer 2020). Maps (..., d_model) to the same shape."""
+def exempt(value: Tensor) -> nn.Parameter:
+    """A parameter that weight decay leaves alone: a position, a rate or a gain rather than a weight."""
+    parameter = nn.Parameter(value)
+    parameter.no_weight_decay = True  # type: ignore[attr-defined]
+    return parameter
 
-    def __init__(self, d_model: int, d_ffn: int, out_scale: float):
-        super().__init__()
-        self.up = linear(d_model, 2 * d_ffn)
-        self.down = linear(d_ffn, d_model, out_scale)
 
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.up(x).chunk(2, -1)
-        return self.down(F.silu(gate) * up)
-
-    def flops(self, length: int) -> int:
-        return 2 * length * (self.up.weight.numel() + self.down.weight.numel())
+def wide(x: Tensor) -> Tensor:
+    """x in float32 or wider: what decays, gates' logarithms and states are kept in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def rotary_angles(positions: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:
@@ -45,3 +43,29 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def identity_taps(channels: int, taps: int) -> Tensor:
+    """Taps (channels, taps) of the filter that changes nothing; tap s weighs the input s tokens ago."""
+    return torch.zeros(channels, taps).index_fill_(1, torch.tensor([0]), 1.0)
+
+
+def short_conv(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Depthwise causal FIR, y_t = sum_s taps_s x_{t-s}, of x (batch, length, channels), in x's dtype.
+
+    taps (channels, n); past (batch, n - 1, channels), the inputs before x, zeros where None. Returns y and the past then.
+    """
+    n, length = taps.shape[1], x.shape[1]
+    taps = taps.to(x.dtype)
+    padded = F.pad(x, (0, 0, n - 1, 0)) if past is None else torch.cat([past, x], 1)
+    y = taps[:, 0] * x
+    for lag in range(1, n):
+        start = n - 1 - lag
+        y = y + taps[:, lag] * padded[:, start : start + length]
+    return y, padded[:, length:]
+
+
+def short_conv_step(x: Tensor, taps: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    """short_conv of one token: x (batch, channels)."""
+    window = torch.cat([past, x[:, None]], 1)
+    return torch.einsum("btc,ct->bc", window.flip(1), taps.to(x.dtype)), window[:, 1:]

@@ -1,32 +1,50 @@
-"""A language model of pre-norm blocks, each a sequence mixer and a SwiGLU, under a tied head."""
-
-import importlib
-from typing import Any
+"""A language model of pre-norm blocks, each a sequence mixer and a channel mixer, under a tied head."""
 
 import torch
 from torch import Tensor, nn
 
-from eutectic.arch import layout
-from eutectic.arch.base import Mixer
-from eutectic.arch.layers import SwiGLU, rms_norm
+from eutectic.arch import layout, registry
+from eutectic.arch.base import ChannelMixer, Layer, LayerShape, Mixer, State, StateSize
+from eutectic.arch.layers import rms_norm
+from eutectic.arch.mixers.none import NoChannelMixer
+from eutectic.arch.parallel import Parallel
 from eutectic.config import ModelConfig
 
 
 class Block(nn.Module):
-    def __init__(self, mixer: Mixer, model: ModelConfig, out_scale: float):
+    """x + mixer(norm(x)), then the same with the channel mixer, which may be none."""
+
+    def __init__(self, mixer: Mixer, channel: ChannelMixer, shape: LayerShape):
         super().__init__()
-        self.mixer_norm, self.mixer = rms_norm(model.d_model), mixer
-        self.channel_norm = rms_norm(model.d_model)
-        self.channel = SwiGLU(model.d_model, model.d_ffn, out_scale)
+        self.mixer_norm, self.mixer = rms_norm(shape.d_model, shape.norm_eps), mixer
+        self.has_channel = not isinstance(channel, NoChannelMixer)
+        if self.has_channel:
+            self.channel_norm = rms_norm(shape.d_model, shape.norm_eps)
+        self.channel = channel
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.mixer(self.mixer_norm(x))
-        return x + self.channel(self.channel_norm(x))
+        return x + self.channel(self.channel_norm(x)) if self.has_channel else x
 
-    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y, state = self.mixer.step(self.mixer_norm(x), state)
+    def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        return self._advance("prefill", x, state or (None, None))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self._advance("step", x, state)
+
+    def _advance(self, how: str, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, mixer_state = getattr(self.mixer, how)(self.mixer_norm(x), state[0])
         x = x + y
-        return x + self.channel(self.channel_norm(x)), state
+        if not self.has_channel:
+            return x, (mixer_state, ())
+        y, channel_state = getattr(self.channel, how)(self.channel_norm(x), state[1])
+        return x + y, (mixer_state, channel_state)
+
+    def init_state(self, batch: int) -> State:
+        return self.mixer.init_state(batch), self.channel.init_state(batch)
+
+    def state_size(self, length: int) -> StateSize:
+        return self.mixer.state_size(length) + self.channel.state_size(length)
 
 
 class Model(nn.Module):
@@ -34,46 +52,100 @@ class Model(nn.Module):
 
     def __init__(self, model: ModelConfig):
         super().__init__()
-        # each of the 2 n_layers residual writes is scaled so that their sum's variance is depth-free (GPT-2)
-        out_scale = (2 * model.n_layers) ** -0.5
+        self.logit_cap = model.logit_cap
         self.embedding = nn.Embedding(model.vocab_size, model.d_model)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.blocks = nn.ModuleList(
-            Block(_mixer_class(name)(model, out_scale), model, out_scale)
-            for name in layout.expand(model.layout, model.n_layers)
-        )
-        self.norm = rms_norm(model.d_model)
+        self.blocks = nn.ModuleList(_blocks(model))
+        self.norm = rms_norm(model.d_model, model.norm_eps)
+        if not model.tied:
+            self.head = nn.Linear(model.d_model, model.vocab_size, bias=False)
+            nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x)
-        return nn.functional.linear(self.norm(x), self.embedding.weight)
+        return self._logits(x)
 
-    def layers(self) -> list[Block]:
-        """The blocks, typed: an nn.ModuleList forgets what it holds."""
-        return [block for block in self.blocks if isinstance(block, Block)]
+    def prefill(self, tokens: Tensor, states: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Ids (batch, length) after the tokens that `states` have seen to logits and the states after."""
+        x, after = self.embedding(tokens), []
+        for block, state in zip(self.layers(), states or [None] * len(self.blocks), strict=True):
+            x, state = block.prefill(x, state)
+            after.append(state)
+        return self._logits(x), after
 
-    def init_state(self, batch: int) -> list[Any]:
-        return [block.mixer.init_state(batch) for block in self.layers()]
-
-    def step(self, tokens: Tensor, states: list[Any]) -> tuple[Tensor, list[Any]]:
+    def step(self, tokens: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         """One token: ids (batch,) and the blocks' states to logits (batch, vocab) and the states after it."""
         x, after = self.embedding(tokens), []
         for block, state in zip(self.layers(), states, strict=True):
             x, state = block.step(x, state)
             after.append(state)
-        return nn.functional.linear(self.norm(x), self.embedding.weight), after
+        return self._logits(x), after
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Capped softly as cap * tanh(logits / cap) (Gemma 2) where the config says so."""
+        logits = nn.functional.linear(self.norm(x), self.head_weight())
+        return self.logit_cap * torch.tanh(logits / self.logit_cap) if self.logit_cap else logits
+
+    def head_weight(self) -> Tensor:
+        return self.head.weight if hasattr(self, "head") else self.embedding.weight
+
+    def layers(self) -> list[Block]:
+        """The blocks, typed: an nn.ModuleList forgets what it holds."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def penalty(self) -> Tensor | None:
+        """What the mixers' last forward pass in training mode adds to the loss; None where no mixer adds anything."""
+        layers = [module for block in self.layers() for module in block.modules() if isinstance(module, Layer)]
+        parts = [layer.penalty for layer in layers if layer.penalty is not None]
+        return torch.stack(parts).sum() if parts else None
+
+    def init_state(self, batch: int) -> list[State]:
+        return [block.init_state(batch) for block in self.layers()]
+
+    def state_size(self, length: int) -> StateSize:
+        """Real numbers one sequence's states hold after `length` tokens, over all layers."""
+        return sum((block.state_size(length) for block in self.layers()), StateSize())
 
 
-def _mixer_class(name: str) -> type[Any]:
-    module, _, attribute = layout.MIXERS[name].partition(":")
-    loaded: type[Any] = getattr(importlib.import_module(module), attribute)
-    return loaded
+def _blocks(model: ModelConfig) -> list[Block]:
+    mixers = layout.expand(layout.parse(model.layout), model.n_layers)
+    channels = layout.expand(layout.parse(model.channel), model.n_layers)
+    blocks = []
+    for index, (mixer, channel) in enumerate(zip(mixers, channels, strict=True)):
+        shape = layer_shape(model, index)
+        made = Parallel(shape, mixer) if len(mixer.parts) > 1 else registry.make(mixer.parts[0][0], Mixer, shape)
+        blocks.append(Block(made, registry.make(channel.parts[0][0], ChannelMixer, shape), shape))
+    return blocks
+
+
+def layer_shape(model: ModelConfig, layer: int) -> LayerShape:
+    return LayerShape(
+        d_model=model.d_model,
+        d_inner=model.d_model,
+        n_heads=model.n_heads,
+        n_kv_heads=model.n_kv_heads,
+        d_ffn=model.d_ffn,
+        layer=layer,
+        n_layers=model.n_layers,
+        # each of the 2 n_layers residual writes is scaled so that their sum's variance is depth-free (GPT-2)
+        out_scale=(2 * model.n_layers) ** -0.5,
+        n_modes=model.n_modes,
+        poles=model.poles,
+        rope_base=model.rope_base,
+        norm_eps=model.norm_eps,
+    )
 
 
 def build(model: ModelConfig, seed: int) -> Model:
     """The model at step 0: a pure function of its shape and the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        return Model(model)
+
+
+def blank(model: ModelConfig) -> Model:
+    """The model without memory behind it, on torch's meta device: to be counted, not run."""
+    with torch.device("meta"):
         return Model(model)

@@ -38,13 +38,32 @@ def chunked(x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int = CHUNK) 
 
     Within a chunk, y_t = sum_{s<=t} h_{t-s} x_s. A chunk leaves the state E = sum_s p^{T-1-s} x_s; the state before
     chunk j is S_j = sum_{i<j} p^{T(j-1-i)} E_i, by doubling over j; it adds Re(R p^{t+1} S_j) to y_t. A length that
-    is no multiple of the chunk is padded behind, where causality makes it harmless. Complex numbers are kept as rows
+    is no multiple of the chunk is padded with zeros in front, which change nothing. Complex numbers are kept as rows
     of real parts and rows of imaginary parts, so that all heavy work is real matmuls, which compilers handle.
     """
+    return _chunked(x, log_poles, residues, chunk, with_state=False)[0]
+
+
+def prefill(x: Tensor, log_poles: Tensor, residues: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
+    """chunked() after the tokens that left the modes' state `initial` (batch, channels, n), and the state after x."""
+    y, state = _chunked(x, log_poles, residues, CHUNK, with_state=True)
+    assert state is not None
+    if initial is None:
+        return y, state
+    length = x.shape[1]
+    t = torch.arange(1, length + 1, device=x.device, dtype=log_poles.real.dtype)
+    decayed = residues[..., None] * torch.exp(log_poles[..., None] * t)
+    y = y + torch.einsum("bcn,cnt->btc", initial, decayed).real.to(y.dtype)
+    return y, state + initial * torch.exp(log_poles * length)
+
+
+def _chunked(
+    x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int, with_state: bool
+) -> tuple[Tensor, Tensor | None]:
     batch, length, channels = x.shape
     chunk = min(chunk, length)
     n_chunks = -(-length // chunk)
-    x = torch.nn.functional.pad(x, (0, 0, 0, n_chunks * chunk - length))
+    x = torch.nn.functional.pad(x, (0, 0, n_chunks * chunk - length, 0))
     blocks = x.view(batch, n_chunks, chunk, channels).permute(3, 2, 0, 1).reshape(channels, chunk, -1)
     # p^0 to p^T within chunks, then p^2T, p^4T, ... between them
     doublings = range(1, (n_chunks - 1).bit_length())
@@ -53,15 +72,19 @@ def chunked(x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int = CHUNK) 
     powers = tuple(part[..., : chunk + 1] for part in every)
     weighted = _times(powers, residues)
     y = _toeplitz(weighted[0][..., :-1].sum(1)).to(x.dtype) @ blocks
-    if n_chunks > 1:
+    state = None
+    if n_chunks > 1 or with_state:
         into = torch.cat([part[..., :-1].flip(-1) for part in powers], 1)
-        states = (into.to(x.dtype) @ blocks).to(log_poles.real.dtype)
-        before = _states_before(states.view(channels, -1, batch, n_chunks), [part[..., chunk:] for part in every])
+        ends = (into.to(x.dtype) @ blocks).to(log_poles.real.dtype)
+        after = _states_after(ends.view(channels, -1, batch, n_chunks), [part[..., chunk:] for part in every])
+        last = [part[..., -1].permute(2, 0, 1) for part in after]
+        state = torch.complex(*last) if len(last) == 2 else last[0]
+        before = torch.nn.functional.pad(torch.cat(after, 1)[..., :-1], (1, 0))
         # Re(z S) = Re z Re S - Im z Im S
         out = torch.cat([sign * part[..., 1:] for sign, part in zip((1, -1), weighted, strict=False)], 1)
         y = y + out.transpose(1, 2).to(x.dtype) @ before.reshape(channels, -1, batch * n_chunks).to(x.dtype)
     y = y.view(channels, chunk, batch, n_chunks).permute(2, 3, 1, 0)
-    return y.reshape(batch, n_chunks * chunk, channels)[:, :length]
+    return y.reshape(batch, n_chunks * chunk, channels)[:, -length:], state
 
 
 def _powers(log_poles: Tensor, t: Tensor) -> tuple[Tensor, ...]:
@@ -91,11 +114,11 @@ def _toeplitz(h: Tensor) -> Tensor:
     return torch.nn.functional.pad(h.flip(1), (0, size - 1)).unfold(1, size, 1).flip(1)
 
 
-def _states_before(ends: Tensor, jumps: Sequence[Tensor]) -> Tensor:
-    """States before each chunk from what each chunk leaves: (channels, n or 2n, batch, n_chunks), both.
+def _states_after(ends: Tensor, jumps: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Parts of the states after each chunk from what each chunk leaves, (channels, n or 2n, batch, n_chunks).
 
-    Inclusive scan by doubling, S_j += p^{Td} S_{j-d} for d = 1, 2, 4..., then a shift by one chunk. jumps: the parts of
-    p^{Td}, each (channels, n, number of doublings).
+    Inclusive scan by doubling, S_j += p^{Td} S_{j-d} for d = 1, 2, 4.... jumps: the parts of p^{Td}, each
+    (channels, n, number of doublings).
     """
     parts = ends.split(jumps[0].shape[1], 1)
     for k in range(jumps[0].shape[2]):
@@ -108,4 +131,4 @@ def _states_before(ends: Tensor, jumps: Sequence[Tensor]) -> Tensor:
                 parts[0] + jump[0] * past[0] - jump[1] * past[1],
                 parts[1] + jump[0] * past[1] + jump[1] * past[0],
             )
-    return torch.nn.functional.pad(torch.cat(parts, 1)[..., :-1], (1, 0))
+    return parts

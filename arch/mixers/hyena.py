@@ -3,66 +3,79 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from eutectic.arch.base import Mixer, MixerFlops
-from eutectic.arch.layers import linear
-from eutectic.config import ModelConfig
-from eutectic.kernels import dispatch
-from eutectic.kernels.modal_conv import CHUNK
+from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
+from eutectic.arch.layers import exempt, identity_taps, linear, short_conv, short_conv_step, wide
+from eutectic.kernels import dispatch, modal_conv
 
 FIR_TAPS = 3
 # poles start with memories of 1 to 256 tokens, evenly in log
 SHORTEST_MEMORY, LONGEST_MEMORY = 1.0, 256.0
 
-State = tuple[Tensor, Tensor]
-
 
 class Hyena(Mixer):
     """y = W_out(q * (h conv u + D u)), u = k * v, with q, k, v = FIR3(W_in x) and h_t = Re sum_n R_n p_n^t.
 
-    The filter's parameters stay in float32 (in float64 models, float64) and are exempt from weight decay: they are
-    positions of poles, not weights.
+    The filter is computed in float32 at least, and its parameters are exempt from weight decay: they are positions of
+    poles, not weights.
     """
 
-    def __init__(self, model: ModelConfig, out_scale: float, conv: str = "chunked"):
+    card = Card(
+        paper="Poli et al. 2023, StripedHyena; Massaroli et al. 2023, Laughing Hyena",
+        equation="y = W_out(q * (h conv u + D u)), u = k * v, h_t = Re sum_n R_n p_n^t (eq. 3.2)",
+        state="2 n d (1 n d if poles are real) + 6 d of the FIR",
+        time="L",
+        oracle="stripedhyena's ParallelHyenaFilter",
+    )
+
+    def __init__(self, shape: LayerShape, *, conv: str = "chunked"):
         super().__init__()
-        d_model, n = model.d_model, model.n_modes
-        self.n_modes, self.complex_poles = n, model.poles == "complex"
+        d_inner, n = shape.d_inner, shape.n_modes
+        self.d_inner, self.n_modes, self.complex_poles = d_inner, n, shape.poles == "complex"
         self.conv = dispatch.MODAL_CONVS[conv]
-        self.qkv = linear(d_model, 3 * d_model)
-        self.out = linear(d_model, d_model, out_scale)
-        self.fir = _exempt(torch.zeros(3 * d_model, FIR_TAPS).index_fill_(1, torch.tensor([0]), 1.0))
+        self.qkv = linear(shape.d_model, 3 * d_inner)
+        self.out = linear(d_inner, shape.d_model, shape.out_scale)
+        self.fir = exempt(identity_taps(3 * d_inner, FIR_TAPS))
         memory = torch.logspace(math.log10(SHORTEST_MEMORY), math.log10(LONGEST_MEMORY), n)
-        self.log_decay = _exempt(-memory.log().repeat(d_model, 1))
-        self.residues = _exempt(torch.randn(d_model, n, 1 + self.complex_poles) * n**-0.5 / memory[:, None] ** 0.5)
+        self.log_decay = exempt(-memory.log().repeat(d_inner, 1))
+        self.residues = exempt(torch.randn(d_inner, n, 1 + self.complex_poles) * n**-0.5 / memory[:, None] ** 0.5)
         if self.complex_poles:
-            self.angle = _exempt(torch.rand(d_model, n) * math.pi / memory)
-        self.skip = _exempt(torch.ones(d_model))
+            self.angle = exempt(torch.rand(d_inner, n) * math.pi / memory)
+        self.skip = exempt(torch.ones(d_inner))
 
     def poles(self) -> tuple[Tensor, Tensor]:
-        """log p and R, both (d_model, n_modes). |p| = exp(-exp(log_decay)) < 1 always: the filter is stable."""
-        decay = -self.log_decay.exp()
+        """log p and R, both (d_inner, n_modes). |p| = exp(-exp(log_decay)) < 1 always: the filter is stable."""
+        decay, residues = -wide(self.log_decay).exp(), wide(self.residues)
         if not self.complex_poles:
-            return decay, self.residues[..., 0]
-        return torch.complex(decay, self.angle), torch.complex(self.residues[..., 0], self.residues[..., 1])
+            return decay, residues[..., 0]
+        return torch.complex(decay, wide(self.angle)), torch.complex(residues[..., 0], residues[..., 1])
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self._short_conv(self.qkv(x)).chunk(3, -1)
+        q, k, v = short_conv(self.qkv(x), self.fir, None)[0].chunk(3, -1)
         u = k * v
-        y = self.conv(u, *self.poles()).to(u.dtype) + self.skip.to(u.dtype) * u
-        return self.out(q * y)
+        return self._gated(q, u, self.conv(u, *self.poles()))
 
-    def _short_conv(self, x: Tensor) -> Tensor:
-        """Depthwise causal FIR of x (batch, length, 3 d_model): sum_s fir_s x_{t-s}."""
-        taps = self.fir.to(x.dtype)
-        padded = nn.functional.pad(x, (0, 0, FIR_TAPS - 1, 0))
-        length = x.shape[1]
-        y = taps[:, 0] * x
-        for lag in range(1, FIR_TAPS):
-            start = FIR_TAPS - 1 - lag
-            y = y + taps[:, lag] * padded[:, start : start + length]
-        return y
+    def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """State: the inputs of the FIR, (batch, 2, 3 d_inner), and the modes, (batch, d_inner, n_modes)."""
+        past, modes = state or (None, None)
+        qkv, past = short_conv(self.qkv(x), self.fir, past)
+        q, k, v = qkv.chunk(3, -1)
+        u = k * v
+        y, modes = modal_conv.prefill(u, *self.poles(), modes)
+        return self._gated(q, u, y), (past, modes)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        past, modes = state
+        qkv, past = short_conv_step(self.qkv(x), self.fir, past)
+        q, k, v = qkv.chunk(3, -1)
+        u = k * v
+        log_poles, residues = self.poles()
+        modes = modes * log_poles.exp() + u[..., None]
+        return self._gated(q, u, (modes * residues).sum(-1).real), (past, modes)
+
+    def _gated(self, q: Tensor, u: Tensor, y: Tensor) -> Tensor:
+        return self.out(q * (y.to(u.dtype) + self.skip.to(u.dtype) * u))
 
     def flops(self, length: int, conv_algorithm: str) -> MixerFlops:
         """Per token and channel: FIR 2 taps each on q, k, v; two gates; the skip; and the long convolution.
@@ -72,44 +85,26 @@ class Hyena(Mixer):
         fft: three real transforms of 2 length at 2.5 (2 length) log2(2 length), the filter's shared by a batch and
         left out, and a complex product at 6 for length + 1 frequencies.
         """
-        d_model, rows = self.qkv.in_features, self.n_modes * (1 + self.complex_poles)
+        d_inner, rows = self.d_inner, self.n_modes * (1 + self.complex_poles)
         projection = 2 * length * (self.qkv.weight.numel() + self.out.weight.numel())
-        chunk = min(CHUNK, length)
+        chunk = min(modal_conv.CHUNK, length)
         n_chunks = -(-length // chunk)
-        matmul = 2 * n_chunks * chunk * d_model * (chunk + (2 * rows if n_chunks > 1 else 0))
+        matmul = 2 * n_chunks * chunk * d_inner * (chunk + (2 * rows if n_chunks > 1 else 0))
         per_mode = 8 if self.complex_poles else 2
         doubled = 2 * length
         conv = {
-            "recurrence": length * d_model * self.n_modes * (12 if self.complex_poles else 4),
-            "chunked": matmul + (n_chunks - 1) * d_model * self.n_modes * per_mode,
-            "fft": round(d_model * (2 * 2.5 * doubled * math.log2(doubled) + 6 * (length + 1))),
+            "recurrence": length * d_inner * self.n_modes * (12 if self.complex_poles else 4),
+            "chunked": matmul + (n_chunks - 1) * d_inner * self.n_modes * per_mode,
+            "fft": round(d_inner * (2 * 2.5 * doubled * math.log2(doubled) + 6 * (length + 1))),
         }[conv_algorithm]
-        core = conv + length * d_model * (3 * 2 * FIR_TAPS + 4)
+        core = conv + length * d_inner * (3 * 2 * FIR_TAPS + 4)
         return MixerFlops(projection, core, core, projection + matmul)
-
-    def state_bytes(self, length: int, dtype: torch.dtype) -> int:
-        d_model = self.qkv.in_features
-        modes = d_model * self.n_modes * (1 + self.complex_poles) * self.log_decay.dtype.itemsize
-        return modes + 3 * d_model * (FIR_TAPS - 1) * dtype.itemsize
 
     def init_state(self, batch: int) -> State:
         log_poles, _ = self.poles()
         past = self.qkv.weight.new_zeros(batch, FIR_TAPS - 1, self.qkv.out_features)
         return past, log_poles.new_zeros(batch, *log_poles.shape)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        past, modes = state
-        window = torch.cat([past, self.qkv(x)[:, None]], 1)
-        q, k, v = torch.einsum("btc,ct->bc", window.flip(1), self.fir.to(x.dtype)).chunk(3, -1)
-        u = k * v
-        log_poles, residues = self.poles()
-        modes = modes * log_poles.exp() + u[..., None]
-        y = (modes * residues).sum(-1).real.to(u.dtype) + self.skip.to(u.dtype) * u
-        return self.out(q * y), (window[:, 1:], modes)
-
-
-def _exempt(value: Tensor) -> nn.Parameter:
-    """A parameter that weight decay leaves alone."""
-    parameter = nn.Parameter(value)
-    parameter.no_weight_decay = True  # type: ignore[attr-defined]
-    return parameter
+    def state_size(self, length: int) -> StateSize:
+        modes = self.d_inner * self.n_modes * (1 + self.complex_poles)
+        return StateSize(cached=3 * self.d_inner * (FIR_TAPS - 1), wide=modes)

@@ -4,14 +4,20 @@ import torch
 from torch import Tensor
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q (batch, heads, length, dim), k and v (batch, kv heads, length, dim), heads a multiple of kv heads.
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
+    """q (batch, heads, length, dim), k and v (batch, kv heads, past + length, dim), heads a multiple of kv heads.
 
-    Query head i reads key-value head i // (heads / kv heads) (Ainslie et al. 2023). Returns q's shape.
+    Query head i reads key-value head i // (heads / kv heads) (Ainslie et al. 2023). A query sees itself and what was
+    before it, the last `window` of that in all where a window is given. Returns q's shape.
     """
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-    length = q.shape[2]
-    future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-    return scores.masked_fill(future, float("-inf")).softmax(-1) @ v
+    seen = visible(q.shape[2], k.shape[2], window, q.device)
+    return scores.masked_fill(~seen, float("-inf")).softmax(-1) @ v
+
+
+def visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
+    """(queries, keys) of whether the last `queries` of `keys` positions see a key."""
+    lag = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
+    return (lag >= 0) & (lag < (window or keys))

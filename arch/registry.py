@@ -1,0 +1,168 @@
+"""Mixers by name: ours, another package's (entry points of group eutectic.mixers) or a file's. A mixer of ours is one
+line here and its file.
+
+A class's options are its constructor's keyword-only arguments.
+"""
+
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from eutectic.arch import layout
+from eutectic.arch.base import Layer, Mixer
+from eutectic.arch.layout import LayerTerm, Layout, MixerTerm
+from eutectic.errors import UserError
+
+SEQUENCE = {
+    "attn": "attn:Attention",
+    "swa": "swa:SlidingWindow",
+    "hyena": "hyena:Hyena",
+}
+CHANNEL = {
+    "swiglu": "swiglu:SwiGLU",
+    "mlp": "mlp:MLP",
+    "none": "none:NoChannelMixer",
+}
+ENTRY_POINTS = "eutectic.mixers"
+_from_files: dict[str, type[Layer]] = {}
+
+
+def names(kind: type[Layer]) -> list[str]:
+    """Of every mixer of a kind, Mixer or ChannelMixer, ours first."""
+    own = SEQUENCE if kind is Mixer else CHANNEL
+    files = [name for name, loaded in _from_files.items() if issubclass(loaded, kind)]
+    return [*own, *(name for name in _entry_points() if issubclass(find(name, Layer), kind)), *files]
+
+
+def find(name: str, kind: type[Layer]) -> type[Any]:
+    """The class of a mixer. Raises UserError, with the nearest name, where there is none of that kind."""
+    if name in _from_files:
+        found: type[Any] = _from_files[name]
+    elif name in SEQUENCE or name in CHANNEL:
+        module, _, attribute = (SEQUENCE | CHANNEL)[name].partition(":")
+        found = getattr(importlib.import_module(f"eutectic.arch.mixers.{module}"), attribute)
+    elif name in _entry_points():
+        found = _entry_points()[name].load()
+    else:
+        raise _unknown(name, kind)
+    if not issubclass(found, kind):
+        raise _unknown(name, kind)
+    return found
+
+
+def make(term: MixerTerm, kind: type[Layer], shape: Any) -> Any:
+    """An instance with the term's options. Raises UserError for an option it has not or a value it cannot take."""
+    return find(term.name, kind)(shape, **options(term, kind))
+
+
+def options(term: MixerTerm, kind: type[Layer]) -> dict[str, Any]:
+    """A term's options in the types of their defaults."""
+    defaults = option_defaults(find(term.name, kind))
+    values = {}
+    for key, text in term.options:
+        if key not in defaults:
+            there = ", ".join(f"{k}={_written(v)}" for k, v in defaults.items()) or "none"
+            raise UserError(f"{term.name} has no option {key!r}; its options, with their defaults, are: {there}.")
+        values[key] = _typed(term.name, key, text, type(defaults[key]))
+    return values
+
+
+def option_defaults(mixer: type[Layer]) -> dict[str, Any]:
+    parameters = inspect.signature(mixer.__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def canonical(text: str, kind: type[Layer] = Mixer) -> str:
+    """A layout with options at their defaults left out, so that equal models have equal names.
+
+    Raises UserError for a mixer or an option that there is not.
+    """
+    parsed = layout.parse(text)
+    block = [LayerTerm(tuple((_canonical(term, kind), s) for term, s in layer.parts)) for layer in parsed.block]
+    return str(Layout(tuple(block), parsed.placement))
+
+
+def source_hashes(text: str, kind: type[Layer]) -> dict[str, str]:
+    """For a layout's mixers that are not ours: the hash of the file or the version of the package they come from."""
+    terms = {term.name for layer in layout.parse(text).block for term, _ in layer.parts}
+    foreign = sorted(name for name in terms if name not in SEQUENCE and name not in CHANNEL)
+    return {name: _origin(name, kind) for name in foreign}
+
+
+def load_file(path: Path) -> list[str]:
+    """Register the mixers of a Python file under the `name` each class gives itself; returns the names.
+
+    Raises UserError where the file cannot be run, has no mixer or takes a name of ours.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        spec = importlib.util.spec_from_file_location(f"eutectic_mixer_{digest[:16]}", path)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules[module.__name__] = module
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    except Exception as error:
+        raise UserError(f"mixer file {path} cannot be loaded ({type(error).__name__}: {error}); mend it.") from None
+    found = {
+        str(value.name): value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Layer)
+        and value.__module__ == module.__name__
+        and hasattr(value, "name")
+    }
+    if not found:
+        raise UserError(f"{path} has no mixer: a class derived from eutectic.arch.base.Mixer with `name = ...`.")
+    for name, loaded in found.items():
+        if name in SEQUENCE or name in CHANNEL:
+            raise UserError(f"mixer file {path} names its mixer {name!r}, which eutectic has; choose another name.")
+        loaded.source_sha256 = digest  # type: ignore[attr-defined]
+        _from_files[name] = loaded
+    return list(found)
+
+
+@functools.cache
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _origin(name: str, kind: type[Layer]) -> str:
+    found = find(name, kind)
+    if name in _from_files:
+        return str(found.source_sha256)
+    package = _entry_points()[name].dist
+    return f"{package.name} {package.version}" if package else ""
+
+
+def _canonical(term: MixerTerm, kind: type[Layer]) -> MixerTerm:
+    defaults = option_defaults(find(term.name, kind))
+    given = options(term, kind)
+    changed = sorted((k, _written(v)) for k, v in given.items() if v != defaults[k])
+    return MixerTerm(term.name, tuple(changed))
+
+
+def _typed(name: str, key: str, text: str, kind: type[Any]) -> Any:
+    try:
+        return {"true": True, "false": False}[text] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise UserError(
+            f"option {key} of {name} is {'true or false' if kind is bool else 'a ' + kind.__name__}, not {text!r}."
+        ) from None
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _unknown(name: str, kind: type[Layer]) -> UserError:
+    there = names(kind)
+    near = difflib.get_close_matches(name, there, 1, 0.4)
+    hint = f"did you mean {near[0]!r}?" if near else "choose among those."
+    what = "mixer" if kind is Mixer else "channel mixer"
+    return UserError(f"unknown {what} {name!r}; there are {', '.join(there)}: {hint}")
