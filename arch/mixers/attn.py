@@ -1,6 +1,7 @@
 """Causal multi-head, grouped-query or multi-query attention with rotary positions.
 
-`n_kv_heads` of the model chooses among the three (Vaswani 2017; Su 2021; Shazeer 2019; Ainslie 2023). qk_norm: RMSNorm of each query and key head (Henry et al. 2020).
+`n_kv_heads` of the model chooses among the three (Vaswani 2017; Su 2021; Shazeer 2019; Ainslie 2023).
+qk_norm: RMSNorm of each query and key head (Henry et al. 2020).
 """
 
 import torch

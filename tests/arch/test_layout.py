@@ -115,7 +115,7 @@ def test_a_block_must_divide_the_depth() -> None:
 
 
 def test_a_ratio_needs_a_depth_that_holds_it() -> None:
-    with pytest.raises(UserError, match="has no layer of attn at a depth of 3"):
+    with pytest.raises(UserError, match="gives a depth of 3 no layer of attn"):
         expand(parse("hyena*7+attn@back"), 3)
 
 

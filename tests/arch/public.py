@@ -1,0 +1,30 @@
+"""Public implementations that the zoo is held to, as far as they run without a GPU."""
+
+import importlib.metadata
+import importlib.util
+from types import ModuleType
+
+import pytest
+import torch
+
+
+def fla_naive(op: str, file: str = "naive") -> ModuleType:
+    """flash-linear-attention's ops/OP/FILE.py alone: its package cannot be imported without triton."""
+    pytest.importorskip("einops")
+    try:
+        found = importlib.metadata.files("fla-core") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("fla-core is not installed")
+    path = next(f for f in found if str(f) == f"fla/ops/{op}/{file}.py").locate()
+    spec = importlib.util.spec_from_file_location(f"fla_{op.replace('/', '_')}_{file}", str(path))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def assert_same(got: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-4) -> None:
+    """Largest difference within `tolerance` of the largest expected value."""
+    assert got.shape == expected.shape
+    worst = (got - expected).abs().max() / expected.abs().max()
+    assert worst < tolerance, f"differs by {worst:.2e} of the largest value"
