@@ -7,7 +7,8 @@ TYPED := analysis arch kernels train sweeps cli commands config display errors f
 # a word or several, handed over as one: eutectic splits them, so that no shell expands the * of a layout
 PLAN = --recipe $(RECIPE) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
 	$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SOURCE),--source '$(SOURCE)') $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') \
-	$(if $(PRICE),--price '$(PRICE)')
+	$(if $(PRICE),--price '$(PRICE)') $(if $(CHANNEL),--channel '$(CHANNEL)') $(if $(MATCH),--match $(MATCH)) \
+	$(if $(MIXER_FILE),--mixer-file $(MIXER_FILE))
 PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(WORKERS),--workers $(WORKERS)) \
 	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
 NAMED = $(if $(NAME),--name '$(NAME)')
@@ -20,7 +21,7 @@ help:
 	@echo 'make sweep DRY=1                             plan and cost only'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make test | test-slow'
-	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME DEVICE CLUSTER WORKERS HOURS SLURM MEMORY PRICE'
+	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY PRICE'
 
 sweep: setup
 	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(NAMED) $(if $(filter-out 0,$(DRY)),--dry)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import re
 import shutil
 import time
 from pathlib import Path
@@ -37,7 +38,10 @@ def plan(options: Options) -> int:
 def sweep(options: Options) -> int:
     if options.dry:
         return plan(options)
+    from eutectic.sweeps import foreign
+
     recipe, rows, folder = _plan(options, prepare=True)
+    foreign.keep(options.mixer_file, folder)
     ledger = Ledger(folder)
     ledger.add(run for run, _ in rows)
     _warn(ledger)
@@ -97,8 +101,11 @@ def retry(options: Options) -> int:
         _err().print(f"nothing in {ledger.folder} has failed.")
         return 0
     configs = [c for i in failed if (c := ledger.config(i))]
+    from eutectic.sweeps import foreign
     from eutectic.sweeps.cost import estimate
 
+    for config in configs:
+        foreign.load(config, ledger.folder)
     device = options.device or recipes.find(configs[0].recipe).device
     seconds = {c.run_id: estimate(c, device).seconds for c in configs}
     return _train(options, ledger, device, options.workers or recipes.find(configs[0].recipe).workers, seconds)
@@ -149,10 +156,13 @@ def figures(options: Options) -> int:
 
 def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path]:
     """The recipe with the options' choices, its runs with their cost, and the sweep's folder."""
+    from eutectic.arch import registry
     from eutectic.sweeps import cost
     from eutectic.sweeps import plan as planning
     from eutectic.train import shards
 
+    for path in options.mixer_file:
+        registry.load_file(path)
     recipe = _chosen(options)
     workers = options.workers or recipe.workers
     if options.cluster == "slurm":
@@ -173,6 +183,8 @@ def _chosen(options: Options) -> Recipe:
         "budgets": tuple(numbers(options.budget, float, "budget")),
         "archs": tuple(word for part in options.archs for word in part),
         "seeds": tuple(numbers(options.seeds, int, "seed")),
+        "channel": options.channel,
+        "match": options.match,
         "source": options.source,
         "tokenizer": options.tokenizer,
         "device": options.device,
@@ -181,11 +193,12 @@ def _chosen(options: Options) -> Recipe:
 
 
 def _default_name(options: Options, recipe: Recipe) -> str:
-    """The recipe's name, and what data it was changed to: runs of different data do not fit together."""
+    """The recipe's name, and what it was changed to of that which keeps runs from being fitted together."""
     parts = [recipe.name]
     if options.source:
         parts.append(Path(options.source.replace(":", "-")).name)
-    return "-".join([*parts, options.tokenizer] if options.tokenizer else parts)
+    parts += [option for option in (options.tokenizer, options.channel, options.match) if option]
+    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-") for part in parts)
 
 
 def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds: dict[str, float]) -> int:

@@ -11,7 +11,16 @@ from eutectic.analysis import schema
 from eutectic.errors import UserError
 
 # losses and compute compare only where these agree
-ONE_VALUED = ("corpus_sha256", "tokenizer_sha256", "seq_len", "valid_sequences", "convention", "conv_algorithm")
+ONE_VALUED = (
+    "corpus_sha256",
+    "tokenizer_sha256",
+    "seq_len",
+    "valid_sequences",
+    "convention",
+    "conv_algorithm",
+    "channel",
+    "match",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ def load(folder: Path) -> Runs:
     if not path.exists():
         raise UserError(f"no {path}; run `eutectic sweep` first, or `eutectic collect` for a sweep under way.")
     try:
-        frame = pq.read_table(path).select([c.name for c in schema.RUNS]).to_pandas()
+        frame = schema.conform(pq.read_table(path), "runs").to_pandas()
     except (pa.ArrowException, OSError, KeyError) as error:
         raise UserError(f"{path} cannot be read ({error}); `eutectic collect` sets it aside and rebuilds it.") from None
     return screen(frame)
@@ -56,6 +65,12 @@ def screen(frame: pd.DataFrame) -> Runs:
             raise UserError(
                 f"these runs differ in {column} ({', '.join(values)}), so their losses or FLOPs do not compare; "
                 "fit them one by one, each under its own --name."
+            )
+    for arch, rows in frame.groupby("arch"):
+        if rows["mixers"].nunique() > 1:
+            raise UserError(
+                f"runs of {arch} were trained with {rows['mixers'].nunique()} versions of its mixer; "
+                "train each version under its own --name."
             )
     reason = pd.Series("", index=frame.index)
     reason[frame["loss"].isna()] = "no loss"

@@ -26,7 +26,13 @@ RUNS = (
     _column("status", "str", "", "done or diverged"),
     _column("recipe", "str", "", "name of the recipe the plan was made with"),
     _column("arch", "str", "", "layout of sequence mixers, e.g. hyena*3+attn"),
-    _column("attn_share", "float", "", "realized share of attention among the sequence mixers"),
+    _column("layers", "str", "", "the realized stack of sequence mixers, from the first layer to the last"),
+    _column("channel", "str", "", "layout of channel mixers, e.g. swiglu"),
+    _column("attn_share", "float", "", "realized share of full attention among the sequence mixers"),
+    _column(
+        "mixers", "str", "", "mixers from elsewhere: their names, with the hash of the file or the package's version"
+    ),
+    _column("match", "str", "", "what a rung's architectures have in common: width, params or flops"),
     _column("budget", "float", "FLOPs", "compute asked for"),
     _column(
         "flops",
@@ -43,10 +49,14 @@ RUNS = (
     _column("flops_head", "float", "FLOPs/token", "forward: output head"),
     _column("flops_embedding", "float", "FLOPs/token", "forward: embedding look-up (free: 0)"),
     _column("params", "int", "", "all parameters; a tied head is counted once"),
-    _column("params_embedding", "int", "", "token embedding (also the head where tied)"),
+    _column("params_embedding", "int", "", "token embedding, and the head where it is not tied to it"),
     _column("params_mixer", "int", "", "sequence mixers"),
     _column("params_channel", "int", "", "channel mixers"),
     _column("params_norm", "int", "", "normalization gains"),
+    _column("params_active", "int", "", "those that act on one token: of a mixture's experts, the chosen ones"),
+    _column("state_dim", "int", "", "real numbers one sequence's decoding state holds after `seq_len` tokens"),
+    _column("state_bytes", "int", "bytes", "the same, by `state_convention`"),
+    _column("state_convention", "str", "", "dtypes of what grows with or copies the input, and of recurrent states"),
     _column("tokens", "int", "", "training tokens seen, repeats counted"),
     _column("repeated_share", "float", "", "share of `tokens` that were seen before in the same run"),
     _column(
@@ -55,7 +65,7 @@ RUNS = (
         "nats/token",
         "validation loss at the end; for a diverged run the last finite training loss",
     ),
-    _column("train_loss", "float", "nats/token", "mean training loss of the last tenth of the steps"),
+    _column("train_loss", "float", "nats/token", "mean training loss, less penalties, of the last tenth of the steps"),
     _column(
         "bytes_per_token",
         "float",
@@ -111,11 +121,25 @@ CURVES = (
 )
 
 TABLES = {"runs": RUNS, "curves": CURVES}
+# columns that the first logs had not
+_LATER = ("layers", "channel", "mixers", "match", "params_active", "state_dim", "state_bytes", "state_convention")
 
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The pyarrow schema, with each column's unit and doc as field metadata."""
     return pa.schema([pa.field(c.name, c.type, metadata={"unit": c.unit, "doc": c.doc}) for c in columns])
+
+
+def conform(table: pa.Table, name: str) -> pa.Table:
+    """A log as this schema has it: columns in order and typed, those that came later null where the log is older.
+
+    Raises KeyError for a column that every log has had, pyarrow.ArrowException for one of another type.
+    """
+    schema = arrow_schema(TABLES[name])
+    for field in schema:
+        if field.name in _LATER and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names).cast(schema)
 
 
 def markdown() -> str:

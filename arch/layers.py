@@ -53,7 +53,7 @@ def identity_taps(channels: int, taps: int) -> Tensor:
 def short_conv(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
     """Depthwise causal FIR, y_t = sum_s taps_s x_{t-s}, of x (batch, length, channels), in x's dtype.
 
-    taps (channels, n); past (batch, n - 1, channels), the inputs before x, zeros where None. Returns y and the new past.
+    taps (channels, n). past (batch, n - 1, channels): inputs before x, zeros where None. Returns y and the new past.
     """
     n, length = taps.shape[1], x.shape[1]
     taps = taps.to(x.dtype)

@@ -89,11 +89,10 @@ def canonical(text: str, kind: type[Layer] = Mixer) -> str:
     return str(Layout(tuple(block), parsed.placement))
 
 
-def source_hashes(text: str, kind: type[Layer]) -> dict[str, str]:
-    """For a layout's mixers that are not ours: the hash of the file or the version of the package they come from."""
-    terms = {term.name for layer in layout.parse(text).block for term, _ in layer.parts}
-    foreign = sorted(name for name in terms if name not in SEQUENCE and name not in CHANNEL)
-    return {name: _origin(name, kind) for name in foreign}
+def origins(*layouts: str) -> tuple[str, ...]:
+    """For the layouts' mixers that are not ours, `name=SHA-256 of the file` or `name=package version`."""
+    terms = {term.name for text in layouts for layer in layout.parse(text).block for term, _ in layer.parts}
+    return tuple(f"{name}={_origin(name)}" for name in sorted(terms) if name not in SEQUENCE and name not in CHANNEL)
 
 
 def load_file(path: Path) -> list[str]:
@@ -102,7 +101,7 @@ def load_file(path: Path) -> list[str]:
     Raises UserError where the file cannot be run, has no mixer or takes a name of ours.
     """
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = source_hash(path)
         spec = importlib.util.spec_from_file_location(f"eutectic_mixer_{digest[:16]}", path)
         module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
         sys.modules[module.__name__] = module
@@ -127,15 +126,18 @@ def load_file(path: Path) -> list[str]:
     return list(found)
 
 
+def source_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @functools.cache
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
-def _origin(name: str, kind: type[Layer]) -> str:
-    found = find(name, kind)
+def _origin(name: str) -> str:
     if name in _from_files:
-        return str(found.source_sha256)
+        return str(find(name, Layer).source_sha256)
     package = _entry_points()[name].dist
     return f"{package.name} {package.version}" if package else ""
 

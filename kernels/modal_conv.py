@@ -114,7 +114,7 @@ def _toeplitz(h: Tensor) -> Tensor:
     return torch.nn.functional.pad(h.flip(1), (0, size - 1)).unfold(1, size, 1).flip(1)
 
 
-def _states_after(ends: Tensor, jumps: Sequence[Tensor]) -> Sequence[Tensor]:
+def _states_after(ends: Tensor, jumps: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Parts of the states after each chunk from what each chunk leaves, (channels, n or 2n, batch, n_chunks).
 
     Inclusive scan by doubling, S_j += p^{Td} S_{j-d} for d = 1, 2, 4.... jumps: the parts of p^{Td}, each

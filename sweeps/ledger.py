@@ -156,9 +156,7 @@ class Ledger:
     def _read(self, path: Path) -> pa.Table | None:
         """A parquet file of ours; one that cannot be read is set aside and remembered, and None is returned."""
         try:
-            table = pq.ParquetFile(path).read()
-            columns = schema.CURVES if "curve" in path.name else schema.RUNS
-            return table.select([c.name for c in columns]).cast(schema.arrow_schema(columns))
+            return schema.conform(pq.ParquetFile(path).read(), "curves" if "curve" in path.name else "runs")
         except (pa.ArrowException, OSError, KeyError) as error:
             with contextlib.suppress(FileNotFoundError):
                 self.set_aside.append(f"{path} cannot be read ({error}); it is now {files.set_aside(path).name}.")

@@ -3,9 +3,11 @@
 import dataclasses
 import math
 
-from eutectic.arch import flops, layout
+from eutectic.arch import flops, layout, registry
+from eutectic.arch.base import ChannelMixer
 from eutectic.config import DataConfig, ModelConfig, RunConfig
 from eutectic.errors import UserError
+from eutectic.sweeps import match
 from eutectic.sweeps.recipe import Recipe, Shape
 from eutectic.train.data import windows_per_epoch
 from eutectic.train.shards import Manifest
@@ -21,9 +23,10 @@ def plan(recipe: Recipe, manifest: Manifest, threads: int) -> list[RunConfig]:
     Raises UserError for an architecture that is none, a budget the ladder cannot bracket, or too small a corpus.
     """
     data = _data(recipe, manifest)
+    recipe = dataclasses.replace(recipe, channel=registry.canonical(recipe.channel, ChannelMixer))
     rows = []
     for budget in sorted(set(recipe.budgets)):
-        for arch in dict.fromkeys(recipe.archs):
+        for arch in dict.fromkeys(registry.canonical(arch) for arch in recipe.archs):
             for model in _sizes(recipe, data, arch, budget):
                 rows += [_row(recipe, data, model, budget, threads, seed) for seed in recipe.seeds]
     return rows
@@ -48,7 +51,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> DataConfig:
 
 
 def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelConfig:
-    return ModelConfig(
+    model = ModelConfig(
         arch,
         shape.n_layers,
         shape.d_model,
@@ -58,13 +61,22 @@ def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelCo
         data.vocab_size,
         recipe.n_modes,
         recipe.poles,
+        channel=recipe.channel,
     )
+    if recipe.match == "width":
+        return model
+
+    def size(model: ModelConfig) -> int:
+        counts = flops.count(model, data.seq_len, recipe.conv_algorithm)
+        return counts.params if recipe.match == "params" else counts.training_flops(recipe.convention, data.seq_len)
+
+    return match.to_attention(model, size, recipe.match)
 
 
 def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[ModelConfig]:
     """Neighbours on the ladder around the size expected best, as many above it as below."""
     for shape in recipe.ladder:
-        layout.expand(arch, shape.n_layers)
+        layout.expand(layout.parse(arch), shape.n_layers)
     models = [_model(recipe, data, arch, shape) for shape in recipe.ladder]
     sizes = [flops.count(model, data.seq_len, recipe.conv_algorithm).params for model in models]
     target = recipe.optimal_params(budget)
@@ -110,6 +122,8 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, budget: float, th
         precision=recipe.precision,
         threads=threads,
         seed=seed,
+        match=recipe.match,
+        mixers=registry.origins(model.layout, model.channel),
     )
 
 

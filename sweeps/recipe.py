@@ -68,6 +68,8 @@ class Recipe:
     sizes: shapes for each budget and architecture, an odd number, centred on `optimal_params` of the budget.
     batch_tokens: tokens an optimizer step, by the run's tokens. lr: peak learning rate, by parameters.
     micro_tokens: most tokens in one forward pass. workers: jobs at once on one machine.
+    match: what the architectures of a rung share with its pure attention beside depth and width: `width` for no more,
+    `params` or `flops`, for which the channel mixers are made narrower or wider.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Recipe:
     seeds: tuple[int, ...] = (0,)
     n_modes: int = 8
     poles: str = "complex"
+    channel: str = "swiglu"
+    match: str = "width"
     evals: int = 5
     convention: str = "exact-causal"
     conv_algorithm: str = "chunked"

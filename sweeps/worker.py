@@ -15,6 +15,7 @@ def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int
     """
     import torch
 
+    from eutectic.sweeps import foreign
     from eutectic.train.loop import LeaseLost, train
     from eutectic.train.shards import open_shards
 
@@ -29,6 +30,7 @@ def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int
             config = ledger.config(run_id)
             if config is None:
                 raise UserError(f"the config of run {run_id} is gone or damaged; submit the sweep again.")
+            foreign.load(config, folder)
             manifest = open_shards(cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
             _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
             train(config, manifest, folder / "runs" / run_id, device, claim.held)

@@ -18,6 +18,7 @@ from eutectic.arch import flops, layout
 from eutectic.config import RunConfig, canonical_json
 
 Row = dict[str, Any]
+STATE_CONVENTION = "caches bf16, recurrent states fp32"
 
 
 def write_rows(path: Path, table: str, rows: list[Row]) -> None:
@@ -28,8 +29,9 @@ def write_rows(path: Path, table: str, rows: list[Row]) -> None:
 
 def planned_columns(config: RunConfig) -> Row:
     """The columns of `runs` that are known before training."""
-    counts = flops.count(config.model, config.data.seq_len, config.conv_algorithm)
     length = config.data.seq_len
+    counts = flops.count(config.model, length, config.conv_algorithm)
+    layers = layout.expand(layout.parse(config.model.layout), config.model.n_layers)
     fields = config.to_dict()
     known = {**fields["data"], **fields["model"], **fields["optim"], **fields}
     terms = {f"flops_{k}": getattr(counts, k) / length for k in ("projection", "core", "core_full", "channel", "head")}
@@ -38,7 +40,12 @@ def planned_columns(config: RunConfig) -> Row:
     return {k: v for k, v in known.items() if k in columns} | {
         "run_id": config.run_id,
         "arch": config.model.layout,
-        "attn_share": layout.attention_share(config.model.layout),
+        "layers": layout.stack(layers),
+        "attn_share": layout.attention_share(layers),
+        "mixers": " ".join(config.mixers),
+        "state_dim": counts.state.dim,
+        "state_bytes": counts.state.bytes(torch.bfloat16),
+        "state_convention": STATE_CONVENTION,
         "flops": float(counts.training_flops(config.convention, length) * config.sequences),
         **terms,
         "flops_embedding": 0.0,

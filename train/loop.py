@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from eutectic import files
 from eutectic.arch import flops
-from eutectic.arch.model import build
+from eutectic.arch.model import Model, build
 from eutectic.config import RunConfig
 from eutectic.train import checkpoint, log
 from eutectic.train.data import Batches, repeated_share, validation
@@ -24,6 +24,7 @@ from eutectic.train.shards import Manifest
 ROWS = 100  # of a curve, about
 CHECKPOINT_SECONDS = 60.0
 PROGRESS_SECONDS = 1.0
+LossFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class LeaseLost(Exception):
@@ -64,9 +65,9 @@ def train(
         size = min(config.batch_size, config.sequences - step * config.batch_size)
         rows = torch.from_numpy(batches.batch(step, size)).to(device, non_blocking=True)
         for part in rows.split(config.micro_batch):
-            loss = loss_of(part) * (len(part) / size)
-            loss.backward()
-            total += loss.detach()
+            loss, objective = loss_of(part)
+            (objective * (len(part) / size)).backward()
+            total += loss.detach() * (len(part) / size)
         grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -75,7 +76,7 @@ def train(
         if taken in log_steps:
             mean = total.item() / (taken - since)
             total, since = torch.zeros((), device=device), taken
-            valid = _validate(loss_of, held_out, config.micro_batch) if taken in eval_steps else None
+            valid = _validate(model, loss_of, held_out, config.micro_batch) if taken in eval_steps else None
             sequences = step * config.batch_size + size
             seconds = time.monotonic() - started
             row = {
@@ -109,16 +110,18 @@ def _require(held: Callable[[], bool]) -> None:
         raise LeaseLost
 
 
-def _loss_function(model: nn.Module, config: RunConfig, device: str) -> Callable[[Tensor], Tensor]:
-    """Mean cross-entropy (nats per token) of rows (n, seq_len + 1).
+def _loss_function(model: Model, config: RunConfig, device: str) -> LossFunction:
+    """Mean cross-entropy (nats per token) of rows (n, seq_len + 1), and that with the mixers' penalties, if any.
 
     On an accelerator whole micro-batches run compiled, and a short one, which would cost a compilation, as it is.
     """
 
-    def loss_of(rows: Tensor) -> Tensor:
+    def loss_of(rows: Tensor) -> tuple[Tensor, Tensor]:
         with _precision(config, device):
             logits = model(rows[:, :-1])
-        return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+        loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+        penalty = model.penalty()
+        return loss, loss if penalty is None else loss + penalty
 
     if device == "cpu":
         return loss_of
@@ -131,8 +134,10 @@ def _precision(config: RunConfig, device: str) -> AbstractContextManager[Any]:
 
 
 @torch.no_grad()
-def _validate(loss_of: Callable[[Tensor], Tensor], held_out: Tensor, micro_batch: int) -> float:
-    total = sum(loss_of(part).double() * len(part) for part in held_out.split(micro_batch))
+def _validate(model: Model, loss_of: LossFunction, held_out: Tensor, micro_batch: int) -> float:
+    model.eval()
+    total = sum(loss_of(part)[0].double() * len(part) for part in held_out.split(micro_batch))
+    model.train()
     return float(total) / len(held_out)
 
 

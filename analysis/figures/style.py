@@ -1,6 +1,7 @@
 """One look for every figure: a colour per attention share, a marker per mixer, a caption that counts what is shown."""
 
 import textwrap
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,13 +37,14 @@ def panels(count: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
 
 def colour(arch: str) -> tuple[float, ...]:
     """Of viridis, which reads without colour vision, by attention share: the same for an architecture everywhere."""
-    return tuple(matplotlib.colormaps["viridis"](0.92 * layout.attention_share(arch)))
+    return tuple(matplotlib.colormaps["viridis"](0.92 * layout.parse(arch).share("attn")))
 
 
 def marker(arch: str) -> str:
     """By the layout's first mixer that is not attention."""
-    others = [name for name in layout.parse(arch) if name != "attn"]
-    return _MARKERS[list(layout.MIXERS).index(others[0] if others else "attn") % len(_MARKERS)]
+    names = [term.name for layer in layout.parse(arch).block for term, _ in layer.parts]
+    first = next((name for name in names if name != "attn"), "attn")
+    return _MARKERS[zlib.crc32(first.encode()) % len(_MARKERS)]
 
 
 def budget_colour(index: int, count: int) -> tuple[float, ...]:
