@@ -24,6 +24,8 @@ SEQUENCE = {
     "attn": "attn:Attention",
     "swa": "swa:SlidingWindow",
     "hyena": "hyena:Hyena",
+    "linear_attn": "linear_attn:LinearAttention",
+    "gla": "gla:GLA",
 }
 CHANNEL = {
     "swiglu": "swiglu:SwiGLU",
@@ -85,6 +87,8 @@ def canonical(text: str, kind: type[Layer] = Mixer) -> str:
     Raises UserError for a mixer or an option that there is not.
     """
     parsed = layout.parse(text)
+    if kind is not Mixer and any(len(layer.parts) > 1 for layer in parsed.block):
+        raise UserError(f"channel mixers cannot stand side by side as in {text!r}; put + between them.")
     block = [LayerTerm(tuple((_canonical(term, kind), s) for term, s in layer.parts)) for layer in parsed.block]
     return str(Layout(tuple(block), parsed.placement))
 
