@@ -9,6 +9,7 @@ Placements of the kinds after the first, mixed evenly among themselves: `spread`
 at the `back`, or half at each of the `ends`. Ratios are rounded to whole layers by largest remainder.
 """
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ class Layout:
     def share(self, name: str) -> float:
         """A mixer's share of the block's channels, each layer counting one."""
         return float(sum(layer.share(name) for layer in self.block) / len(self.block))
+
+    @property
+    def head_multiple(self) -> int:
+        """What a model's number of heads must be a multiple of, for mixers side by side to have whole heads."""
+        return math.lcm(*(share.denominator for layer in self.block for _, share in layer.parts))
 
 
 def parse(text: str) -> Layout:

@@ -75,9 +75,16 @@ def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelCo
 
 def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[ModelConfig]:
     """Neighbours on the ladder around the size expected best, as many above it as below."""
-    for shape in recipe.ladder:
-        layout.expand(layout.parse(arch), shape.n_layers)
-    models = [_model(recipe, data, arch, shape) for shape in recipe.ladder]
+    parsed = layout.parse(arch)
+    ladder = [shape for shape in recipe.ladder if shape.n_heads % parsed.head_multiple == 0]
+    if len(ladder) < recipe.sizes:
+        raise UserError(
+            f"{arch} needs heads in multiples of {parsed.head_multiple}, which {len(ladder)} shapes of recipe "
+            f"{recipe.name!r} have and {recipe.sizes} are needed; use shares of halves or quarters."
+        )
+    for shape in ladder:
+        layout.expand(parsed, shape.n_layers)
+    models = [_model(recipe, data, arch, shape) for shape in ladder]
     sizes = [flops.count(model, data.seq_len, recipe.conv_algorithm).params for model in models]
     target = recipe.optimal_params(budget)
     centre = min(range(len(sizes)), key=lambda i: abs(math.log(sizes[i] / target)))

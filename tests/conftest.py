@@ -5,9 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from eutectic.arch import registry
 from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from eutectic.train import shards
 from eutectic.train.shards import Manifest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mixer-file", action="append", default=[], type=Path, help="mixers to hold to the contract")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for path in config.getoption("--mixer-file"):
+        registry.load_file(path)
+
 
 WORDS = [
     "the",

@@ -1,0 +1,98 @@
+"""The mixer of docs/write-a-mixer.md, from a file that is not ours: planned, trained, held to the contract."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from eutectic.arch import registry
+from eutectic.arch.base import Layer
+from eutectic.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def ema(tmp_path: Path) -> Path:
+    page = (ROOT / "docs/write-a-mixer.md").read_text()
+    block = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert block
+    path = tmp_path / "ema.py"
+    path.write_text(block[1])
+    return path
+
+
+def run(*command: str, cwd: Path, cache: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=cwd,
+        env=os.environ | {"EUTECTIC_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_file_is_swept_and_kept(ema: Path, corpus: Path, tmp_path: Path) -> None:
+    command = ["eutectic.cli", "sweep", "--budget", "1e10", "--archs", "ema", "--source", str(corpus), "--name", "s"]
+    done = run(*command, "--mixer-file", str(ema), "--json", cwd=tmp_path, cache=tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    statuses = json.loads(done.stdout)["statuses"]
+    assert list(statuses.values()) == ["done"] * 5
+    rows = pq.read_table(tmp_path / "results/s/runs.parquet").to_pylist()
+    origin = f"ema={registry.source_hash(ema)}"
+    assert all(row["mixers"] == origin and row["layers"] == "ema*4" for row in rows)
+    assert all(row["loss"] < 3.0 for row in rows), "it did not learn: bytes of these words start at 5.5 nats"
+    # a change of the file is another mixer: other runs, and no fit of both together
+    ema.write_text(ema.read_text().replace("64.0", "32.0"))
+    planned = run(*command[:1], "plan", *command[2:], "--mixer-file", str(ema), "--json", cwd=tmp_path, cache=tmp_path)
+    assert not {row["run_id"] for row in json.loads(planned.stdout)} & statuses.keys()
+
+
+def test_a_file_is_held_to_the_contract(ema: Path, tmp_path: Path) -> None:
+    suite = str(ROOT / "tests/arch/test_mixers.py")
+    options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-k", "ema", "-p", "no:cacheprovider"]
+    done = run("pytest", suite, "--mixer-file", str(ema), *options, cwd=ROOT, cache=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d\d passed", done.stdout)
+    # and a fault in it is found
+    ema.write_text(ema.read_text().replace("decay * state + (1 - decay)", "decay * state + decay"))
+    done = run("pytest", suite, "--mixer-file", str(ema), *options, cwd=ROOT, cache=tmp_path)
+    assert "test_step_and_prefill_equal_forward[ema]" in done.stdout and done.returncode == 1
+
+
+def test_entry_points_of_packages_are_mixers(ema: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package as pip leaves it: a module and the metadata that names it."""
+    metadata = ema.parent / "their_mixers-1.2.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-mixers\nVersion: 1.2\n")
+    (metadata / "entry_points.txt").write_text("[eutectic.mixers]\ntheir_ema = ema:MovingAverage\n")
+    monkeypatch.syspath_prepend(str(ema.parent))
+    registry._entry_points.cache_clear()
+    try:
+        assert registry.canonical("their_ema(longest=64.0)*3+attn") == "their_ema*3+attn"
+        assert registry.origins("their_ema+attn") == ("their_ema=their-mixers 1.2",)
+        assert registry.find("their_ema", Layer).__name__ == "MovingAverage"
+    finally:
+        registry._entry_points.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "has no mixer: a class derived from"),
+        ("x = (", "cannot be loaded .SyntaxError"),
+        ("import nothing_of_the_kind", "cannot be loaded .ModuleNotFoundError"),
+        ("from eutectic.arch.base import Mixer\nclass A(Mixer):\n    name = 'attn'", "'attn', which eutectic has"),
+    ],
+)
+def test_a_file_without_a_mixer_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        registry.load_file(path)
