@@ -27,9 +27,9 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, initial: Tensor 
     length, n_groups = v.shape[1], q.shape[2]
     chunk = min(CHUNK, length)
     # heads are (group, head in group): (b, chunks, group, T, d_k), (b, chunks, group, T, head, d_v) and without d_v
-    q, k = (_chunks(x, chunk).transpose(2, 3) for x in (q, k))
-    v, log_decay = (_chunks(x, chunk).unflatten(3, (n_groups, -1)).transpose(2, 3) for x in (v, log_decay))
-    since, within = log_decay.cumsum(3).exp()[..., None], _decays(log_decay.movedim(4, 3))
+    q, k = (chunks(x, chunk).transpose(2, 3) for x in (q, k))
+    v, log_decay = (chunks(x, chunk).unflatten(3, (n_groups, -1)).transpose(2, 3) for x in (v, log_decay))
+    since, within = log_decay.cumsum(3).exp()[..., None], decays(log_decay.movedim(4, 3))
 
     weights = (q @ k.mT)[:, :, :, None] * within
     own = weights.to(v.dtype) @ v.transpose(3, 4)
@@ -67,13 +67,13 @@ def flops(length: int, n_heads: int, n_groups: int, d_k: int, d_v: int, algorith
     return matmul_flops(length, n_heads, n_groups, d_k, d_v) + elementwise
 
 
-def _chunks(x: Tensor, chunk: int) -> Tensor:
+def chunks(x: Tensor, chunk: int) -> Tensor:
     """x (batch, length, ...) to (batch, chunks, chunk, ...), with zeros in front."""
     padded = F.pad(x, (0, 0) * (x.ndim - 2) + (-x.shape[1] % chunk, 0))
     return padded.unflatten(1, (-1, chunk))
 
 
-def _decays(log_decay: Tensor) -> Tensor:
+def decays(log_decay: Tensor) -> Tensor:
     """exp(G_t - G_s) (..., t, s) of log_decay (..., T), zero where s > t.
 
     The sums from s to t are taken one by one: a difference of sums from 0 would lose, in float32, what is small beside
