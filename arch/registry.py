@@ -25,6 +25,7 @@ SEQUENCE = {
     "swa": "swa:SlidingWindow",
     "hyena": "hyena:Hyena",
     "linear_attn": "linear_attn:LinearAttention",
+    "retention": "retention:Retention",
     "gla": "gla:GLA",
 }
 CHANNEL = {
