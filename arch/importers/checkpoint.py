@@ -1,0 +1,62 @@
+"""Models from folders as Hugging Face writes them: config.json and weights in safetensors, whole or in shards."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from eutectic import files
+from eutectic.arch.model import Model
+from eutectic.errors import UserError
+
+# config.json's model_type -> the module here that converts it
+IMPORTERS = {
+    "llama": "llama",
+    "mistral": "mistral",
+    "mamba": "mamba",
+    "mamba2": "mamba2",
+    "qwen3_next": "qwen3_next",
+    "xlstm": "xlstm",
+}
+
+
+def load(folder: Path) -> Model:
+    """The model in `folder`, in float32 whatever its weights are stored in.
+
+    Raises UserError for a file that is missing or cannot be read, a model type or feature that eutectic does not have.
+    """
+    config = _json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind not in IMPORTERS:
+        raise UserError(f"{folder} holds a model of type {kind!r}; eutectic reads {', '.join(IMPORTERS)}.")
+    importer = importlib.import_module(f"eutectic.arch.importers.{IMPORTERS[kind]}")
+    try:
+        shape, weights = importer.convert(config, _weights(folder))
+    except KeyError as error:
+        raise UserError(f"{folder} lacks {error}, which a {kind} checkpoint has; download it anew.") from None
+    model = Model(shape)
+    model.load_state_dict(weights)
+    return model
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors by name, from the shards that the index names or from the one file."""
+    index = folder / "model.safetensors.index.json"
+    names = sorted(set(_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        try:
+            weights |= load_file(folder / name)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"cannot read the weights {folder / name} ({error}); download them anew.") from None
+    return weights
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found = files.read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is missing or is not JSON; name a folder with config.json and model.safetensors.")
+    return found
