@@ -19,6 +19,11 @@ def rms_norm(width: int, eps: float = 1e-6) -> nn.RMSNorm:
     return nn.RMSNorm(width, eps=eps)
 
 
+def l2_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """x / sqrt(|x|^2 + eps) along the last dimension."""
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + eps)
+
+
 def exempt(value: Tensor) -> nn.Parameter:
     """A parameter that weight decay leaves alone: a position, a rate or a gain rather than a weight."""
     parameter = nn.Parameter(value)
@@ -45,9 +50,20 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
+def token_shift(x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The token before each of x (batch, length, channels), and the last. past (batch, channels): zeros where None."""
+    before = F.pad(x, (0, 0, 1, -1)) if past is None else torch.cat([past[:, None], x[:, :-1]], 1)
+    return before, x[:, -1]
+
+
 def identity_taps(channels: int, taps: int) -> Tensor:
     """Taps (channels, taps) of the filter that changes nothing; tap s weighs the input s tokens ago."""
     return torch.zeros(channels, taps).index_fill_(1, torch.tensor([0]), 1.0)
+
+
+def uniform_taps(channels: int, taps: int) -> Tensor:
+    """Taps (channels, taps) as torch's depthwise Conv1d starts them, uniform within 1 / sqrt(taps)."""
+    return torch.empty(channels, taps).uniform_(-(taps**-0.5), taps**-0.5)
 
 
 def short_conv(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -24,14 +24,17 @@ SEQUENCE = {
     "attn": "attn:Attention",
     "swa": "swa:SlidingWindow",
     "hyena": "hyena:Hyena",
+    "deltanet": "deltanet:DeltaNet",
     "linear_attn": "linear_attn:LinearAttention",
     "retention": "retention:Retention",
     "gla": "gla:GLA",
+    "rwkv6": "rwkv6:RWKV6",
 }
 CHANNEL = {
     "swiglu": "swiglu:SwiGLU",
     "mlp": "mlp:MLP",
     "none": "none:NoChannelMixer",
+    "rwkv_channel": "rwkv_channel:RWKVChannel",
 }
 ENTRY_POINTS = "eutectic.mixers"
 _from_files: dict[str, type[Layer]] = {}

@@ -38,16 +38,17 @@ def chunked(
     system = beta[..., None] * within * (k @ k.mT)
     right = beta[..., None] * torch.cat([v, since * k], -1)
     solved = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
-    rows, reads = solved.to(v.dtype).split([d_v, d_k], -1)
+    rows, reads = solved.split([d_v, d_k], -1)
 
     kept = (within[..., -1, :, None] * k).to(v.dtype).mT
-    update, taken = (kept @ rows).to(log_decay.dtype), (kept @ reads).to(log_decay.dtype)
-    identity = torch.eye(d_k, device=k.device, dtype=log_decay.dtype)
+    update, taken = (kept @ solved.to(v.dtype)).to(solved.dtype).split([d_v, d_k], -1)
+    identity = torch.eye(d_k, device=k.device, dtype=solved.dtype)
     before, last = affine_states(since[..., -1:, :] * identity - taken, update, initial)
 
     state = before.to(v.dtype)
-    rows = rows - reads @ state
-    y = (within * (q @ k.mT)).to(v.dtype) @ rows + (since * q).to(v.dtype) @ state
+    rows = rows - reads.to(v.dtype) @ state
+    weights = torch.cat([within * (q @ k.mT), since * q], -1).to(v.dtype)
+    y = weights @ torch.cat([rows.to(v.dtype), state], -2)
     return y.transpose(2, 3).flatten(1, 2)[:, -length:], last
 
 
