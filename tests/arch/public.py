@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import os
 from types import ModuleType
 
 import pytest
@@ -20,6 +21,16 @@ def fla_naive(op: str, file: str = "naive") -> ModuleType:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def rwkv_package() -> ModuleType:
+    """PyPI's rwkv.model on the CPU: its import reads the environment, and allows TF32 to all of torch, undone here."""
+    os.environ |= {"RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0", "RWKV_V7_ON": "0"}
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    module: ModuleType = pytest.importorskip("rwkv.model")
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
     return module
 
 
