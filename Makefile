@@ -13,7 +13,7 @@ PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER))
 	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
 NAMED = $(if $(NAME),--name '$(NAME)')
 
-.PHONY: help sweep plan status retry collect fit figures setup test test-slow schema constraints
+.PHONY: help sweep plan status retry collect fit figures setup test test-slow schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -59,6 +59,9 @@ test-slow: .venv/.dev
 
 schema: .venv/.dev
 	$(BIN)/python -m eutectic.analysis.schema > results/SCHEMA.md
+
+zoo: .venv/.dev
+	$(BIN)/python -m eutectic.arch.zoo > docs/zoo.md
 
 # after a change of versions in .venv: what `make setup` installs from then on
 constraints: .venv/.dev

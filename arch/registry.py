@@ -25,14 +25,20 @@ SEQUENCE = {
     "swa": "swa:SlidingWindow",
     "hyena": "hyena:Hyena",
     "deltanet": "deltanet:DeltaNet",
+    "gated_deltanet": "gated_deltanet:GatedDeltaNet",
     "linear_attn": "linear_attn:LinearAttention",
     "retention": "retention:Retention",
+    "mamba": "mamba:Mamba",
+    "mamba2": "mamba2:Mamba2",
     "gla": "gla:GLA",
     "rwkv6": "rwkv6:RWKV6",
+    "s4d": "s4d:S4D",
+    "mega": "mega:Mega",
 }
 CHANNEL = {
     "swiglu": "swiglu:SwiGLU",
     "mlp": "mlp:MLP",
+    "moe": "moe:MoE",
     "none": "none:NoChannelMixer",
     "rwkv_channel": "rwkv_channel:RWKVChannel",
 }
@@ -74,7 +80,7 @@ def options(term: MixerTerm, kind: type[Layer]) -> dict[str, Any]:
     values = {}
     for key, text in term.options:
         if key not in defaults:
-            there = ", ".join(f"{k}={_written(v)}" for k, v in defaults.items()) or "none"
+            there = ", ".join(f"{k}={written(v)}" for k, v in defaults.items()) or "none"
             raise UserError(f"{term.name} has no option {key!r}; its options, with their defaults, are: {there}.")
         values[key] = _typed(term.name, key, text, type(defaults[key]))
     return values
@@ -153,7 +159,7 @@ def _origin(name: str) -> str:
 def _canonical(term: MixerTerm, kind: type[Layer]) -> MixerTerm:
     defaults = option_defaults(find(term.name, kind))
     given = options(term, kind)
-    changed = sorted((k, _written(v)) for k, v in given.items() if v != defaults[k])
+    changed = sorted((k, written(v)) for k, v in given.items() if v != defaults[k])
     return MixerTerm(term.name, tuple(changed))
 
 
@@ -166,7 +172,7 @@ def _typed(name: str, key: str, text: str, kind: type[Any]) -> Any:
         ) from None
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
