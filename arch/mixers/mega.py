@@ -1,0 +1,140 @@
+"""Mega-chunk (Ma et al. 2023, Moving Average Equipped Gated Attention): attention within chunks to a moving average,
+which carries what is past from chunk to chunk.
+
+The paper's gated residual, Y = X + phi * (H - X), is split: the mixer gives phi * (H - X), with X normed, and its block
+adds X. As in the paper's formulas, and unlike its code, no activation and no skip follow the moving average.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
+from eutectic.arch.layers import exempt, linear, wide
+from eutectic.errors import UserError
+from eutectic.kernels import modal_conv
+
+
+class Mega(Mixer):
+    """X' = EMA(X) and Z = silu(W_z X'); q and k are Z scaled and shifted, v = silu(W_v X), O = softmax(q k' + b) v.
+
+    H = silu(W_h X' + U_h(gamma * O)), with gates gamma = silu(W_gamma X') and phi = sigmoid(W_phi X') (3.2). Z has
+    d / 4 channels and v 2 d, as in the paper's language models, and b is one learned bias per lag (3.3). chunk: tokens
+    that attend to each other; ema_dim: averages per channel.
+    """
+
+    card = Card(
+        paper="Ma et al. 2023, Mega (Mega-chunk)",
+        equation="h_t = alpha beta x_t + (1 - alpha delta) h_{t-1}, x'_t = eta' h_t; gated attention of x' in chunks",
+        state="ema_dim d + (9 / 4) d (L mod chunk)",
+        time="L chunk",
+        oracle="the paper's 3.1 and 3.2 in float64",
+    )
+
+    def __init__(self, shape: LayerShape, *, chunk: int = 64, ema_dim: int = 16):
+        super().__init__()
+        if min(chunk, ema_dim) < 1:
+            raise UserError(f"mega cannot have a chunk of {chunk} and an ema_dim of {ema_dim}; give 1 or more to both.")
+        d_model = shape.d_model
+        self.d_model, self.chunk, self.ema_dim = d_model, chunk, ema_dim
+        self.d_z, self.d_v = max(1, shape.d_inner // 4), 2 * shape.d_inner
+        self.alpha, self.delta = (exempt(0.2 * torch.randn(d_model, ema_dim)) for _ in range(2))
+        self.beta = exempt(0.02 * torch.randn(d_model, ema_dim) + (-1.0) ** torch.arange(ema_dim))
+        self.eta = exempt(torch.randn(d_model, ema_dim) * ema_dim**-0.5)
+        self.value = linear(d_model, self.d_v, bias=True)
+        self.sizes = [self.d_z, self.d_v, d_model, d_model]
+        self.averaged = linear(d_model, sum(self.sizes), bias=True)
+        self.scale, self.offset = exempt(0.02 * torch.randn(2, self.d_z)), exempt(torch.zeros(2, self.d_z))
+        self.lag_bias = exempt(0.02 * torch.randn(chunk))
+        self.out = linear(self.d_v, d_model, shape.out_scale)
+
+    def average(self) -> tuple[Tensor, Tensor]:
+        """log p and R, both (d_model, ema_dim), of the average as a filter, sum_n R_n p_n^t (3.1).
+
+        p = 1 - alpha delta and R = alpha beta eta, alpha and delta in (0, 1).
+        """
+        alpha, delta = torch.sigmoid(wide(self.alpha)), torch.sigmoid(wide(self.delta))
+        return torch.log1p(-alpha * delta), alpha * wide(self.beta) * wide(self.eta)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v, *gates = self._inputs(x, modal_conv.chunked(x, *self.average()))
+        return self._out(x, chunk_attention(q, k, v, self.lag_bias), *gates)
+
+    def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """State: keys (batch, n, d_z) and values (batch, n, d_v) of the n = length % chunk tokens of an unfinished
+        chunk, and the averages less their factor alpha beta, (batch, d_model, ema_dim).
+        """
+        past_keys, past_values, means = state or self.init_state(len(x))
+        averaged, means = modal_conv.prefill(x, *self.average(), means)
+        q, k, v, *gates = self._inputs(x, averaged)
+        keys, values = torch.cat([past_keys, k], 1), torch.cat([past_values, v], 1)
+        y = self._out(x, chunk_attention(q, keys, values, self.lag_bias), *gates)
+        return y, (self._unfinished(keys), self._unfinished(values), means)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        past_keys, past_values, means = state
+        log_poles, residues = self.average()
+        means = means * log_poles.exp() + x[..., None]
+        q, k, v, *gates = self._inputs(x, (means * residues).sum(-1).to(x.dtype))
+        keys, values = torch.cat([past_keys, k[:, None]], 1), torch.cat([past_values, v[:, None]], 1)
+        bias = self.lag_bias[: keys.shape[1]].flip(0).to(x.dtype)
+        weights = (torch.einsum("bz,bsz->bs", q, keys) + bias).softmax(-1)
+        y = self._out(x, torch.einsum("bs,bsv->bv", weights, values), *gates)
+        return y, (self._unfinished(keys), self._unfinished(values), means)
+
+    def _inputs(self, x: Tensor, averaged: Tensor) -> tuple[Tensor, ...]:
+        """q over sqrt(d_z), k, v, gamma, W_phi X' and W_h X' of x and its average, (..., d_model)."""
+        z, reset, update, candidate = self.averaged(averaged).split(self.sizes, -1)
+        q, k = (F.silu(z)[..., None, :] * self.scale + self.offset).unbind(-2)
+        return q * self.d_z**-0.5, k, F.silu(self.value(x)), F.silu(reset), update, candidate
+
+    def _out(self, x: Tensor, attended: Tensor, reset: Tensor, update: Tensor, candidate: Tensor) -> Tensor:
+        return torch.sigmoid(update) * (F.silu(candidate + self.out(reset * attended)) - x)
+
+    def _unfinished(self, kept: Tensor) -> Tensor:
+        return kept[:, kept.shape[1] - kept.shape[1] % self.chunk :]
+
+    def flops(self, length: int, conv_algorithm: str) -> MixerFlops:
+        """The average, per token and channel, as hyena's convolution with real poles:
+
+        recurrence: 4 for each of the ema_dim averages. chunked: 2T of Toeplitz, 2 x 2 ema_dim of states in and out,
+        the states' recurrence once a chunk. fft: two real transforms of 2 length and a complex product at 6.
+
+        The attention: two matmuls of the square of each chunk, halved in the causal core. The gates, per token: the
+        scale and offset of q and k 4 d_z, gamma d_v, and per channel the sum in H and phi's two.
+        """
+        projection = 2 * length * sum(layer.weight.numel() for layer in (self.value, self.averaged, self.out))
+        size, block = min(self.chunk, length), min(modal_conv.CHUNK, length)
+        n_chunks, n_blocks = -(-length // size), -(-length // block)
+        attention = 2 * n_chunks * size**2 * (self.d_z + self.d_v)
+        causal = (length // size * size**2 + (length % size) ** 2) * (self.d_z + self.d_v)
+        toeplitz = 2 * n_blocks * block * self.d_model * (block + (2 * self.ema_dim if n_blocks > 1 else 0))
+        average = {
+            "recurrence": 4 * length * self.d_model * self.ema_dim,
+            "chunked": toeplitz + 2 * (n_blocks - 1) * self.d_model * self.ema_dim,
+            "fft": round(self.d_model * (2 * 2.5 * 2 * length * math.log2(2 * length) + 6 * (length + 1))),
+        }[conv_algorithm]
+        rest = average + length * (4 * self.d_z + self.d_v + 3 * self.d_model)
+        return MixerFlops(projection, rest + causal, rest + attention, projection + toeplitz + attention)
+
+    def init_state(self, batch: int) -> State:
+        zeros = self.value.weight.new_zeros
+        return zeros(batch, 0, self.d_z), zeros(batch, 0, self.d_v), wide(zeros(batch, self.d_model, self.ema_dim))
+
+    def state_size(self, length: int) -> StateSize:
+        return StateSize(cached=length % self.chunk * (self.d_z + self.d_v), wide=self.d_model * self.ema_dim)
+
+
+def chunk_attention(q: Tensor, k: Tensor, v: Tensor, lag_bias: Tensor) -> Tensor:
+    """Causal softmax(q k' + lag_bias[lag]) v within chunks of len(lag_bias) tokens.
+
+    q (batch, length, d_z); k and v (batch, past + length, their width) begin with a chunk, in which q may begin later.
+    """
+    total = k.shape[1]
+    past, size = total - q.shape[1], min(len(lag_bias), total)
+    q, k, v = (F.pad(t, (0, 0, total - t.shape[1], -total % size)).unflatten(1, (-1, size)) for t in (q, k, v))
+    lag = torch.arange(size, device=q.device)[:, None] - torch.arange(size, device=q.device)
+    bias = lag_bias[lag.clamp(min=0)].masked_fill(lag < 0, float("-inf")).to(q.dtype)
+    return ((q @ k.transpose(-1, -2) + bias).softmax(-1) @ v).flatten(1, 2)[:, past:total]
