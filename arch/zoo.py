@@ -20,12 +20,13 @@ equal to `forward`, gradients equal to finite differences, FLOPs equal to torch'
 COUNTED = f"""
 ## Counted
 
-One layer of width {D_MODEL} with {N_HEADS} heads, none shared, and {D_FFN} hidden channels in the channel mixer. FLOPs are of a forward pass, a token, over {LENGTHS[0]:,} tokens, a multiply-add being two. `core` is what mixing the
-positions is charged by each algorithm, causal attention being halved; a mixer without one of them is charged by what it
-has. `matmuls` are those that torch's FlopCounterMode sees of the mixer in float64, where attention is computed whole.
-States are in real numbers for one sequence.
+One layer of width {D_MODEL} with {N_HEADS} heads, none shared, and {D_FFN} hidden channels in the channel mixer. FLOPs
+are of a forward pass, a token, over {LENGTHS[0]:,} tokens, a multiply-add being two. Mixing the positions is charged by
+`recurrence`, `chunked` or `fft`, causal attention halved; what has no such form is charged by the one it has. `matmuls`
+are those that torch's FlopCounterMode sees of the mixer in float64, where attention is computed whole. States are in
+real numbers for one sequence.
 
-| mixer | params | projections | core: recurrence | chunked | fft | matmuls | state at {LENGTHS[0]:,} | at {LENGTHS[1]:,} |
+| mixer | params | projection | recurrence | chunked | fft | matmuls | state at {LENGTHS[0]:,} | at {LENGTHS[1]:,} |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 CHANNELS = """
