@@ -4,14 +4,15 @@ The filter is h_t = Re(sum_n R_n p_n^t). Poles are given as log p = decay + i an
 p^t = exp(t log p) exact at any t.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from eutectic.kernels.reference.modal_conv import causal_conv
 
 CHUNK = 64
+
+# a real number as (it,), a complex one as (its real part, its imaginary part): compilers handle these
+Parts = tuple[Tensor, ...]
 
 
 def impulse_response(log_poles: Tensor, residues: Tensor, length: int) -> Tensor:
@@ -68,27 +69,37 @@ def _chunked(
     # p^0 to p^T within chunks, then p^2T, p^4T, ... between them
     doublings = range(1, (n_chunks - 1).bit_length())
     exponents = torch.tensor([*range(chunk + 1), *(chunk << k for k in doublings)], device=x.device)
-    every = _powers(log_poles, exponents)
-    powers = tuple(part[..., : chunk + 1] for part in every)
-    weighted = _times(powers, residues)
-    y = _toeplitz(weighted[0][..., :-1].sum(1)).to(x.dtype) @ blocks
+    every = powers(log_poles, exponents)
+    within = tuple(part[..., : chunk + 1] for part in every)
+    weighted = product(within, parts(residues[..., None]))
+    y = toeplitz(weighted[0][..., :-1].sum(1)).to(x.dtype) @ blocks
     state = None
     if n_chunks > 1 or with_state:
-        into = torch.cat([part[..., :-1].flip(-1) for part in powers], 1)
+        into = torch.cat([part[..., :-1].flip(-1) for part in within], 1)
         ends = (into.to(x.dtype) @ blocks).to(log_poles.real.dtype)
         after = _states_after(ends.view(channels, -1, batch, n_chunks), [part[..., chunk:] for part in every])
         last = [part[..., -1].permute(2, 0, 1) for part in after]
         state = torch.complex(*last) if len(last) == 2 else last[0]
         before = torch.nn.functional.pad(torch.cat(after, 1)[..., :-1], (1, 0))
-        # Re(z S) = Re z Re S - Im z Im S
-        out = torch.cat([sign * part[..., 1:] for sign, part in zip((1, -1), weighted, strict=False)], 1)
-        y = y + out.transpose(1, 2).to(x.dtype) @ before.reshape(channels, -1, batch * n_chunks).to(x.dtype)
+        y = y + read_out(weighted)[..., 1:].transpose(1, 2).to(x.dtype) @ before.reshape(
+            channels, -1, batch * n_chunks
+        ).to(x.dtype)
     y = y.view(channels, chunk, batch, n_chunks).permute(2, 3, 1, 0)
     return y.reshape(batch, n_chunks * chunk, channels)[:, -length:], state
 
 
-def _powers(log_poles: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-    """p^t as (real, imaginary) parts, each (channels, n, len(t)); only the first where the poles are real."""
+def parts(z: Tensor) -> Parts:
+    return (z.real, z.imag) if z.is_complex() else (z,)
+
+
+def product(a: Parts, b: Parts) -> Parts:
+    if len(a) == 1:
+        return (a[0] * b[0],)
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+def powers(log_poles: Tensor, t: Tensor) -> Parts:
+    """Parts of p^t, each (channels, n, len(t))."""
     size = torch.exp(log_poles.real[..., None] * t)
     if not log_poles.is_complex():
         return (size,)
@@ -96,16 +107,12 @@ def _powers(log_poles: Tensor, t: Tensor) -> tuple[Tensor, ...]:
     return size * angle.cos(), size * angle.sin()
 
 
-def _times(parts: tuple[Tensor, ...], residues: Tensor) -> tuple[Tensor, ...]:
-    """Parts of z R, for z's parts (channels, n, t) and R (channels, n)."""
-    if len(parts) == 1:
-        return (parts[0] * residues[..., None],)
-    real, imag = parts
-    a, b = residues.real[..., None], residues.imag[..., None]
-    return real * a - imag * b, real * b + imag * a
+def read_out(z: Parts) -> Tensor:
+    """(channels, n or 2n, t): what the rows of states, real parts and then imaginary parts, weigh in Re(z S)."""
+    return torch.cat([z[0], *(-part for part in z[1:])], 1)
 
 
-def _toeplitz(h: Tensor) -> Tensor:
+def toeplitz(h: Tensor) -> Tensor:
     """(channels, T, T) with h_{t-s} at row t, column s, zero above the diagonal.
 
     Windows of the reversed filter with zeros behind are its rows from the last to the first.
@@ -114,21 +121,15 @@ def _toeplitz(h: Tensor) -> Tensor:
     return torch.nn.functional.pad(h.flip(1), (0, size - 1)).unfold(1, size, 1).flip(1)
 
 
-def _states_after(ends: Tensor, jumps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _states_after(ends: Tensor, jumps: list[Tensor]) -> Parts:
     """Parts of the states after each chunk from what each chunk leaves, (channels, n or 2n, batch, n_chunks).
 
     Inclusive scan by doubling, S_j += p^{Td} S_{j-d} for d = 1, 2, 4.... jumps: the parts of p^{Td}, each
     (channels, n, number of doublings).
     """
-    parts = ends.split(jumps[0].shape[1], 1)
+    states = ends.split(jumps[0].shape[1], 1)
     for k in range(jumps[0].shape[2]):
-        jump = [part[..., k, None, None] for part in jumps]
-        past = [torch.nn.functional.pad(part[..., : -(1 << k)], (1 << k, 0)) for part in parts]
-        if len(parts) == 1:
-            parts = (parts[0] + jump[0] * past[0],)
-        else:
-            parts = (
-                parts[0] + jump[0] * past[0] - jump[1] * past[1],
-                parts[1] + jump[0] * past[1] + jump[1] * past[0],
-            )
-    return parts
+        jump = tuple(part[..., k, None, None] for part in jumps)
+        past = tuple(torch.nn.functional.pad(part[..., : -(1 << k)], (1 << k, 0)) for part in states)
+        states = tuple(s + moved for s, moved in zip(states, product(jump, past), strict=True))
+    return states

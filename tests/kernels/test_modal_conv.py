@@ -58,3 +58,39 @@ def test_chunk_size_does_not_matter(chunk: int) -> None:
     torch.testing.assert_close(
         modal_conv.chunked(*inputs, chunk=chunk), modal_conv.naive(*inputs), rtol=1e-11, atol=1e-11
     )
+
+
+def _recurrence(
+    x: torch.Tensor, log_poles: torch.Tensor, residues: torch.Tensor, state: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = []
+    for t in range(x.shape[1]):
+        state = state * log_poles.exp() + x[:, t, :, None]
+        rows.append((state * residues).sum(-1).real)
+    return torch.stack(rows, 1), state
+
+
+@settings(max_examples=20, deadline=None)
+@given(length=st.integers(1, 150), complex_poles=st.booleans())
+def test_prefill_goes_on_from_a_state(length: int, complex_poles: bool) -> None:
+    """Values and gradients of the outputs and of the state after, in the inputs and in the state before."""
+    x, log_poles, residues = _inputs(length, complex_poles)
+    initial = torch.randn(2, 3, 4, dtype=residues.dtype, generator=torch.Generator().manual_seed(length + 1))
+    inputs = [t.requires_grad_() for t in (x, log_poles, residues, initial)]
+    expected = _recurrence(*inputs)
+    got = modal_conv.prefill(*inputs)
+    weights = [torch.randn_like(t) for t in expected]
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    losses = [sum((y * w).real.sum() for y, w in zip(pair, weights, strict=True)) for pair in (got, expected)]
+    for a, b in zip(*(torch.autograd.grad(loss, inputs) for loss in losses), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * float(b.abs().max() + 1))
+
+
+@settings(max_examples=10, deadline=None)
+@given(length=st.integers(1, 150), complex_poles=st.booleans())
+def test_prefill_starts_from_nothing(length: int, complex_poles: bool) -> None:
+    x, log_poles, residues = _inputs(length, complex_poles)
+    got = modal_conv.prefill(x, log_poles, residues, None)
+    for a, b in zip(got, _recurrence(x, log_poles, residues, torch.zeros_like(residues).repeat(2, 1, 1)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
