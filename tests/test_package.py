@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eutectic.analysis import schema
+from eutectic.arch import zoo
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,3 +24,7 @@ def test_every_folder_of_code_is_a_listed_package() -> None:
 
 def test_schema_page_is_fresh() -> None:
     assert (ROOT / "results/SCHEMA.md").read_text() == schema.markdown(), "run `make schema`"
+
+
+def test_zoo_page_is_fresh() -> None:
+    assert (ROOT / "docs/zoo.md").read_text() == zoo.markdown(), "run `make zoo`"

@@ -1,5 +1,6 @@
 """What every registered mixer must do: registering one buys these tests."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from zoo import CASES, IDS, perturb, perturbed, shape, tokens
 
+from eutectic.arch import registry
+from eutectic.arch.base import ChannelMixer, Layer, Mixer
 from eutectic.arch.flops import count
-from eutectic.arch.model import Model, build
+from eutectic.arch.layout import MixerTerm
+from eutectic.arch.model import Model, build, layer_shape
 from eutectic.train import checkpoint
 
+SHAPE = layer_shape(shape("attn"), 0)
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 every_mixer = pytest.mark.parametrize(("layout", "channel"), CASES, ids=IDS)
 
@@ -49,6 +54,28 @@ def test_step_and_prefill_equal_forward(layout: str, channel: str) -> None:
         logits, states = model.step(read[:, t], states)
         parts.append(logits[:, None])
     torch.testing.assert_close(torch.cat(parts, 1), expected, **tolerance)
+
+
+@pytest.mark.parametrize("name", registry.names(Mixer))
+def test_side_by_side_a_mixer_has_its_share_of_channels(name: str) -> None:
+    layout = f"[{name}|attn]"
+    model = perturbed(layout).eval()
+    read = tokens(2, 70, seed=3)
+    expected = model(read)
+    first, states = model.prefill(read[:, :33])
+    rows = [first]
+    for t in range(33, 70):
+        logits, states = model.step(read[:, t], states)
+        rows.append(logits[:, None])
+    torch.testing.assert_close(
+        torch.cat(rows, 1), expected, rtol=1e-8, atol=1e-9 * float(expected.detach().abs().max())
+    )
+    with FlopCounterMode(display=False) as counter:
+        model(read[:1])
+    counts = count(shape(layout), 70)
+    assert counter.get_total_flops() == counts.matmul
+    whole = count(shape(name), 70)
+    assert counts.state.dim < 0.8 * whole.state.dim + count(shape("attn"), 70).state.dim
 
 
 @pytest.mark.parametrize("length", [1, 33, 64, 65, 256])
@@ -106,6 +133,26 @@ def test_loss_starts_at_ln_vocab(layout: str, channel: str) -> None:
     read = tokens(4, 129, vocab_size=256)
     loss = torch.nn.functional.cross_entropy(model(read[:, :-1]).flatten(0, 1), read[:, 1:].flatten())
     assert loss.item() == pytest.approx(5.545, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*((n, Mixer) for n in registry.names(Mixer)), *((n, ChannelMixer) for n in registry.names(ChannelMixer))],
+)
+def test_what_is_written_to_the_residual_stream_shrinks_with_depth(name: str, kind: type[Layer]) -> None:
+    """At the start a mixer's output is proportional to the scale its depth gives it (Radford et al. 2019, 2.3).
+
+    mega's is not: it writes a gated update of the stream, phi (H - X), of which no projection sets the size.
+    """
+    if name in ("none", "mega"):
+        return
+    outputs = []
+    for scale in (1.0, 0.25):
+        torch.manual_seed(0)
+        layer = registry.make(MixerTerm(name), kind, dataclasses.replace(SHAPE, out_scale=scale)).eval()
+        outputs.append(layer(torch.randn(2, 40, 32, generator=torch.Generator().manual_seed(1))))
+    assert outputs[0].abs().max() > 0
+    torch.testing.assert_close(outputs[1], 0.25 * outputs[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("device", DEVICES)
