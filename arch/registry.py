@@ -34,6 +34,7 @@ SEQUENCE = {
     "rwkv6": "rwkv6:RWKV6",
     "s4d": "s4d:S4D",
     "mega": "mega:Mega",
+    "h3": "h3:H3",
 }
 CHANNEL = {
     "swiglu": "swiglu:SwiGLU",
