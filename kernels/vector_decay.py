@@ -60,8 +60,8 @@ def flops(length: int, n_heads: int, d_k: int, d_v: int) -> tuple[int, int]:
     """Of chunked() over one sequence: those in matmuls, and the rest. A length is rounded up to whole chunks.
 
     Matmuls, per token and head: scores and their sums, 2 chunk (d_k + d_v); the state written and read, 4 d_k d_v.
-    The rest: 3 multiply-adds' halves for each of 16 pairs and channel; decays on q (2) and k (one for each reader, of
-    which there are chunk / 16 + 1); the recurrence between chunks, 2 d_k d_v each.
+    The rest, per token, head and channel of d_k: two products and a sum for each of 16 pairs; the decays on q twice, on
+    k once for each of its chunk / 16 + 1 readers. And per entry of the state, 2 between chunks. Decays are free.
     """
     chunk = _chunk(length)
     n_chunks = -(-length // chunk)
