@@ -15,7 +15,7 @@ SHAPE = LayerShape(d_model=24, d_inner=16, n_heads=2, n_kv_heads=1, d_ffn=48, la
 
 
 def test_starts_as_published() -> None:
-    """The authors' code, in a built model: public ports have let a generic initialization overwrite A_log and dt_bias."""
+    """The authors' code, in a built model: public ports let a generic initialization overwrite A_log and dt_bias."""
     config = ModelConfig("mamba2", 2, 512, 256, 256, 48, 50, channel="none")
     for block in build(config, 0).layers():
         mixer = block.mixer

@@ -9,8 +9,10 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from public import assert_same, fla_naive
+from torch.nn import functional as F
 
 from eutectic.arch.base import LayerShape
+from eutectic.arch.layers import rotary_angles, rotate
 from eutectic.arch.mixers.retention import Retention
 from eutectic.errors import UserError
 
@@ -59,11 +61,14 @@ def test_equals_torchscale(shape: LayerShape, expand_v: int, monkeypatch: pytest
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_retention_equals_the_public_formula(shape: LayerShape) -> None:
-    mixer, x = _mixer(shape, expand_v=1)
-    q, k, v, gate = mixer._heads(x, 0)
-    # which scales q by d_head^-1/2, as ours has scaled k
-    theirs = fla_naive("retention").naive_retention(*(part.transpose(1, 2) for part in (q * shape.d_head**0.5, k, v)))
-    assert_same(mixer(x), mixer._out(theirs.transpose(1, 2), gate))
+    """With an eps of the norm that lets the size of its input through."""
+    mixer, x = _mixer(dataclasses.replace(shape, norm_eps=0.1), expand_v=1)
+    q, k, v, gate = mixer.qkvg(4 * x).split(mixer.widths, 2)
+    q, k, v = (part.unflatten(2, (shape.n_heads, -1)).transpose(1, 2) for part in (q, k, v))
+    angles = rotary_angles(torch.arange(LENGTH), shape.d_head, shape.rope_base)
+    theirs = fla_naive("retention").naive_retention(rotate(q, *angles), rotate(k, *angles), v).transpose(1, 2)
+    normed = theirs * (theirs.square().mean(-1, keepdim=True) + 0.1).rsqrt()
+    assert_same(mixer(4 * x), mixer.out(F.silu(gate) * normed.flatten(2)))
 
 
 def test_heads_forget_at_the_papers_rates() -> None:
