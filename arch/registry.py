@@ -30,6 +30,7 @@ SEQUENCE = {
     "hyena_mr": "hyena_mr:HyenaMR",
     "deltanet": "deltanet:DeltaNet",
     "gated_deltanet": "gated_deltanet:GatedDeltaNet",
+    "rwkv7": "rwkv7:RWKV7",
     "linear_attn": "linear_attn:LinearAttention",
     "retention": "retention:Retention",
     "mamba": "mamba:Mamba",
@@ -39,6 +40,7 @@ SEQUENCE = {
     "s4d": "s4d:S4D",
     "mega": "mega:Mega",
     "h3": "h3:H3",
+    "rtf": "rtf:RTF",
 }
 CHANNEL = {
     "swiglu": "swiglu:SwiGLU",

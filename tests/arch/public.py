@@ -24,13 +24,21 @@ def fla_naive(op: str, file: str = "naive") -> ModuleType:
     return module
 
 
-def rwkv_package() -> ModuleType:
-    """PyPI's rwkv.model on the CPU: its import reads the environment, and allows TF32 to all of torch, undone here."""
-    os.environ |= {"RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0", "RWKV_V7_ON": "0"}
+def rwkv_package(seven: bool = False) -> ModuleType:
+    """PyPI's rwkv.model on the CPU, for RWKV-7 or those before it; each is a copy of the module.
+
+    Its import reads the environment, and sets TF32 and the compiler's autocast for all of torch, undone here.
+    """
+    os.environ |= {"RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0", "RWKV_V7_ON": str(int(seven))}
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    module: ModuleType = pytest.importorskip("rwkv.model")
+    pytest.importorskip("rwkv")
+    spec = importlib.util.find_spec("rwkv.model")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+    torch._C._jit_set_autocast_mode(True)
     return module
 
 
