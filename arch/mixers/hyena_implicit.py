@@ -1,0 +1,137 @@
+"""Hyena of order 2, whose long filters a small network computes from time (Poli et al. 2023, Hyena Hierarchy)."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from eutectic.arch.base import Card, LayerShape, State, StateSize
+from eutectic.arch.gated_conv import GatedConv, fft_conv_flops
+from eutectic.arch.layers import exempt
+from eutectic.errors import UserError
+from eutectic.kernels import long_conv
+
+WIDTH, DEPTH = 64, 2
+# shares of max_length after which the windows of the fastest and the slowest channel have decayed to FLOOR
+FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 1e-2
+
+
+class ImplicitFilter(nn.Module):
+    """h_t = exp(-alpha t) FFN(features of t) (Poli et al. 2023, 3.3 and eq. 7), in float32 at least.
+
+    The FFN has sines sin(frequency * x) after a layer of `features` inputs and DEPTH layers of WIDTH, all with biases,
+    and a last layer without; all start as torch's linear layers, and one learned vector of frequencies serves every
+    sine. Nothing of it decays: it parametrizes a filter. Features are time, which is 1 at the last of max_length
+    tokens, and the real and imaginary parts of exp(-2 pi i f t / max_length) for (features - 1) / 2 frequencies f from
+    1e-4 to one less than their number. A channel's alpha is such that its window decays to FLOOR in between FASTEST
+    and SLOWEST of max_length, evenly in alpha. h_t is the same for any sequence length, also beyond max_length.
+    """
+
+    def __init__(self, channels: int, max_length: int, features: int, frequency: float):
+        super().__init__()
+        self.channels, self.max_length, self.features = channels, max_length, features
+        widths = [features, *[WIDTH] * (DEPTH + 1)]
+        self.hidden = nn.ModuleList(_dense(a, b, bias=True) for a, b in itertools.pairwise(widths))
+        self.last = _dense(WIDTH, channels, bias=False)
+        self.frequency = exempt(torch.full((WIDTH,), frequency))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ImplicitFilter":
+        """How torch moves and casts a module: this one stays in float32 at least.
+
+        Sines of frequency 14 make another filter of weights that are rounded to bfloat16.
+        """
+
+        def move(x: Tensor) -> Tensor:
+            moved = fn(x)
+            return moved if moved.dtype.itemsize >= 4 else x.to(moved.device)
+
+        return super()._apply(move, recurse)
+
+    def forward(self, length: int) -> Tensor:
+        """h (channels, length)."""
+        like = self.frequency
+        t = torch.arange(length, device=like.device, dtype=torch.float64)
+        # autocast would round what _apply does not
+        with torch.autocast(like.device.type, enabled=False):
+            h = self._features(t).to(like.dtype)
+            for layer in self.hidden:
+                h = torch.sin(self.frequency * layer(h))
+            return (self.last(h) * self._window(t).to(like.dtype)).T
+
+    def _features(self, t: Tensor) -> Tensor:
+        bands = (self.features - 1) // 2
+        f = torch.linspace(1e-4, bands - 1, bands, device=t.device, dtype=t.dtype)
+        angle = 2 * math.pi / self.max_length * t[:, None] * f
+        return torch.cat([t[:, None] / (self.max_length - 1), angle.cos(), -angle.sin()], 1)
+
+    def _window(self, t: Tensor) -> Tensor:
+        slow, fast = (-math.log(FLOOR) / share for share in (SLOWEST, FASTEST))
+        alpha = torch.linspace(slow, fast, self.channels, device=t.device, dtype=t.dtype)
+        return torch.exp(-alpha * t[:, None] / (self.max_length - 1))
+
+    def flops(self, length: int) -> int:
+        """Of its matmuls."""
+        layers = [*self.hidden, self.last]
+        return 2 * length * sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Linear))
+
+
+class HyenaImplicit(GatedConv):
+    """y = W_out(q * (h conv u + D u)), u = k * v, with q, k, v = FIR3(W_in x). D starts as N(0, 1).
+
+    The filter has no finite state: decoding keeps every u that was, as attention keeps keys, and dots them with it.
+    max_length: tokens that the filter's features of time span; frequency: of its sines, at the start.
+    """
+
+    card = Card(
+        paper="Poli et al. 2023, Hyena Hierarchy",
+        equation="y = W_out(q * (h conv u + D u)), u = k * v, h_t = exp(-alpha t) FFN(features of t) (eq. 7)",
+        state="L d of the inputs so far + 6 d of the FIR",
+        time="L log L; L for one more token",
+        oracle="the formula in float64",
+    )
+
+    def __init__(self, shape: LayerShape, *, max_length: int = 2048, features: int = 33, frequency: float = 14.0):
+        super().__init__(shape)
+        if max_length < 2:
+            raise UserError(f"hyena_implicit cannot have a max_length of {max_length}; give 2 or more tokens.")
+        if features < 3 or features % 2 == 0:
+            raise UserError(f"hyena_implicit cannot have {features} features of time; give an odd number from 3 on.")
+        self.filter = ImplicitFilter(shape.d_inner, max_length, features, frequency)
+        self.skip = exempt(torch.randn(shape.d_inner))
+
+    def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """State: every u so far, (batch, tokens, d_inner)."""
+        u = k * v
+        seen = u if state is None else torch.cat([state, u], 1)
+        y = long_conv.fft(seen, self.filter(seen.shape[1]))[:, -u.shape[1] :]
+        return self._gated(q, u, y), seen
+
+    def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
+        u = k * v
+        seen = torch.cat([state, u[:, None]], 1)
+        return self._gated(q, u, long_conv.step(seen, self.filter(seen.shape[1]))), seen
+
+    def _gated(self, q: Tensor, u: Tensor, y: Tensor) -> Tensor:
+        return q * (y.to(u.dtype) + self.skip.to(u.dtype) * u)
+
+    def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
+        """Charged by `fft` whatever is asked for: the filter's network, once a sequence; fft_conv_flops; per token and
+        channel, two gates, the skip at 2 and the window at 1.
+        """
+        network = self.filter.flops(length)
+        return network + fft_conv_flops(self.d_inner, length) + 5 * length * self.d_inner, network
+
+    def init_mix(self, batch: int) -> State:
+        return self.qkv.weight.new_zeros(batch, 0, self.d_inner)
+
+    def mix_size(self, length: int) -> StateSize:
+        return StateSize(cached=length * self.d_inner)
+
+
+def _dense(d_in: int, d_out: int, bias: bool) -> nn.Linear:
+    layer = nn.Linear(d_in, d_out, bias=bias)
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, exempt(parameter.detach()))
+    return layer
