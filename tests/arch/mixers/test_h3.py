@@ -54,8 +54,9 @@ def test_steps_equal_forward_with_heads() -> None:
     mixer = perturb(H3(_shape(), shift=7, head_dim=4).double()).requires_grad_(False)
     x = torch.randn(2, 90, 16, dtype=torch.float64)
     expected = mixer(x)
-    first, state = mixer.prefill(x[:, :70], None)
-    rows = [first]
+    first, state = mixer.prefill(x[:, :33], None)
+    second, state = mixer.prefill(x[:, 33:70], state)
+    rows = [first, second]
     for t in range(70, 90):
         y, state = mixer.step(x[:, t], state)
         rows.append(y[:, None])
