@@ -41,6 +41,7 @@ SEQUENCE = {
     "mega": "mega:Mega",
     "h3": "h3:H3",
     "rtf": "rtf:RTF",
+    "mlstm": "mlstm:MLSTM",
 }
 CHANNEL = {
     "swiglu": "swiglu:SwiGLU",
