@@ -3,7 +3,7 @@
 import torch
 
 from eutectic.arch import registry
-from eutectic.arch.base import ChannelMixer, Mixer
+from eutectic.arch.base import ChannelMixer, Layer, Mixer
 from eutectic.arch.model import Model, build
 from eutectic.config import ModelConfig
 
@@ -38,6 +38,16 @@ def perturb(model: Model, size: float = 0.1) -> Model:
 
 def perturbed(layout: str, channel: str = "swiglu") -> Model:
     return perturb(build(shape(layout, channel), 0).double())
+
+
+@torch.no_grad()
+def stepped(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """A layer's outputs for x (batch, length, d_model), token by token."""
+    state, rows = layer.init_state(len(x)), []
+    for token in x.unbind(1):
+        y, state = layer.step(token, state)
+        rows.append(y)
+    return torch.stack(rows, 1)
 
 
 def tokens(batch: int, length: int, seed: int = 1, vocab_size: int = 50) -> torch.Tensor:
