@@ -39,7 +39,9 @@ def test_unmatched_architectures_do_not_agree() -> None:
     """Else the test above would pass without any matching."""
     shape = recipes.LADDER[7]
     sizes = [
-        flops.count(planning._model(recipe("width"), planning._data(recipe("width"), MANIFEST), arch, shape), 128).params
+        flops.count(
+            planning._model(recipe("width"), planning._data(recipe("width"), MANIFEST), arch, shape), 128
+        ).params
         for arch in ARCHS
     ]
     assert max(sizes) / min(sizes) > 1.1
