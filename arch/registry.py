@@ -42,6 +42,7 @@ SEQUENCE = {
     "h3": "h3:H3",
     "rtf": "rtf:RTF",
     "mlstm": "mlstm:MLSTM",
+    "monarch": "monarch:Monarch",
 }
 CHANNEL = {
     "swiglu": "swiglu:SwiGLU",
