@@ -50,6 +50,7 @@ CHANNEL = {
     "moe": "moe:MoE",
     "none": "none:NoChannelMixer",
     "rwkv_channel": "rwkv_channel:RWKVChannel",
+    "monarch_mlp": "monarch_mlp:MonarchMLP",
 }
 ENTRY_POINTS = "eutectic.mixers"
 _from_files: dict[str, type[Layer]] = {}
