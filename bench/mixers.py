@@ -8,8 +8,10 @@ Rows go to results/bench/mixers.parquet as they come; a row of the same device, 
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import statistics
+import threading
 import time
 from multiprocessing.synchronize import Barrier, Lock
 from pathlib import Path
@@ -28,6 +30,7 @@ OUT = Path("results/bench/mixers.parquet")
 LENGTHS = (1024, 2048, 4096, 16384)
 TOKENS = 16384  # a pass: shorter sequences come in batches
 WIDTHS = {"cuda": (1024, 16), "cpu": (64, 4)}
+COMPILE_SECONDS = 300.0  # after which those that are done wait no longer
 KEY = ["device", "mixer", "d_model", "length"]
 Row = dict[str, Any]
 
@@ -50,7 +53,7 @@ def main() -> None:
         for worker in workers:
             worker.start()
         for _ in range(len(workers) * len(options.lengths)):
-            row = rows.get()
+            row = rows.get(timeout=2 * COMPILE_SECONDS)
             write(row, options.out)
             print(
                 f"{row['mixer']:16} {row['length']:6} {row['tokens_per_second']:12,.0f} tokens/s "
@@ -79,7 +82,8 @@ def measure(mixer: str, device: str, lengths: list[int], ready: Barrier, turn: L
             errors[length] = f"{type(error).__name__}: {str(error)[:200]}"
         if device == "cuda":
             torch.cuda.empty_cache()
-    ready.wait()
+    with contextlib.suppress(threading.BrokenBarrierError):
+        ready.wait(COMPILE_SECONDS)
     with turn:
         peak = matmul_peak(device)
         for length in lengths:

@@ -156,3 +156,27 @@ def test_whoever_lost_the_lease_writes_nothing(small_run: RunConfig, manifest: M
     with pytest.raises(loop.LeaseLost):
         loop.train(small_run, manifest, tmp_path, "cpu", held=lambda: False)
     assert not (tmp_path / "run.parquet").exists()
+
+
+def test_penalties_train_but_are_not_logged(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
+    """Of balance, at least 1, a weight of 1000 would show in any loss, and it changes what the router learns."""
+    rows = {}
+    for weight in (0.0, 1000.0):
+        model = dataclasses.replace(small_run.model, channel=f"moe(experts=4,z=0.0,balance={weight})")
+        rows[weight] = trained(dataclasses.replace(small_run, model=model), manifest, tmp_path / str(weight))
+    assert all(row["loss"] < 6 and row["train_loss"] < 6 for row in rows.values())
+    assert rows[0.0]["loss"] != rows[1000.0]["loss"]
+    assert rows[0.0]["params_active"] < rows[0.0]["params"]
+
+
+def test_the_log_says_what_was_stacked_and_what_it_keeps(
+    small_run: RunConfig, manifest: Manifest, tmp_path: Path
+) -> None:
+    """hyena of width 16 and 2 modes, 2 layers; attention of 1 key-value head of width 8 after 32 tokens, 1 layer."""
+    model = dataclasses.replace(small_run.model, layout="hyena*2+attn@middle", n_layers=3)
+    row = trained(dataclasses.replace(small_run, model=model, sequences=4, evals=1), manifest, tmp_path)
+    assert (row["layers"], row["channel"], row["match"], row["mixers"]) == ("hyena+attn+hyena", "swiglu", "width", "")
+    assert row["attn_share"] == pytest.approx(1 / 3)
+    cached, wide = 2 * 3 * 16 * 2 + 2 * 32 * 8, 2 * 16 * 2 * 2
+    assert row["state_dim"] == cached + wide
+    assert row["state_bytes"] == 2 * cached + 4 * wide
