@@ -19,7 +19,7 @@ def blocked(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tenso
     n_blocks = -(-length // block)
     padded = F.pad(seen, (0, 0, 0, n_blocks * block - length))
     # (batch, blocks, groups, channels of a group, block + n - 1)
-    windows = padded.unflatten(2, (-1, groups)).transpose(2, 3).unfold(1, block + n - 1, block)
+    windows = padded.unflatten(2, (groups, -1)).unfold(1, block + n - 1, block)
     y = _toeplitz(taps.to(x.dtype), block) @ windows.permute(2, 4, 0, 1, 3).flatten(2)
     y = y.view(groups, block, batch, n_blocks, -1).permute(2, 3, 1, 0, 4)
     return y.reshape(batch, n_blocks * block, channels)[:, :length], seen[:, length:]
