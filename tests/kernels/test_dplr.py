@@ -63,6 +63,19 @@ def test_float32_is_float64_to_its_precision(decay: float) -> None:
         assert (got - exact).abs().max() < max(2e-6, 1e-6 * decay) * exact.abs().max()
 
 
+def test_the_strongest_decays_leave_float32_its_gradients() -> None:
+    """At log w = -10 throughout, exp of a chunk's sums, unmasked, would overflow. Its own gradient is next to nothing."""
+    *inputs, log_decay, initial = _inputs(130, 10.0)
+    wide = [x.requires_grad_() for x in (*inputs, torch.full_like(log_decay, -10.0), initial)]
+    narrow = [x.detach().float().requires_grad_() for x in wide]
+    exact, got = (
+        torch.autograd.grad(sum(out.square().sum() for out in dplr.chunked(*xs)), xs) for xs in (wide, narrow)
+    )
+    largest = max(x.abs().max() for x in exact)
+    for a, b in zip(got, exact, strict=True):
+        assert (a - b).abs().max() < 1e-5 * largest
+
+
 @pytest.mark.parametrize("autocast", [False, True])
 def test_bfloat16_keeps_a_float32_state(autocast: bool) -> None:
     inputs = _inputs(300, 0.6, with_initial=False)
