@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eutectic.arch.layers import wide
 from eutectic.arch.mixers.gated_deltanet import TAPS
 from eutectic.config import ModelConfig
 from eutectic.errors import UserError
@@ -34,7 +35,10 @@ def convert(config: dict[str, Any], weights: Mapping[str, Tensor]) -> tuple[Mode
         tied=config.get("tie_word_embeddings", False),
         norm_eps=config["rms_norm_eps"],
     )
-    ours = {"embedding.weight": weights["model.embed_tokens.weight"], "norm.weight": 1 + weights["model.norm.weight"]}
+    ours = {
+        "embedding.weight": weights["model.embed_tokens.weight"],
+        "norm.weight": _gain(weights["model.norm.weight"]),
+    }
     if not model.tied:
         ours["head.weight"] = weights["lm_head.weight"]
     # of each key head, in order: q, k, and the v and z of its value heads; likewise b and a
@@ -49,17 +53,22 @@ def _block(weights: Mapping[str, Tensor], theirs: str, ours: str, qkvz: list[int
     mixer = f"{theirs}linear_attn."
     parts = _by_part(weights[f"{mixer}in_proj_qkvz.weight"], qkvz) + _by_part(weights[f"{mixer}in_proj_ba.weight"], ba)
     return {
-        f"{ours}mixer_norm.weight": 1 + weights[f"{theirs}input_layernorm.weight"],
+        f"{ours}mixer_norm.weight": _gain(weights[f"{theirs}input_layernorm.weight"]),
         f"{ours}mixer.proj.weight": torch.cat(parts),
         f"{ours}mixer.fir": weights[f"{mixer}conv1d.weight"][:, 0].flip(-1),
         f"{ours}mixer.log_a": weights[f"{mixer}A_log"],
         f"{ours}mixer.dt_bias": weights[f"{mixer}dt_bias"],
         f"{ours}mixer.norm.weight": weights[f"{mixer}norm.weight"],
         f"{ours}mixer.out.weight": weights[f"{mixer}out_proj.weight"],
-        f"{ours}channel_norm.weight": 1 + weights[f"{theirs}post_attention_layernorm.weight"],
+        f"{ours}channel_norm.weight": _gain(weights[f"{theirs}post_attention_layernorm.weight"]),
         f"{ours}channel.up.weight": torch.cat([weights[f"{theirs}mlp.{name}_proj.weight"] for name in ("gate", "up")]),
         f"{ours}channel.down.weight": weights[f"{theirs}mlp.down_proj.weight"],
     }
+
+
+def _gain(weight: Tensor) -> Tensor:
+    """A norm's gain of its distance from 1, in float32 at least: in bfloat16, 1 leaves 7 bits for what is added."""
+    return 1 + wide(weight)
 
 
 def _by_part(weight: Tensor, sizes: list[int]) -> list[Tensor]:

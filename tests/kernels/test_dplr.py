@@ -64,7 +64,7 @@ def test_float32_is_float64_to_its_precision(decay: float) -> None:
 
 
 def test_the_strongest_decays_leave_float32_its_gradients() -> None:
-    """At log w = -10 throughout, exp of a chunk's sums, unmasked, would overflow. Its own gradient is next to nothing."""
+    """At log w = -10 throughout, exp of a chunk's sums, unmasked, would overflow. Its own gradient is all but zero."""
     *inputs, log_decay, initial = _inputs(130, 10.0)
     wide = [x.requires_grad_() for x in (*inputs, torch.full_like(log_decay, -10.0), initial)]
     narrow = [x.detach().float().requires_grad_() for x in wide]

@@ -51,6 +51,14 @@ def test_logits_are_qwens(changes: dict[str, Any], length: int) -> None:
         assert_same(ours(read), theirs(read, use_cache=False).logits)
 
 
+def test_gains_of_a_bfloat16_checkpoint_are_not_rounded() -> None:
+    config = _config()
+    weights = transformers.Qwen3NextForCausalLM(config).bfloat16().state_dict()
+    weights["model.norm.weight"] += 0.001
+    _, ours = qwen3_next.convert(config.to_dict(), weights)
+    assert ours["norm.weight"].mean().item() == pytest.approx(1.001, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
