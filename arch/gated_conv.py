@@ -3,12 +3,14 @@
 import abc
 import math
 
+import torch
 from torch import Tensor
 
 from eutectic.arch.base import LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, identity_taps, linear, short_conv, short_conv_step
 
 FIR_TAPS = 3
+FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 1e-2
 
 
 class GatedConv(Mixer):
@@ -80,11 +82,16 @@ class GatedConv(Mixer):
         return MixerFlops(projection, core, core, projection + matmul)
 
 
-def fft_conv_flops(channels: int, length: int) -> int:
-    """Of a causal convolution by FFTs of twice the length n, per channel: a real transform and its inverse at 2.5 (2 n)
-    log2(2 n) each, and a complex product at 6 for n + 1 frequencies.
+def gated(q: Tensor, u: Tensor, y: Tensor, skip: Tensor) -> Tensor:
+    """q * (y + D u), in u's dtype."""
+    return q * (y.to(u.dtype) + skip.to(u.dtype) * u)
 
-    The filter's transform is shared by a batch and left out.
+
+def decay_window(t: Tensor, channels: int, max_length: int) -> Tensor:
+    """exp(-alpha t) (tokens, channels), alpha evenly from the slowest to the fastest channel.
+
+    As safari's and M2-BERT's: windows decay to FLOOR in the shares SLOWEST and FASTEST of max_length.
     """
-    doubled = 2 * length
-    return round(channels * (2 * 2.5 * doubled * math.log2(doubled) + 6 * (length + 1)))
+    slow, fast = (-math.log(FLOOR) / share for share in (SLOWEST, FASTEST))
+    alpha = torch.linspace(slow, fast, channels, device=t.device, dtype=t.dtype)
+    return torch.exp(-alpha * t[:, None] / (max_length - 1))

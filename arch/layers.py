@@ -1,5 +1,8 @@
 """Parts that several mixers share: initialization by fan-in, norms, rotary positions, short convolutions, precision."""
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +37,20 @@ def exempt(value: Tensor) -> nn.Parameter:
 def wide(x: Tensor) -> Tensor:
     """x in float32 or wider: what decays, gates' logarithms and states are kept in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class StaysWide(nn.Module):
+    """A module whose parameters stay in float32 where its model is cast to less.
+
+    For phases and frequencies, of which bfloat16's rounding makes others.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def at_least_float32(parameter: Tensor) -> Tensor:
+            moved = fn(parameter)
+            return moved if moved.dtype.itemsize >= 4 else parameter.to(moved.device, torch.float32)
+
+        return super()._apply(at_least_float32, recurse)
 
 
 def rotary_angles(positions: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:

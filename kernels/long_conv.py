@@ -1,5 +1,7 @@
 """The causal convolution with a given long filter by FFT, equal to causal_conv of kernels/reference/modal_conv.py."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,3 +20,13 @@ def fft(x: Tensor, h: Tensor) -> Tensor:
 def step(past: Tensor, h: Tensor) -> Tensor:
     """The last y (batch, channels) alone: the inputs so far, past (batch, length, channels), dotted with the filter."""
     return torch.einsum("bsc,cs->bc", past.to(h.dtype), h.flip(1))
+
+
+def flops(channels: int, length: int) -> int:
+    """Of fft() for one sequence, per channel: a transform of 2 length reals and its inverse at 2.5 n log2 n for n of
+    them, and a complex product at 6 for length + 1 frequencies.
+
+    The filter's transform is shared by a batch and left out.
+    """
+    doubled = 2 * length
+    return round(channels * (2 * 2.5 * doubled * math.log2(doubled) + 6 * (length + 1)))

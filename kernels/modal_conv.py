@@ -7,6 +7,7 @@ p^t = exp(t log p) exact at any t.
 import torch
 from torch import Tensor
 
+from eutectic.kernels import long_conv
 from eutectic.kernels.reference.modal_conv import causal_conv
 
 CHUNK = 64
@@ -56,6 +57,25 @@ def prefill(x: Tensor, log_poles: Tensor, residues: Tensor, initial: Tensor | No
     decayed = residues[..., None] * torch.exp(log_poles[..., None] * t)
     y = y + torch.einsum("bcn,cnt->btc", initial, decayed).real.to(y.dtype)
     return y, state + initial * torch.exp(log_poles * length)
+
+
+def flops(length: int, channels: int, n_modes: int, complex_poles: bool, algorithm: str) -> tuple[int, int]:
+    """Of one sequence, by algorithm, and those of chunked()'s matmuls.
+
+    recurrence: per step and mode a complex multiply-add (8) and a real read-out (4), or 2 and 2 where poles are real.
+    chunked: 2T of Toeplitz per step, states in and out of chunks at 2 for each of their real rows, and the states'
+    recurrence once between chunks. fft: as kernels/long_conv.py.
+    """
+    rows = n_modes * (1 + complex_poles)
+    chunk = min(CHUNK, length)
+    n_chunks = -(-length // chunk)
+    matmul = 2 * n_chunks * chunk * channels * (chunk + (2 * rows if n_chunks > 1 else 0))
+    every = {
+        "recurrence": length * channels * n_modes * (12 if complex_poles else 4),
+        "chunked": matmul + (n_chunks - 1) * channels * n_modes * (8 if complex_poles else 2),
+        "fft": long_conv.flops(channels, length),
+    }
+    return every[algorithm], matmul
 
 
 def _chunked(

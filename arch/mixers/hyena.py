@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
-from eutectic.arch.gated_conv import GatedConv, fft_conv_flops
+from eutectic.arch.gated_conv import GatedConv, gated
 from eutectic.arch.layers import exempt, wide
 from eutectic.errors import UserError
 from eutectic.kernels import dispatch, modal_conv
@@ -65,39 +65,24 @@ class Hyena(GatedConv):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        return self._gated(q, u, self.conv(u, *self.filter.poles()))
+        return gated(q, u, self.conv(u, *self.filter.poles()), self.skip)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the modes, (batch, d_inner, n_modes)."""
         u = k * v
         y, state = modal_conv.prefill(u, *self.filter.poles(), state)
-        return self._gated(q, u, y), state
+        return gated(q, u, y, self.skip), state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
         u = k * v
         log_poles, residues = self.filter.poles()
         state = state * log_poles.exp() + u[..., None]
-        return self._gated(q, u, (state * residues).sum(-1).real), state
-
-    def _gated(self, q: Tensor, u: Tensor, y: Tensor) -> Tensor:
-        return q * (y.to(u.dtype) + self.skip.to(u.dtype) * u)
+        return gated(q, u, (state * residues).sum(-1).real, self.skip), state
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
-        """Per token and channel: two gates, the skip at 2, and the long convolution.
-
-        recurrence: n modes of a complex multiply-add (8) and a real read-out (4), or 2 and 2 where poles are real.
-        chunked: 2T of Toeplitz, 2 x 2 real rows of states in and out, the states' recurrence once a chunk.
-        fft: as fft_conv_flops.
-        """
-        modes, rows = self.d_inner * self.filter.n_modes, self.filter.rows
-        chunk = min(modal_conv.CHUNK, length)
-        n_chunks = -(-length // chunk)
-        matmul = 2 * n_chunks * chunk * self.d_inner * (chunk + (2 * rows if n_chunks > 1 else 0))
-        conv = {
-            "recurrence": length * modes * (12 if self.filter.complex_poles else 4),
-            "chunked": matmul + (n_chunks - 1) * modes * (8 if self.filter.complex_poles else 2),
-            "fft": fft_conv_flops(self.d_inner, length),
-        }[conv_algorithm]
+        """Per token and channel, two gates and the skip at 2; and the convolution as kernels/modal_conv.py."""
+        modes = self.filter.n_modes, self.filter.complex_poles
+        conv, matmul = modal_conv.flops(length, self.d_inner, *modes, conv_algorithm)
         return conv + 4 * length * self.d_inner, matmul
 
     def init_mix(self, batch: int) -> State:

@@ -2,31 +2,28 @@
 
 import itertools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
-from eutectic.arch.gated_conv import GatedConv, fft_conv_flops
-from eutectic.arch.layers import exempt
+from eutectic.arch.gated_conv import GatedConv, decay_window, gated
+from eutectic.arch.layers import StaysWide, exempt
 from eutectic.errors import UserError
 from eutectic.kernels import long_conv
 
 WIDTH, DEPTH = 64, 2
-# shares of max_length after which the windows of the fastest and the slowest channel have decayed to FLOOR
-FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 1e-2
 
 
-class ImplicitFilter(nn.Module):
+class ImplicitFilter(StaysWide):
     """h_t = exp(-alpha t) FFN(features of t) (Poli et al. 2023, 3.3 and eq. 7), in float32 at least.
 
     The FFN has sines sin(frequency * x) after a layer of `features` inputs and DEPTH layers of WIDTH, all with biases,
     and a last layer without; all start as torch's linear layers, and one learned vector of frequencies serves every
     sine. Nothing of it decays: it parametrizes a filter. Features are time, which is 1 at the last of max_length
     tokens, and the real and imaginary parts of exp(-2 pi i f t / max_length) for (features - 1) / 2 frequencies f from
-    1e-4 to one less than their number. A channel's alpha is such that its window decays to FLOOR in between FASTEST
-    and SLOWEST of max_length, evenly in alpha. h_t is the same for any sequence length, also beyond max_length.
+    1e-4 to one less than their number. Windows are decay_window's. h_t is the same for any sequence length, also beyond
+    max_length. Sines of frequency 14 would make another filter of weights that are rounded to bfloat16.
     """
 
     def __init__(self, channels: int, max_length: int, features: int, frequency: float):
@@ -37,18 +34,6 @@ class ImplicitFilter(nn.Module):
         self.last = _dense(WIDTH, channels, bias=False)
         self.frequency = exempt(torch.full((WIDTH,), frequency))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ImplicitFilter":
-        """How torch moves and casts a module: this one stays in float32 at least.
-
-        Sines of frequency 14 make another filter of weights that are rounded to bfloat16.
-        """
-
-        def move(x: Tensor) -> Tensor:
-            moved = fn(x)
-            return moved if moved.dtype.itemsize >= 4 else x.to(moved.device)
-
-        return super()._apply(move, recurse)
-
     def forward(self, length: int) -> Tensor:
         """h (channels, length)."""
         like = self.frequency
@@ -58,18 +43,13 @@ class ImplicitFilter(nn.Module):
             h = self._features(t).to(like.dtype)
             for layer in self.hidden:
                 h = torch.sin(self.frequency * layer(h))
-            return (self.last(h) * self._window(t).to(like.dtype)).T
+            return (self.last(h) * decay_window(t, self.channels, self.max_length).to(like.dtype)).T
 
     def _features(self, t: Tensor) -> Tensor:
         bands = (self.features - 1) // 2
         f = torch.linspace(1e-4, bands - 1, bands, device=t.device, dtype=t.dtype)
         angle = 2 * math.pi / self.max_length * t[:, None] * f
         return torch.cat([t[:, None] / (self.max_length - 1), angle.cos(), -angle.sin()], 1)
-
-    def _window(self, t: Tensor) -> Tensor:
-        slow, fast = (-math.log(FLOOR) / share for share in (SLOWEST, FASTEST))
-        alpha = torch.linspace(slow, fast, self.channels, device=t.device, dtype=t.dtype)
-        return torch.exp(-alpha * t[:, None] / (self.max_length - 1))
 
     def flops(self, length: int) -> int:
         """Of its matmuls."""
@@ -106,22 +86,19 @@ class HyenaImplicit(GatedConv):
         u = k * v
         seen = u if state is None else torch.cat([state, u], 1)
         y = long_conv.fft(seen, self.filter(seen.shape[1]))[:, -u.shape[1] :]
-        return self._gated(q, u, y), seen
+        return gated(q, u, y, self.skip), seen
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
         u = k * v
         seen = torch.cat([state, u[:, None]], 1)
-        return self._gated(q, u, long_conv.step(seen, self.filter(seen.shape[1]))), seen
-
-    def _gated(self, q: Tensor, u: Tensor, y: Tensor) -> Tensor:
-        return q * (y.to(u.dtype) + self.skip.to(u.dtype) * u)
+        return gated(q, u, long_conv.step(seen, self.filter(seen.shape[1])), self.skip), seen
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
-        """Charged by `fft` whatever is asked for: the filter's network, once a sequence; fft_conv_flops; per token and
-        channel, two gates, the skip at 2 and the window at 1.
+        """Charged by `fft` whatever is asked for: the filter's network, once a sequence; the FFTs as kernels/long_conv.py;
+        per token and channel, two gates, the skip at 2 and the window at 1.
         """
         network = self.filter.flops(length)
-        return network + fft_conv_flops(self.d_inner, length) + 5 * length * self.d_inner, network
+        return network + long_conv.flops(self.d_inner, length) + 5 * length * self.d_inner, network
 
     def init_mix(self, batch: int) -> State:
         return self.qkv.weight.new_zeros(batch, 0, self.d_inner)

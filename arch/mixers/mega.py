@@ -5,8 +5,6 @@ The paper's gated residual, Y = X + phi * (H - X), is split: the mixer gives phi
 adds X. As in the paper's formulas, and unlike its code, no activation and no skip follow the moving average.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -97,25 +95,16 @@ class Mega(Mixer):
         return kept[:, kept.shape[1] - kept.shape[1] % self.chunk :]
 
     def flops(self, length: int, conv_algorithm: str) -> MixerFlops:
-        """The average, per token and channel, as hyena's convolution with real poles:
-
-        recurrence: 4 for each of the ema_dim averages. chunked: 2T of Toeplitz, 2 x 2 ema_dim of states in and out,
-        the states' recurrence once a chunk. fft: two real transforms of 2 length and a complex product at 6.
+        """The average, as kernels/modal_conv.py charges a convolution with ema_dim real poles a channel.
 
         The attention: two matmuls of the square of each chunk, halved in the causal core. The gates, per token: the
         scale and offset of q and k 4 d_z, gamma d_v, and per channel the sum in H and phi's two.
         """
         projection = 2 * length * sum(layer.weight.numel() for layer in (self.value, self.averaged, self.out))
-        size, block = min(self.chunk, length), min(modal_conv.CHUNK, length)
-        n_chunks, n_blocks = -(-length // size), -(-length // block)
-        attention = 2 * n_chunks * size**2 * (self.d_z + self.d_v)
+        size = min(self.chunk, length)
+        attention = 2 * -(-length // size) * size**2 * (self.d_z + self.d_v)
         causal = (length // size * size**2 + (length % size) ** 2) * (self.d_z + self.d_v)
-        toeplitz = 2 * n_blocks * block * self.d_model * (block + (2 * self.ema_dim if n_blocks > 1 else 0))
-        average = {
-            "recurrence": 4 * length * self.d_model * self.ema_dim,
-            "chunked": toeplitz + 2 * (n_blocks - 1) * self.d_model * self.ema_dim,
-            "fft": round(self.d_model * (2 * 2.5 * 2 * length * math.log2(2 * length) + 6 * (length + 1))),
-        }[conv_algorithm]
+        average, toeplitz = modal_conv.flops(length, self.d_model, self.ema_dim, False, conv_algorithm)
         rest = average + length * (4 * self.d_z + self.d_v + 3 * self.d_model)
         return MixerFlops(projection, rest + causal, rest + attention, projection + toeplitz + attention)
 

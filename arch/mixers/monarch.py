@@ -1,18 +1,13 @@
 """Monarch Mixer's causal sequence mixer (Fu et al. 2023, section 4): a gated long convolution as Monarch matrices."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
-from eutectic.arch.gated_conv import GatedConv, fft_conv_flops
+from eutectic.arch.gated_conv import GatedConv, decay_window, gated
 from eutectic.arch.layers import exempt, wide
 from eutectic.errors import UserError
 from eutectic.kernels import long_conv, monarch
-
-# shares of max_length after which the windows of the fastest and the slowest channel have decayed to FLOOR
-FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 1e-2
 
 
 class Monarch(GatedConv):
@@ -39,43 +34,38 @@ class Monarch(GatedConv):
             raise UserError(f"monarch cannot have a max_length of {max_length}; give 2 or more tokens.")
         self.max_length = max_length
         taps = torch.randn(shape.d_inner, max_length)
-        energy = self._window(max_length, taps.device).square().sum(1, keepdim=True)
-        self.taps = exempt(taps * energy.to(taps.dtype) ** -0.5)
+        self.taps = exempt(taps * self._window(max_length, taps).square().sum(1, keepdim=True) ** -0.5)
         self.skip = exempt(torch.randn(shape.d_inner))
 
     def filter(self, length: int) -> Tensor:
         """h (d_inner, length or max_length if that is less)."""
         taps = wide(self.taps[:, :length])
-        return taps * self._window(taps.shape[1], taps.device).to(taps.dtype)
+        return taps * self._window(taps.shape[1], taps)
 
-    def _window(self, length: int, device: torch.device) -> Tensor:
-        slow, fast = (-math.log(FLOOR) / share for share in (SLOWEST, FASTEST))
-        alpha = torch.linspace(slow, fast, self.d_inner, device=device, dtype=torch.float64)
-        t = torch.arange(length, device=device, dtype=torch.float64)
-        return torch.exp(-alpha[:, None] * t / (self.max_length - 1))
+    def _window(self, length: int, like: Tensor) -> Tensor:
+        """(d_inner, length)."""
+        t = torch.arange(length, device=like.device, dtype=torch.float64)
+        return decay_window(t, self.d_inner, self.max_length).T.to(like.dtype)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the last u, (batch, min(tokens, max_length - 1), d_inner)."""
         u = k * v
         seen = u if state is None else torch.cat([state, u], 1)
         y = monarch.causal_conv(seen, self.filter(seen.shape[1]))[:, -u.shape[1] :]
-        return self._gated(q, u, y), seen[:, -(self.max_length - 1) :]
+        return gated(q, u, y, self.skip), seen[:, -(self.max_length - 1) :]
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
         u = k * v
         seen = torch.cat([state, u[:, None]], 1)
         y = long_conv.step(seen, self.filter(seen.shape[1]))
-        return self._gated(q, u, y), seen[:, -(self.max_length - 1) :]
-
-    def _gated(self, q: Tensor, u: Tensor, y: Tensor) -> Tensor:
-        return q * (y.to(u.dtype) + self.skip.to(u.dtype) * u)
+        return gated(q, u, y, self.skip), seen[:, -(self.max_length - 1) :]
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
         """Per token and channel, two gates and the skip at 2; and the convolution.
 
         recurrence: a multiply-add for each input that a token sees. chunked: the Monarch matrices, as in
         monarch.matmul_flops, and a complex product at 6 for each of n2 (n1 / 2 + 1) frequencies. fft: as in
-        fft_conv_flops. The filter's window and spectrum are shared by a batch and left out.
+        kernels/long_conv.py. The filter's window and spectrum are shared by a batch and left out.
         """
         taps = min(length, self.max_length)
         n1, n2 = monarch.points(length, taps)
@@ -83,7 +73,7 @@ class Monarch(GatedConv):
         conv = {
             "recurrence": 2 * self.d_inner * (length * taps - taps * (taps - 1) // 2),
             "chunked": matmul + 6 * self.d_inner * n2 * (n1 // 2 + 1),
-            "fft": fft_conv_flops(self.d_inner, length),
+            "fft": long_conv.flops(self.d_inner, length),
         }[conv_algorithm]
         return conv + 4 * length * self.d_inner, matmul
 

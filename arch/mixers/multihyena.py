@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
-from eutectic.arch.gated_conv import GatedConv, fft_conv_flops
+from eutectic.arch.gated_conv import GatedConv
 from eutectic.arch.layers import exempt, wide
 from eutectic.arch.mixers.hyena import ModalFilter
-from eutectic.kernels import multihead_conv
+from eutectic.kernels import long_conv, multihead_conv
 from eutectic.kernels.modal_conv import parts, product
 
 
@@ -61,7 +61,7 @@ class MultiHyena(GatedConv):
         chunked: matmuls of T x T scores (2 dim T^2, twice) a chunk, times the mask T^2; of states out of all chunks but
         the last and into all but the first (2 T rows dim^2 each), for which keys and queries are weighed in each row
         (T rows dim, twice); and the states' recurrence, once between two chunks that leave one.
-        fft: per head, dim^2 convolutions of fft_conv_flops, and per token the product 1, the skip 2 and the query 2.
+        fft: per head, dim^2 convolutions as kernels/long_conv.py, per token the product 1, the skip 2 and the query 2.
         """
         products, rows = self.d_inner * self.d_head, self.filter.rows
         chunk = min(multihead_conv.CHUNK, length)
@@ -73,7 +73,7 @@ class MultiHyena(GatedConv):
         mixing = {
             "recurrence": length * (modes * (12 if complex_poles else 4) + 5 * products),
             "chunked": matmul + elementwise + max(n_chunks - 2, 0) * modes * (8 if complex_poles else 2),
-            "fft": fft_conv_flops(products, length) + 5 * length * products,
+            "fft": long_conv.flops(products, length) + 5 * length * products,
         }[conv_algorithm]
         return mixing, matmul
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
-from eutectic.arch.gated_conv import GatedConv, fft_conv_flops
+from eutectic.arch.gated_conv import GatedConv, gated
 from eutectic.arch.layers import exempt, wide
 from eutectic.errors import UserError
-from eutectic.kernels import rational
+from eutectic.kernels import long_conv, rational
 
 
 class RTF(GatedConv):
@@ -51,30 +51,27 @@ class RTF(GatedConv):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        return self._gated(q, u, rational.conv(u, *self.coefficients()))
+        return gated(q, u, rational.conv(u, *self.coefficients()), self.skip)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: w of the companion form, (batch, order, d_inner)."""
         u = k * v
         y, state = rational.prefill(u, *self.coefficients(), self.init_mix(len(u)) if state is None else state)
-        return self._gated(q, u, y), state
+        return gated(q, u, y, self.skip), state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
         u = k * v
         y, state = rational.step(u, *self.coefficients(), state)
-        return self._gated(q, u, y), state
-
-    def _gated(self, q: Tensor, u: Tensor, y: Tensor) -> Tensor:
-        return q * (y.to(u.dtype) + self.skip.to(u.dtype) * u)
+        return gated(q, u, y, self.skip), state
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
         """Per token and channel: two gates, h_0 at 2, and H.
 
-        recurrence: a multiply-add for each a and b. fft: as fft_conv_flops, the filter's own shared by a batch and left
-        out. There is no chunked form, which is charged as fft.
+        recurrence: a multiply-add for each a and b. fft: as kernels/long_conv.py. There is no chunked form, which is
+        charged as fft.
         """
         recurrence = 4 * length * self.d_inner * self.order
-        conv = recurrence if conv_algorithm == "recurrence" else fft_conv_flops(self.d_inner, length)
+        conv = recurrence if conv_algorithm == "recurrence" else long_conv.flops(self.d_inner, length)
         return conv + 4 * length * self.d_inner, 0
 
     def init_mix(self, batch: int) -> State:

@@ -3,14 +3,13 @@ State Space Models"), and its bank of state spaces, one a channel, which H3 has,
 """
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
-from eutectic.arch.layers import exempt, linear
+from eutectic.arch.layers import StaysWide, exempt, linear
 from eutectic.errors import UserError
 from eutectic.kernels import modal_conv
 
@@ -22,7 +21,7 @@ ANGLES = {
 }
 
 
-class DiagonalSSM(nn.Module):
+class DiagonalSSM(StaysWide):
     """y_t = Re(2 C x_t) + D u_t, x_t = e^{dt A} x_{t-1} + A^{-1} (e^{dt A} - 1) u_t, one diagonal A a channel.
 
     The zero-order hold of x' = A x + u; each of the d_state / 2 entries stands for a conjugate pair. At the start A =
@@ -30,8 +29,7 @@ class DiagonalSSM(nn.Module):
     log-uniform in [0.001, 0.1]. B is 1, for only its product with C counts. The state kept is x without its input gain,
     s_t = e^{dt A} s_{t-1} + u_t.
 
-    The parameters stay in float32 where the model is cast to less: bfloat16's error of dt, 1%, would be one of radians
-    in phases, which turn by up to 100 dt a token.
+    bfloat16's error of dt, 1%, would be one of radians in phases, which turn by up to 100 dt a token.
     """
 
     def __init__(self, channels: int, d_state: int, init: str = "lin"):
@@ -43,13 +41,6 @@ class DiagonalSSM(nn.Module):
         self.angle = exempt(ANGLES[init](torch.arange(n_modes), d_state).repeat(channels, 1))
         self.readout = exempt(torch.randn(channels, n_modes, 2) * 0.5**0.5)
         self.skip = exempt(torch.randn(channels))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DiagonalSSM":
-        def at_least_float32(parameter: Tensor) -> Tensor:
-            moved = fn(parameter)
-            return moved if moved.dtype.itemsize >= 4 else parameter.to(moved.device, torch.float32)
-
-        return super()._apply(at_least_float32, recurse)
 
     def modes(self) -> tuple[Tensor, Tensor]:
         """log p = dt A and R = 2 C A^{-1} (p - 1), complex (channels, d_state / 2), of h_t = Re sum_n R_n p_n^t."""
@@ -75,22 +66,9 @@ class DiagonalSSM(nn.Module):
         return y.to(u.dtype) + self.skip.to(u.dtype) * u
 
     def flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
-        """Of one sequence, the skip's 2 per token and channel included, and the matmuls' part of chunked.
-
-        recurrence: per mode a complex multiply-add (8) and a real read-out (4). chunked: 2T of Toeplitz, 2 x 2 real
-        rows of states in and out, the states' recurrence once a chunk. fft: transforms of u and y at 2.5 (2 length)
-        log2(2 length), the filter's shared by a batch and left out, a product at 6 for length + 1 frequencies.
-        """
-        chunk = min(modal_conv.CHUNK, length)
-        n_chunks = -(-length // chunk)
-        matmul = 2 * n_chunks * chunk * (chunk + (4 * self.n_modes if n_chunks > 1 else 0))
-        doubled = 2 * length
-        conv = {
-            "recurrence": 12 * length * self.n_modes,
-            "chunked": matmul + 8 * (n_chunks - 1) * self.n_modes,
-            "fft": round(2 * 2.5 * doubled * math.log2(doubled) + 6 * (length + 1)),
-        }[conv_algorithm]
-        return self.channels * (conv + 2 * length), self.channels * matmul
+        """Of one sequence, as kernels/modal_conv.py charges it and the skip at 2, and those that are matmuls."""
+        conv, matmul = modal_conv.flops(length, self.channels, self.n_modes, True, conv_algorithm)
+        return conv + 2 * length * self.channels, matmul
 
     def init_state(self, batch: int) -> Tensor:
         return self.modes()[0].new_zeros(batch, self.channels, self.n_modes)

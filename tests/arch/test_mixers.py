@@ -158,7 +158,11 @@ def test_what_is_written_to_the_residual_stream_shrinks_with_depth(name: str, ki
 @pytest.mark.parametrize("device", DEVICES)
 @every_mixer
 def test_bf16_is_float32_to_its_precision(layout: str, channel: str, device: str) -> None:
-    """Weights in bfloat16, and float32 weights under autocast, forward and backward."""
+    """Weights in bfloat16, and float32 weights under autocast, forward and backward.
+
+    Norms of nearly cancelling sums and choices of experts magnify rounding, so the yardstick is what rounding the
+    weights alone does to the float32 model; arithmetic may add as much again, and half.
+    """
     model = build(shape(layout, channel), 0).to(device)
     read = tokens(2, 130).to(device)
     exact = model(read).detach()
@@ -167,13 +171,16 @@ def test_bf16_is_float32_to_its_precision(layout: str, channel: str, device: str
         loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), read.flatten())
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    _close_on_average(logits, exact)
-    _close_on_average(build(shape(layout, channel), 0).to(device, torch.bfloat16)(read), exact)
+    narrow = build(shape(layout, channel), 0).to(device, torch.bfloat16)
+    rounded = _error(build(shape(layout, channel), 0).to(device, torch.bfloat16).to(torch.float32)(read), exact)
+    assert _error(logits, exact) < max(0.03, 2.5 * rounded)
+    assert _error(narrow(read), exact) < max(0.03, 2.5 * rounded)
 
 
-def _close_on_average(got: torch.Tensor, exact: torch.Tensor) -> None:
+def _error(got: torch.Tensor, exact: torch.Tensor) -> float:
+    """Root mean square, of that of the exact values."""
     assert got.isfinite().all()
-    assert ((got.float() - exact).square().mean() / exact.square().mean()).sqrt() < 0.03
+    return float(((got.detach().float() - exact).square().mean() / exact.square().mean()).sqrt())
 
 
 @every_mixer
