@@ -94,8 +94,8 @@ class HyenaImplicit(GatedConv):
         return gated(q, u, long_conv.step(seen, self.filter(seen.shape[1])), self.skip), seen
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
-        """Charged by `fft` whatever is asked for: the filter's network, once a sequence; FFTs as kernels/long_conv.py; per
-        token and channel, two gates, the skip at 2 and the window at 1.
+        """Charged by `fft` whatever is asked for: the filter's network, once a sequence; FFTs as in long_conv.flops;
+        and per token and channel two gates, the skip at 2 and the window at 1.
         """
         network = self.filter.flops(length)
         return network + long_conv.flops(self.d_inner, length) + 5 * length * self.d_inner, network
