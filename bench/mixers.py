@@ -2,6 +2,7 @@
 
     python bench/mixers.py --device cuda     # compiled, bf16 autocast, width 1024
     python bench/mixers.py --device cpu      # as the CPU trains: eager, float32, width 64
+    python bench/mixers.py --table > results/bench/mixers.md
 
 A process per mixer compiles all lengths at the same time as the others; then each times its own while the rest wait.
 Rows go to results/bench/mixers.parquet as they come; a row of the same device, mixer, width and length is replaced.
@@ -41,7 +42,11 @@ def main() -> None:
     parser.add_argument("--mixers", nargs="+", default=registry.names(Mixer))
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
     options = parser.parse_args()
+    if options.table:
+        print(table(pd.read_parquet(options.out)), end="")
+        return
     together = len(options.mixers) if options.device == "cuda" else 1
     context = multiprocessing.get_context("spawn")
     ready, turn, rows = context.Barrier(together), context.Lock(), context.Queue()
@@ -155,6 +160,34 @@ def write(row: Row, path: Path) -> None:
         table = pd.concat([pd.read_parquet(path), table]).drop_duplicates(KEY, keep="last")
     with files.replacing(path) as scratch:
         table.to_parquet(scratch, index=False)
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Markdown: per device, tokens a second by mixer and length, that over attention's, and MFU."""
+    parts = ["# One layer of each mixer, forward and backward\n\nWritten by `bench/mixers.py --table`.\n"]
+    for device, measured in rows.groupby("device", sort=False):
+        first = measured.iloc[0]
+        parts.append(
+            f"\n## {device}\n\nWidth {first['d_model']}, {first['n_heads']} heads, {TOKENS:,} tokens a pass, torch "
+            f"{first['torch']}. Each cell: thousands of tokens a second (over attention's; MFU, exact-causal).\n"
+        )
+        lengths = sorted(measured["length"].unique())
+        parts.append(
+            "\n| mixer | " + " | ".join(f"{n:,}" for n in lengths) + " |\n|---|" + "--:|" * len(lengths) + "\n"
+        )
+        by = measured.set_index(["mixer", "length"])
+        for mixer in measured["mixer"].drop_duplicates():
+            cells = [_cell(by, mixer, n) for n in lengths]
+            parts.append(f"| `{mixer}` | " + " | ".join(cells) + " |\n")
+    return "".join(parts)
+
+
+def _cell(by: pd.DataFrame, mixer: str, length: int) -> str:
+    if (mixer, length) not in by.index or not by.loc[(mixer, length), "tokens_per_second"]:
+        return ""
+    row = by.loc[(mixer, length)]
+    ratio = row["tokens_per_second"] / by.loc[("attn", length), "tokens_per_second"]
+    return f"{row['tokens_per_second'] / 1e3:,.0f} ({ratio:.2f}; {row['mfu']:.3f})"
 
 
 if __name__ == "__main__":
