@@ -1,4 +1,4 @@
-"""Mega-chunk against the paper's formulas."""
+"""Mega-chunk against the paper's formulas, with the skip and the activation of the authors' moving average."""
 
 import math
 
@@ -13,7 +13,7 @@ from eutectic.arch.mixers.mega import Mega
 from eutectic.errors import UserError
 
 # d_model, chunk, ema_dim, length
-SHAPES = [(16, 8, 3, 30), (32, 64, 16, 70), (12, 5, 1, 20)]
+SHAPES = [(16, 8, 3, 30), (32, 128, 16, 140), (12, 5, 1, 20)]
 
 
 def _shape(d_model: int) -> LayerShape:
@@ -32,7 +32,10 @@ def _mixer(d_model: int, chunk: int, ema_dim: int) -> Mega:
 
 
 def _paper(mixer: Mega, x: Tensor) -> Tensor:
-    """Ma et al. 2023, 3.1, 3.2 and 3.3, of x (length, d_model), a token at a time; less X, which the block adds."""
+    """Ma et al. 2023, 3.1, 3.2 and 3.3, of x (length, d_model), a token at a time; less X, which the block adds.
+
+    The average of a channel y becomes silu(y + omega x), as in the authors' code only.
+    """
     weights = {name: value.detach() for name, value in mixer.named_parameters()}
     alpha, delta, beta, eta = (weights[name] for name in ("alpha", "delta", "beta", "eta"))
     alpha, delta = torch.sigmoid(alpha), torch.sigmoid(delta)
@@ -42,7 +45,8 @@ def _paper(mixer: Mega, x: Tensor) -> Tensor:
         u = beta * x_t[:, None]
         h = alpha * u + (1 - alpha * delta) * h
         averages.append((eta * h).sum(1))
-    moved = torch.stack(averages)
+    skipped = torch.stack(averages) + weights["omega"] * x
+    moved = skipped / (1 + torch.exp(-skipped))
     z_dim, v_dim = d // 4, 2 * d
     w_z, w_gamma, w_phi, w_h = weights["averaged.weight"].split([z_dim, v_dim, d, d])
     b_z, b_gamma, b_phi, b_h = weights["averaged.bias"].split([z_dim, v_dim, d, d])
@@ -93,7 +97,7 @@ def test_a_finished_chunk_leaves_no_keys() -> None:
 
 def test_starts_as_the_authors_code() -> None:
     """alpha and delta N(0, 0.2) before the sigmoid; beta N(0, 0.02) about 1, -1, 1, ...; eta N(0, 1) / sqrt(ema_dim);
-    q's and k's scale N(0, 0.02) and offset 0; biases of lags N(0, 0.02)."""
+    omega N(0, 1); q's and k's scale N(0, 0.02) and offset 0; biases of lags N(0, 0.02)."""
     torch.manual_seed(0)
     mixer = Mega(_shape(512), chunk=2048)
     signs = torch.tensor([1.0, -1.0] * 8)
@@ -102,6 +106,7 @@ def test_starts_as_the_authors_code() -> None:
         (mixer.delta, 0.2),
         (mixer.beta - signs, 0.02),
         (mixer.eta, 0.25),
+        (mixer.omega, 1),
         (mixer.scale, 0.02),
         (mixer.lag_bias, 0.02),
     ):
@@ -116,14 +121,14 @@ def test_starts_as_the_authors_code() -> None:
 def test_core_flops_by_hand() -> None:
     """Width 16 (d_z 4, d_v 32), chunks of 50 and 3 averages over 130 tokens: 3 blocks of 64 in the average."""
     mixer = Mega(_shape(16), chunk=50, ema_dim=3)
-    gates = 130 * (4 * 4 + 32 + 3 * 16)
+    gates, skip = 130 * (4 * 4 + 32 + 3 * 16), 130 * 2 * 16
     toeplitz = 3 * 2 * 64 * 16 * (64 + 2 * 3)
     attention, causal = 3 * 2 * 50 * 50 * 36, (50 * 50 + 50 * 50 + 30 * 30) * 36
     chunked, fft = mixer.flops(130, "chunked"), mixer.flops(130, "fft")
-    assert chunked.core == gates + causal + toeplitz + 2 * 2 * 16 * 3
+    assert chunked.core == skip + gates + causal + toeplitz + 2 * 2 * 16 * 3
     assert chunked.core_full - chunked.core == attention - causal
-    assert mixer.flops(130, "recurrence").core == gates + causal + 4 * 130 * 16 * 3
-    assert fft.core == gates + causal + round(16 * (5 * 260 * math.log2(260) + 6 * 131))
+    assert mixer.flops(130, "recurrence").core == skip + gates + causal + 4 * 130 * 16 * 3
+    assert fft.core == skip + gates + causal + round(16 * (5 * 260 * math.log2(260) + 6 * 131))
     assert chunked.projection == 2 * 130 * (16 * 32 + 16 * (4 + 32 + 32) + 32 * 16)
     assert chunked.matmul == fft.matmul == chunked.projection + toeplitz + attention
 
