@@ -1,6 +1,6 @@
 """Linear attention (Katharopoulos et al. 2020, Transformers are RNNs): softmax's kernel replaced by a feature map's.
 
-Queries and keys have no positions, as in the paper, whose models add those to their embeddings.
+The paper adds positions to its models' embeddings. Ours have none, so that without `rotary` the past is a set.
 """
 
 import torch
@@ -8,73 +8,91 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
-from eutectic.arch.layers import linear, wide
+from eutectic.arch.layers import linear, rotary_angles, rotate, wide
 from eutectic.kernels import scalar_decay
 
 
 class LinearAttention(Mixer):
-    """y = W_out of the heads' sum_s phi(q) phi(k_s) v_s / sum_s phi(q) phi(k_s), phi(x) = elu(x) + 1.
+    """y = W_out of the heads' sum_s (R_t phi(q_t))' R_s phi(k_s) v_s / sum_s phi(q_t)' phi(k_s), phi(x) = elu(x) + 1.
 
-    The normaliser is one more channel of v, of ones.
+    rotary: R_t turns features by rotary positions, in the numerator alone, since turned ones are not positive and their
+    sum may vanish (Su et al. 2021, RoFormer, 3.3, eq. 19); else R_t = 1, which is the paper's eq. 9.
     """
 
     card = Card(
-        paper="Katharopoulos et al. 2020, Transformers are RNNs",
-        equation="y_t = S_t' phi(q_t) / z_t' phi(q_t), S_t = S_{t-1} + phi(k_t) v_t', z_t = z_{t-1} + phi(k_t)",
+        paper="Katharopoulos et al. 2020, Transformers are RNNs; rotary positions Su et al. 2021, RoFormer",
+        equation="y_t = S_t' R_t phi(q_t) / z_t' phi(q_t), S_t = S_{t-1} + R_t phi(k_t) v_t', z_t = z_{t-1} + phi(k_t)",
         state="d (d_head + 1)",
         time="L",
-        oracle="eq. 9 in float64; flash-linear-attention's naive_recurrent_linear_attn",
+        oracle="RoFormer's eq. 19 in float64; without rotary, eq. 9 and fla's naive_recurrent_linear_attn",
     )
 
-    def __init__(self, shape: LayerShape):
+    def __init__(self, shape: LayerShape, *, rotary: bool = True):
         super().__init__()
         self.n_heads, self.d_head = shape.n_heads, shape.d_head
+        self.rotary, self.rope_base = rotary, shape.rope_base
         self.qkv = linear(shape.d_model, 3 * shape.d_inner)
         self.out = linear(shape.d_inner, shape.d_model, shape.out_scale)
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """State: S with z as its last column, (batch, heads, d_head, d_head + 1) (eq. 16-20)."""
+        """State: S (batch, heads, d_head, d_head) and z (batch, heads, d_head) (eq. 16-20), and the tokens seen."""
+        past, z, seen = state or self.init_state(len(x))
         q, k, v = self._heads(x)
+        z = z[:, None] + wide(k).cumsum(1)
         no_decay = wide(v.new_zeros(v.shape[:3]))
-        y, state = scalar_decay.chunked(q, k, v, no_decay, state)
-        return self._out(y), state
+        y, past = scalar_decay.chunked(*self._turned(q, k, seen), v, no_decay, past)
+        return self._out(y, q, z), (past, z[:, -1], seen + x.shape[1])
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        q, k, v = (wide(part) for part in self._heads(x))
-        state = state + k[..., :, None] * v[..., None, :]
-        return self._out(torch.einsum("bhkv,bhk->bhv", state, q).to(x.dtype)), state
+        past, z, seen = state
+        q, k, v = (wide(part) for part in self._heads(x[:, None]))
+        z = z + k[:, 0]
+        turned_q, turned_k = self._turned(q, k, seen)
+        past = past + turned_k[:, 0, :, :, None] * v[:, 0, :, None]
+        y = torch.einsum("bhkv,bhk->bhv", past, turned_q[:, 0])
+        return self._out(y, q[:, 0], z), (past, z, seen + 1)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """phi(q), phi(k) (..., heads, d_head) and v with a column of ones of x (..., d_model)."""
+        """phi(q), phi(k) and v (batch, length, heads, d_head) of x (batch, length, d_model)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, self.d_head)).unbind(-3)
-        return feature_map(q), feature_map(k), F.pad(v, (0, 1), value=1.0)
+        return feature_map(q), feature_map(k), v
 
-    def _out(self, y: Tensor) -> Tensor:
-        return self.out((y[..., :-1] / y[..., -1:]).flatten(-2))
+    def _turned(self, q: Tensor, k: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """R phi(q) and R phi(k), from position `first` on."""
+        if not self.rotary:
+            return q, k
+        positions = torch.arange(first, first + q.shape[1], device=q.device)
+        cos, sin = (angle[:, None] for angle in rotary_angles(positions, self.d_head, self.rope_base))
+        return rotate(q, cos, sin), rotate(k, cos, sin)
+
+    def _out(self, y: Tensor, q: Tensor, z: Tensor) -> Tensor:
+        normaliser = (wide(q) * z).sum(-1, keepdim=True)
+        return self.out((y / normaliser).flatten(-2).to(self.out.weight.dtype))
 
     def flops(self, length: int, conv_algorithm: str) -> MixerFlops:
-        """The normaliser's division, one per channel, and, for a state of d_head (d_head + 1) per head:
+        """The normaliser, per channel: an addition to z, a multiply-add with phi(q) and a division. And, for S:
 
         recurrence: a multiply-add in and one out, 4 per entry and step.
-        chunked, and fft, which it has not: the matmuls, the sum of their two parts, one per channel of v, and the
-        states' running sum, one per entry and chunk.
+        chunked, and fft, which it has not: the matmuls, the sum of their two parts, one per channel, and the states'
+        running sum, one per entry and chunk.
         """
-        n_heads, d_v = self.n_heads, self.d_head + 1
+        d_inner = self.out.in_features
         projection = 2 * length * (self.qkv.weight.numel() + self.out.weight.numel())
-        matmul = scalar_decay.matmul_flops(length, n_heads, n_heads, self.d_head, d_v)
+        matmul = scalar_decay.matmul_flops(length, self.n_heads, self.n_heads, self.d_head, self.d_head)
         if conv_algorithm == "recurrence":
-            core = 4 * length * n_heads * self.d_head * d_v
+            core = 4 * length * d_inner * self.d_head
         else:
             n_chunks = -(-length // scalar_decay.CHUNK)
-            core = matmul + n_heads * d_v * (length + n_chunks * self.d_head)
-        core += length * n_heads * self.d_head
+            core = matmul + d_inner * (length + n_chunks * self.d_head)
+        core += 4 * length * d_inner
         return MixerFlops(projection, core, core, projection + matmul)
 
     def init_state(self, batch: int) -> State:
-        return wide(self.out.weight.new_zeros(batch, self.n_heads, self.d_head, self.d_head + 1))
+        z = wide(self.out.weight.new_zeros(batch, self.n_heads, self.d_head))
+        return z.new_zeros(*z.shape, self.d_head), z, 0
 
     def state_size(self, length: int) -> StateSize:
-        return StateSize(wide=self.n_heads * self.d_head * (self.d_head + 1))
+        return StateSize(wide=self.out.in_features * (self.d_head + 1))
 
 
 def feature_map(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Linear attention against eq. 9 of its paper and flash-linear-attention's recurrence."""
+"""Linear attention against eq. 9 of its paper, with positions eq. 19 of RoFormer, and fla's recurrence."""
 
 import dataclasses
 
@@ -14,9 +14,9 @@ SHAPE = LayerShape(d_model=24, d_inner=16, n_heads=2, n_kv_heads=1, d_ffn=48, la
 SHAPES = [SHAPE, dataclasses.replace(SHAPE, d_inner=4, n_heads=1), dataclasses.replace(SHAPE, d_inner=96, n_heads=6)]
 
 
-def _mixer(shape: LayerShape) -> tuple[LinearAttention, torch.Tensor]:
+def _mixer(shape: LayerShape, rotary: bool) -> tuple[LinearAttention, torch.Tensor]:
     torch.manual_seed(2)
-    return LinearAttention(shape), 2 * torch.randn(2, 150, 24)
+    return LinearAttention(shape, rotary=rotary), 2 * torch.randn(2, 150, 24)
 
 
 def _heads(mixer: LinearAttention, x: torch.Tensor) -> list[torch.Tensor]:
@@ -26,7 +26,7 @@ def _heads(mixer: LinearAttention, x: torch.Tensor) -> list[torch.Tensor]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equals_eq_9(shape: LayerShape) -> None:
     """V'_i = sum_{j<=i} sim(Q_i, K_j) V_j / sum_{j<=i} sim(Q_i, K_j), sim(q, k) = phi(q)' phi(k) (eq. 3-4, 7-9)."""
-    mixer, x = _mixer(shape)
+    mixer, x = _mixer(shape, rotary=False)
     mixer, x = mixer.double(), x.double()
     q, k, v = _heads(mixer, x)
     similarity = torch.einsum("bihd,bjhd->bhij", F.elu(q) + 1, F.elu(k) + 1).tril()
@@ -35,16 +35,57 @@ def test_equals_eq_9(shape: LayerShape) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_equals_eq_19_of_roformer(shape: LayerShape) -> None:
+    """sum_n (R_m phi(q_m))' (R_n phi(k_n)) v_n / sum_n phi(q_m)' phi(k_n), R_m of blocks [[c, -s], [s, c]] (eq. 15)."""
+    mixer, x = _mixer(shape, rotary=True)
+    mixer, x = mixer.double(), x.double()
+    q, k, v = _heads(mixer, x)
+    q, k = F.elu(q) + 1, F.elu(k) + 1
+    half = shape.d_head // 2
+    angles = torch.arange(150.0).double()[:, None] * shape.rope_base ** -(torch.arange(half).double() / half)
+    cos, sin = angles.cos().diag_embed(), angles.sin().diag_embed()
+    turn = torch.cat([torch.cat([cos, -sin], 2), torch.cat([sin, cos], 2)], 1)
+    turned = torch.einsum("bihd,ied,jef,bjhf->bhij", q, turn, turn, k).tril()
+    total = torch.einsum("bihd,bjhd->bhij", q, k).tril().sum(-1, keepdim=True)
+    assert_same(mixer(x), mixer.out(torch.einsum("bhij,bjhd->bihd", turned / total, v).flatten(2)), 1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_equals_the_public_recurrence(shape: LayerShape) -> None:
-    mixer, x = _mixer(shape)
+    mixer, x = _mixer(shape, rotary=False)
     q, k, v = _heads(mixer, x)
     theirs, _ = fla_naive("linear_attn").naive_recurrent_linear_attn(F.elu(q) + 1, F.elu(k) + 1, v, normalize=True)
     assert_same(mixer(x), mixer.out(theirs.flatten(2)))
 
 
+@pytest.mark.parametrize("rotary", [False, True])
+def test_decodes_from_any_position(rotary: bool) -> None:
+    mixer, x = _mixer(SHAPE, rotary)
+    mixer, x = mixer.double(), x.double()
+    parts, state = mixer.prefill(x[:, :77], None)
+    more, state = mixer.prefill(x[:, 77:130], state)
+    rows = []
+    for t in range(130, 150):
+        y, state = mixer.step(x[:, t], state)
+        rows.append(y)
+    assert_same(torch.cat([parts, more, torch.stack(rows, 1)], 1), mixer(x), 1e-12)
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_only_distances_matter_and_only_to_rotary(rotary: bool) -> None:
+    """Moved as a whole, a text is read the same; with its past reversed it is not, unless that is a set."""
+    mixer, x = _mixer(SHAPE, rotary)
+    mixer, x = mixer.double(), x.double()
+    s, z, _ = mixer.init_state(2)
+    assert_same(mixer.prefill(x, (s, z, 1000))[0], mixer(x), 1e-10)
+    reversed_past = torch.cat([x[:, :-1].flip(1), x[:, -1:]], 1)
+    same = torch.allclose(mixer(reversed_past)[:, -1], mixer(x)[:, -1], rtol=0, atol=1e-10)
+    assert same != rotary
+
+
 def test_a_constant_value_passes_unchanged() -> None:
     """The normaliser makes the weights of the past sum to one."""
-    mixer, x = _mixer(SHAPE)
+    mixer, x = _mixer(SHAPE, rotary=False)
     with torch.no_grad():
         mixer.qkv.weight[32:] = 0
         mixer.qkv.weight[32:, 0] = 1
@@ -63,13 +104,13 @@ def test_features_stay_positive() -> None:
 
 
 def test_core_flops_by_hand() -> None:
-    """128 tokens in 2 chunks, 2 heads of 8: states of 8 x 9."""
-    mixer, _ = _mixer(SHAPE)
-    division = 128 * 16
-    # q k' 2*64*8, with [v, 1] 2*64*9, states in and out 2*2*8*9
-    matmul = 128 * 2 * (1024 + 1152 + 288)
-    chunked = matmul + 128 * 18 + 2 * 144 + division
-    assert mixer.flops(128, "recurrence").core == 128 * 4 * 144 + division
+    """128 tokens in 2 chunks, 2 heads of 8: states of 8 x 8."""
+    mixer, _ = _mixer(SHAPE, rotary=True)
+    # into z 1, out of it 2, division 1, of each channel
+    normaliser = 128 * 16 * 4
+    # q k' 2*64*8, with v 2*64*8, states in and out 2*2*8*8; then the sum of both parts, and the states'
+    chunked = 128 * 2 * (1024 + 1024 + 256) + 128 * 16 + 2 * 2 * 64 + normaliser
+    assert mixer.flops(128, "recurrence").core == 128 * 2 * 64 * 4 + normaliser
     assert mixer.flops(128, "chunked").core == mixer.flops(128, "fft").core == chunked
     assert mixer.flops(128, "chunked").projection == 2 * 128 * (24 * 48 + 16 * 24)
 
