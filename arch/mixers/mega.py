@@ -21,8 +21,8 @@ class Mega(Mixer):
 
     O = softmax(q k' + b) v and H = silu(W_h X' + U_h(gamma * O)), with gates gamma = silu(W_gamma X') and
     phi = sigmoid(W_phi X') (3.2). Z has d / 4 channels and v 2 d, as in the paper's language models, and b is one
-    learned bias per lag (3.3). chunk: tokens that attend to each other, in the paper 128 on the long-range benchmark and
-    1024 to 2048 in language models; ema_dim: averages per channel.
+    learned bias per lag (3.3). chunk: tokens that attend to each other, in the paper 128 on the long-range benchmark
+    and 1024 to 2048 in language models; ema_dim: averages per channel.
     """
 
     card = Card(
