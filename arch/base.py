@@ -47,7 +47,8 @@ class MixerFlops:
 
     projection: matmuls from and to the model's width. core: the mixing of positions, as its convention charges it.
     core_full: the same with causal attention not halved (equal to core where nothing is halved).
-    matmul: the part of projection + core_full that is matmuls, as torch's FlopCounterMode sees it in float64.
+    matmul: the matmuls of one sequence that torch's FlopCounterMode sees in float64: of projection, of core_full where
+    it is computed as charged by `chunked`, and of filters that a batch shares, which core leaves out.
     """
 
     projection: int

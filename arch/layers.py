@@ -27,9 +27,13 @@ def l2_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + eps)
 
 
-def exempt(value: Tensor) -> nn.Parameter:
-    """A parameter that weight decay leaves alone: a position, a rate or a gain rather than a weight."""
+def exempt(value: Tensor, lr_scale: float = 1.0) -> nn.Parameter:
+    """A parameter that weight decay leaves alone: a position, a rate or a gain rather than a weight.
+
+    lr_scale: its learning rate over the model's.
+    """
     parameter = nn.Parameter(value)
+    parameter.lr_scale = lr_scale  # type: ignore[attr-defined]
     parameter.no_weight_decay = True  # type: ignore[attr-defined]
     return parameter
 

@@ -54,12 +54,14 @@ class Model(nn.Module):
         super().__init__()
         self.logit_cap = model.logit_cap
         self.embedding = nn.Embedding(model.vocab_size, model.d_model)
-        nn.init.normal_(self.embedding.weight, std=0.02)
+        # logits of a normed stream have a variance of d_model std^2, which at great widths would show in the first loss
+        std = min(0.02, 0.4 * model.d_model**-0.5)
+        nn.init.normal_(self.embedding.weight, std=std)
         self.blocks = nn.ModuleList(_blocks(model))
         self.norm = rms_norm(model.d_model, model.norm_eps)
         if not model.tied:
             self.head = nn.Linear(model.d_model, model.vocab_size, bias=False)
-            nn.init.normal_(self.head.weight, std=0.02)
+            nn.init.normal_(self.head.weight, std=std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embedding(tokens)

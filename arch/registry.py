@@ -113,6 +113,19 @@ def canonical(text: str, kind: type[Layer] = Mixer) -> str:
     return str(Layout(tuple(block), parsed.placement))
 
 
+def filled(text: str, option: str, value: Any) -> str:
+    """A layout with an option written into every mixer that has it and leaves it open."""
+    parsed = layout.parse(text)
+
+    def fill(term: MixerTerm) -> MixerTerm:
+        if option not in option_defaults(find(term.name, Mixer)) or option in dict(term.options):
+            return term
+        return MixerTerm(term.name, tuple(sorted([*term.options, (option, written(value))])))
+
+    block = [LayerTerm(tuple((fill(term), share) for term, share in layer.parts)) for layer in parsed.block]
+    return str(Layout(tuple(block), parsed.placement))
+
+
 def origins(*layouts: str) -> tuple[str, ...]:
     """For the layouts' mixers that are not ours, `name=SHA-256 of the file` or `name=package version`."""
     terms = {term.name for text in layouts for layer in layout.parse(text).block for term, _ in layer.parts}

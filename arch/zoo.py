@@ -29,6 +29,17 @@ real numbers for one sequence.
 | mixer | params | projection | recurrence | chunked | fft | matmuls | state at {LENGTHS[0]:,} | at {LENGTHS[1]:,} |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|
 """
+WIDTHS = (64, 256, 1024)
+SIZES = f"""
+## Parameters by width
+
+Of one layer, in units of the width squared; attention has four. Parts of a fixed size, such as states, low ranks and
+filters, weigh at small widths, and some papers give their mixer more than four and its channel mixer less than
+SwiGLU's eight: Mega and RetNet four, Mamba none. Compare at equal parameters or FLOPs (`--match`), not at equal width.
+
+| mixer | {" | ".join(map(str, WIDTHS))} |
+|---|{"--:|" * len(WIDTHS)}
+"""
 CHANNELS = """
 ## Channel mixers, counted
 
@@ -46,6 +57,8 @@ def markdown() -> str:
             *_cards("Channel mixers", list(registry.CHANNEL), ChannelMixer),
             COUNTED,
             *(_sequence_row(name) for name in registry.SEQUENCE),
+            SIZES,
+            *(_sizes_row(name) for name in registry.SEQUENCE),
             CHANNELS,
             *(_channel_row(name) for name in registry.CHANNEL),
         ]
@@ -79,6 +92,11 @@ def _sequence_row(name: str) -> str:
     numbers = [any_.params_mixer, any_.projection // length, *(c.core // length for c in by.values())]
     numbers += [(any_.matmul - any_.head) // length, *states]
     return f"| `{name}` | " + " | ".join(f"{n:,}" for n in numbers) + " |\n"
+
+
+def _sizes_row(name: str) -> str:
+    counts = [count(ModelConfig(name, 1, d, d // 16, d // 16, 8, 1, channel="none"), 64).params_mixer for d in WIDTHS]
+    return f"| `{name}` | " + " | ".join(f"{n / d**2:.1f}" for n, d in zip(counts, WIDTHS, strict=True)) + " |\n"
 
 
 def _channel_row(name: str) -> str:

@@ -26,10 +26,15 @@ def plan(recipe: Recipe, manifest: Manifest, threads: int) -> list[RunConfig]:
     recipe = dataclasses.replace(recipe, channel=registry.canonical(recipe.channel, ChannelMixer))
     rows = []
     for budget in sorted(set(recipe.budgets)):
-        for arch in dict.fromkeys(registry.canonical(arch) for arch in recipe.archs):
+        for arch in dict.fromkeys(_arch(recipe, arch) for arch in recipe.archs):
             for model in _sizes(recipe, data, arch, budget):
                 rows += [_row(recipe, data, model, budget, threads, seed) for seed in recipe.seeds]
     return rows
+
+
+def _arch(recipe: Recipe, arch: str) -> str:
+    """The layout in its canonical form; filters that are made for a length are made for the recipe's."""
+    return registry.canonical(registry.filled(arch, "max_length", recipe.seq_len))
 
 
 def _data(recipe: Recipe, manifest: Manifest) -> DataConfig:

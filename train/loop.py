@@ -61,7 +61,7 @@ def train(
     for step in range(progress.step, config.steps):
         lr = lr_at(config.optim, step, config.steps)
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
         size = min(config.batch_size, config.sequences - step * config.batch_size)
         rows = torch.from_numpy(batches.batch(step, size)).to(device, non_blocking=True)
         for part in rows.split(config.micro_batch):

@@ -9,15 +9,17 @@ from eutectic.config import OptimConfig
 
 
 def adamw(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
-    """Weight decay on matrices only; gains, biases and parameters marked `no_weight_decay` go without."""
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    """Weight decay on matrices only; gains, biases and parameters marked `no_weight_decay` go without.
+
+    A group's `lr_scale` is what its parameters' mark of that name says, 1 without one.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(optim.weight_decay, 1.0): [], (0.0, 1.0): []}
     for parameter in model.parameters():
-        groups[parameter.ndim >= 2 and not getattr(parameter, "no_weight_decay", False)].append(parameter)
+        decays = parameter.ndim >= 2 and not getattr(parameter, "no_weight_decay", False)
+        kind = (optim.weight_decay if decays else 0.0, getattr(parameter, "lr_scale", 1.0))
+        groups.setdefault(kind, []).append(parameter)
     return torch.optim.AdamW(
-        [
-            {"params": groups[True], "weight_decay": optim.weight_decay},
-            {"params": groups[False], "weight_decay": 0.0},
-        ],
+        [{"params": p, "weight_decay": decay, "lr_scale": scale} for (decay, scale), p in groups.items()],
         lr=optim.lr,
         betas=(optim.beta1, optim.beta2),
         eps=optim.eps,

@@ -13,6 +13,8 @@ from eutectic.errors import UserError
 from eutectic.kernels import long_conv
 
 WIDTH, DEPTH = 64, 2
+# sines of frequency 14 turn a step that suits the other weights into another filter; safari, too, has a rate for these
+LR_SCALE = 0.1
 
 
 class ImplicitFilter(StaysWide):
@@ -20,10 +22,11 @@ class ImplicitFilter(StaysWide):
 
     The FFN has sines sin(frequency * x) after a layer of `features` inputs and DEPTH layers of WIDTH, all with biases,
     and a last layer without; all start as torch's linear layers, and one learned vector of frequencies serves every
-    sine. Nothing of it decays: it parametrizes a filter. Features are time, which is 1 at the last of max_length
-    tokens, and the real and imaginary parts of exp(-2 pi i f t / max_length) for (features - 1) / 2 frequencies f from
-    1e-4 to one less than their number. Windows are decay_window's. h_t is the same for any sequence length, also beyond
-    max_length. Sines of frequency 14 would make another filter of weights that are rounded to bfloat16.
+    sine. Nothing of it decays, and all of it learns at LR_SCALE of the rate: it parametrizes a filter. Features are
+    time, which is 1 at the last of max_length tokens, and the real and imaginary parts of exp(-2 pi i f t / max_length)
+    for (features - 1) / 2 frequencies f from 1e-4 to one less than their number. Windows are decay_window's. h_t is the
+    same for any sequence length, also beyond max_length. It stays in float32, for sines of frequency 14 would make
+    another filter of weights that are rounded to bfloat16.
     """
 
     def __init__(self, channels: int, max_length: int, features: int, frequency: float):
@@ -32,7 +35,7 @@ class ImplicitFilter(StaysWide):
         widths = [features, *[WIDTH] * (DEPTH + 1)]
         self.hidden = nn.ModuleList(_dense(a, b, bias=True) for a, b in itertools.pairwise(widths))
         self.last = _dense(WIDTH, channels, bias=False)
-        self.frequency = exempt(torch.full((WIDTH,), frequency))
+        self.frequency = exempt(torch.full((WIDTH,), frequency), LR_SCALE)
 
     def forward(self, length: int) -> Tensor:
         """h (channels, length)."""
@@ -94,11 +97,11 @@ class HyenaImplicit(GatedConv):
         return gated(q, u, long_conv.step(seen, self.filter(seen.shape[1])), self.skip), seen
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
-        """Charged by `fft` whatever is asked for: the filter's network, once a sequence; FFTs as in long_conv.flops;
-        and per token and channel two gates, the skip at 2 and the window at 1.
+        """Charged by `fft` whatever is asked for, as in long_conv.flops, and two gates and the skip at 2 per token and
+        channel. The filter's network is shared by a batch and left out, as every mixer's filter is; torch sees it.
         """
-        network = self.filter.flops(length)
-        return network + long_conv.flops(self.d_inner, length) + 5 * length * self.d_inner, network
+        conv = long_conv.flops(self.d_inner, length)
+        return conv + 4 * length * self.d_inner, self.filter.flops(length)
 
     def init_mix(self, batch: int) -> State:
         return self.qkv.weight.new_zeros(batch, 0, self.d_inner)
@@ -110,5 +113,5 @@ class HyenaImplicit(GatedConv):
 def _dense(d_in: int, d_out: int, bias: bool) -> nn.Linear:
     layer = nn.Linear(d_in, d_out, bias=bias)
     for name, parameter in list(layer.named_parameters()):
-        setattr(layer, name, exempt(parameter.detach()))
+        setattr(layer, name, exempt(parameter.detach(), LR_SCALE))
     return layer

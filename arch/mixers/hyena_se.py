@@ -40,14 +40,15 @@ class HyenaSE(GatedConv):
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the last taps - 1 products of k and v, (batch, taps - 1, d_inner)."""
-        y, state = short_conv(k * v, self._per_channel(), state)
+        y, state = short_conv(k * v, self.per_channel(), state)
         return q * y, state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = short_conv_step(k * v, self._per_channel(), state)
+        y, state = short_conv_step(k * v, self.per_channel(), state)
         return q * y, state
 
-    def _per_channel(self) -> Tensor:
+    def per_channel(self) -> Tensor:
+        """h (d_inner, taps)."""
         h = self.filter()
         return h.repeat_interleave(self.d_inner // len(h), 0)
 

@@ -30,7 +30,7 @@ class RWKV7(Mixer):
     """
 
     card = Card(
-        paper="Peng et al. 2025, RWKV-7 Goose",
+        paper="Peng et al. 2025, RWKV-7 Goose (without its value residual across layers)",
         equation="S_t = (diag(w_t) - (kappa_t * eta_t) kappa_t') S_{t-1} + k_t v_t', y_t = S_t' r_t",
         state="d d_head + d of the token shift",
         time="L d_head",

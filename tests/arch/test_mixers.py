@@ -14,6 +14,7 @@ from eutectic.arch.base import ChannelMixer, Layer, Mixer
 from eutectic.arch.flops import count
 from eutectic.arch.layout import MixerTerm
 from eutectic.arch.model import Model, build, layer_shape
+from eutectic.config import ModelConfig
 from eutectic.train import checkpoint
 
 SHAPE = layer_shape(shape("attn"), 0)
@@ -133,6 +134,14 @@ def test_loss_starts_at_ln_vocab(layout: str, channel: str) -> None:
     read = tokens(4, 129, vocab_size=256)
     loss = torch.nn.functional.cross_entropy(model(read[:, :-1]).flatten(0, 1), read[:, 1:].flatten())
     assert loss.item() == pytest.approx(5.545, rel=0.02)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_wide_models_too_start_at_ln_vocab(tied: bool) -> None:
+    model = build(ModelConfig("attn", 4, 1024, 16, 16, 2736, 4096, tied=tied), 0)
+    read = tokens(1, 129, vocab_size=4096)
+    loss = torch.nn.functional.cross_entropy(model(read[:, :-1])[0], read[0, 1:])
+    assert loss.item() == pytest.approx(8.318, rel=0.02)
 
 
 @pytest.mark.parametrize(

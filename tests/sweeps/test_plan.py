@@ -76,6 +76,11 @@ def test_every_recipe_plans(name: str) -> None:
     assert recipe.name == name
 
 
+def test_filters_of_a_length_are_made_for_the_recipes() -> None:
+    rows = plan(archs=("hyena_implicit*3+attn", "monarch(max_length=32)"), budgets=(1e13,))
+    assert {row.model.layout for row in rows} == {"hyena_implicit(max_length=128)*3+attn", "monarch(max_length=32)"}
+
+
 def test_the_run_id_is_of_what_determines_the_loss() -> None:
     row = plan()[0]
     elsewhere = dataclasses.replace(row, recipe="other", data=dataclasses.replace(row.data, source="/a/copy"))

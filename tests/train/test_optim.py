@@ -37,3 +37,12 @@ def test_only_matrices_decay() -> None:
     assert kinds == {"fir", "log_decay", "residues", "angle", "skip", "weight"}
     assert all("norm" in names[id(p)] for p in exempt["params"] if names[id(p)].endswith("weight"))
     assert {names[id(p)].split(".")[-2] for p in decayed["params"]} == {"embedding", "qkv", "out", "up", "down"}
+
+
+def test_marked_parameters_learn_at_a_rate_of_their_own() -> None:
+    model = build(ModelConfig("hyena_implicit", 1, 8, 1, 1, 24, 11), 0)
+    groups = adamw(model, OptimConfig(lr=1.0)).param_groups
+    assert [(group["weight_decay"], group["lr_scale"]) for group in groups] == [(0.1, 1.0), (0.0, 1.0), (0.0, 0.1)]
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert all(".filter." in names[id(p)] for p in groups[2]["params"])
+    assert sum(len(group["params"]) for group in groups) == len(names)

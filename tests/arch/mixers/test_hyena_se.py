@@ -33,7 +33,7 @@ def _conv1d(x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
 def _by_the_paper(mixer: HyenaSE, x: torch.Tensor, decay: bool) -> torch.Tensor:
     """q, k, v = T(W x), each with its own short filter; y = M (q * G(k * v)), G of a filter shared by a group (sec. 2).
 
-    Hyena-MR's is h_t exp(-alpha t), alpha swept from 1e-2 to 1e2 over groups and t over [0, 1].
+    Hyena-MR's is h_t exp(-alpha t), alpha swept from 1e-2 to 1e2 over groups and t over [0, 1], beside a skip.
     """
     q, k, v = _conv1d(x @ mixer.qkv.weight.T, mixer.fir).chunk(3, -1)
     groups, taps = mixer.taps.shape
@@ -43,7 +43,8 @@ def _by_the_paper(mixer: HyenaSE, x: torch.Tensor, decay: bool) -> torch.Tensor:
         alpha = 10 ** (-2 + 4 * g / (groups - 1)) if groups > 1 else 1e-2
         t = torch.arange(taps, dtype=torch.float64) / (taps - 1)
         filters.append(mixer.taps[g] * (torch.exp(-alpha * t) if decay else 1.0))
-    return (q * _conv1d(k * v, torch.stack(filters))) @ mixer.out.weight.T
+    skip = mixer.skip * k * v if isinstance(mixer, HyenaMR) else 0.0
+    return (q * (_conv1d(k * v, torch.stack(filters)) + skip)) @ mixer.out.weight.T
 
 
 @pytest.mark.parametrize(("kind", "options"), [(HyenaSE, {}), (HyenaMR, {}), (HyenaMR, {"taps": 20, "group": 2})])
@@ -72,12 +73,12 @@ def test_core_flops_of_se_by_hand(algorithm: str) -> None:
 
 
 def test_core_flops_of_mr_by_hand() -> None:
-    """300 tokens are three blocks of 128 outputs from 255 inputs."""
+    """300 tokens are three blocks of 128 outputs from 255 inputs; FIRs of 3 x 3, two gates and a skip."""
     mixer = HyenaMR(SHAPE)
-    fir_and_gates = 300 * 32 * (18 + 2)
+    rest = 300 * 32 * (18 + 2 + 2)
     blocks = 3 * 2 * 128 * 255 * 32
-    assert mixer.flops(300, "recurrence").core == 300 * 32 * 2 * 128 + fir_and_gates
-    assert mixer.flops(300, "chunked").core == mixer.flops(300, "fft").core == blocks + fir_and_gates
+    assert mixer.flops(300, "recurrence").core == 300 * 32 * 2 * 128 + rest
+    assert mixer.flops(300, "chunked").core == mixer.flops(300, "fft").core == blocks + rest
     assert mixer.flops(300, "recurrence").matmul == mixer.flops(300, "recurrence").projection + blocks
 
 
@@ -89,14 +90,17 @@ def test_flops_of_mr_equal_torchs_counter(length: int, taps: int) -> None:
     assert counter.get_total_flops() == mixer.flops(length, "chunked").matmul
 
 
-@pytest.mark.parametrize(("kind", "taps"), [(HyenaSE, 7), (HyenaMR, 128)])
-def test_starts_with_filters_that_keep_the_variance(kind: type[HyenaSE], taps: int) -> None:
+@pytest.mark.parametrize(("kind", "taps", "scale"), [(HyenaSE, 7, 1.0), (HyenaMR, 128, 1e-5)])
+def test_starts_as_the_public_code(kind: type[HyenaSE], taps: int, scale: float) -> None:
+    """Taps that keep the variance; of Hyena-MR next to nothing, beside a skip uniform within 1 / sqrt(128)."""
     torch.manual_seed(0)
     mixer = kind(dataclasses.replace(SHAPE, d_inner=4096))
     assert mixer.taps.shape == (256, taps)
-    assert mixer.taps.square().sum(1).mean().item() == pytest.approx(1, rel=0.1)
+    assert mixer.taps.square().sum(1).mean().item() == pytest.approx(scale**2, rel=0.1)
     assert mixer.taps.no_weight_decay
-    if kind is HyenaMR:
+    if isinstance(mixer, HyenaMR):
+        assert mixer.skip.std().item() == pytest.approx((3 * 128) ** -0.5, rel=0.05)
+        assert mixer.skip.abs().max() <= 128**-0.5
         # the slowest group keeps its taps, the fastest only the first
         kept = (mixer.filter() / mixer.taps).detach()
         torch.testing.assert_close(kept[0], torch.ones(128), rtol=0, atol=0.0101)
