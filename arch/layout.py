@@ -144,7 +144,10 @@ def _term(layout: str, text: str) -> tuple[MixerTerm, int]:
             f"layout {layout!r} has the term {text!r}; write NAME, NAME*COUNT or NAME(OPTION=VALUE) joined by +, "
             "e.g. hyena*3+attn."
         )
-    return MixerTerm(match[1], tuple(sorted((o[1], o[2]) for o in options if o))), int(match[3] or 1)
+    given = sorted((o[1], o[2]) for o in options if o)
+    if len(dict(given)) < len(given):
+        raise UserError(f"layout {layout!r} sets an option twice in {text!r}; leave one.")
+    return MixerTerm(match[1], tuple(given)), int(match[3] or 1)
 
 
 def _placed(layout: Layout, n_layers: int) -> list[LayerTerm]:

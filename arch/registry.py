@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,15 @@ CHANNEL = {
     "none": "none:NoChannelMixer",
 }
 ENTRY_POINTS = "eutectic.mixers"
+LARGEST_OPTION = 1e9
 _from_files: dict[str, type[Layer]] = {}
 
 
 def names(kind: type[Layer]) -> list[str]:
-    """Of every mixer of a kind, Mixer or ChannelMixer, ours first."""
+    """Of every mixer of a kind, Mixer or ChannelMixer, ours first; other packages' are listed unloaded."""
     own = SEQUENCE if kind is Mixer else CHANNEL
     files = [name for name, loaded in _from_files.items() if issubclass(loaded, kind)]
-    return [*own, *(name for name in _entry_points() if issubclass(find(name, Layer), kind)), *files]
+    return [*own, *_entry_points(), *files]
 
 
 def find(name: str, kind: type[Layer]) -> type[Any]:
@@ -71,7 +73,7 @@ def find(name: str, kind: type[Layer]) -> type[Any]:
         module, _, attribute = (SEQUENCE | CHANNEL)[name].partition(":")
         found = getattr(importlib.import_module(f"eutectic.arch.mixers.{module}"), attribute)
     elif name in _entry_points():
-        found = _entry_points()[name].load()
+        found = _loaded(name)
     else:
         raise _unknown(name, kind)
     if not issubclass(found, kind):
@@ -81,7 +83,15 @@ def find(name: str, kind: type[Layer]) -> type[Any]:
 
 def make(term: MixerTerm, kind: type[Layer], shape: Any) -> Any:
     """An instance with the term's options. Raises UserError for an option it has not or a value it cannot take."""
-    return find(term.name, kind)(shape, **options(term, kind))
+    given = options(term, kind)
+    try:
+        return find(term.name, kind)(shape, **given)
+    except UserError:
+        raise
+    except Exception as error:
+        if term.name in SEQUENCE or term.name in CHANNEL:
+            raise
+        raise UserError(f"mixer {term.name} cannot be made ({type(error).__name__}: {error}); mend its code.") from None
 
 
 def options(term: MixerTerm, kind: type[Layer]) -> dict[str, Any]:
@@ -143,7 +153,7 @@ def load_file(path: Path) -> list[str]:
         module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
         sys.modules[module.__name__] = module
         spec.loader.exec_module(module)  # type: ignore[union-attr]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"mixer file {path} cannot be loaded ({type(error).__name__}: {error}); mend it.") from None
     found = {
         str(value.name): value
@@ -158,6 +168,11 @@ def load_file(path: Path) -> list[str]:
     for name, loaded in found.items():
         if name in SEQUENCE or name in CHANNEL:
             raise UserError(f"mixer file {path} names its mixer {name!r}, which eutectic has; choose another name.")
+        for option, default in option_defaults(loaded).items():
+            if type(default) not in (bool, int, float, str):
+                raise UserError(
+                    f"option {option} of {name} in {path} needs a default that is a bool, int, float or str."
+                )
         loaded.source_sha256 = digest  # type: ignore[attr-defined]
         _from_files[name] = loaded
     return list(found)
@@ -170,6 +185,17 @@ def source_hash(path: Path) -> str:
 @functools.cache
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _loaded(name: str) -> type[Any]:
+    point = _entry_points()[name]
+    try:
+        loaded: type[Any] = point.load()
+    except Exception as error:
+        raise UserError(
+            f"mixer {name} cannot be loaded from {point.value} ({type(error).__name__}: {error}); mend its package."
+        ) from None
+    return loaded
 
 
 def _origin(name: str) -> str:
@@ -188,11 +214,13 @@ def _canonical(term: MixerTerm, kind: type[Layer]) -> MixerTerm:
 
 def _typed(name: str, key: str, text: str, kind: type[Any]) -> Any:
     try:
-        return {"true": True, "false": False}[text] if kind is bool else kind(text)
+        value = {"true": True, "false": False}[text] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        raise UserError(
-            f"option {key} of {name} is {'true or false' if kind is bool else 'a ' + kind.__name__}, not {text!r}."
-        ) from None
+        value = math.nan
+    if isinstance(value, int | float) and not abs(value) < LARGEST_OPTION:
+        what = "true or false" if kind is bool else f"a {kind.__name__} of a size below {LARGEST_OPTION:.0e}"
+        raise UserError(f"option {key} of {name} is {what}, not {text!r}.")
+    return value
 
 
 def written(value: Any) -> str:

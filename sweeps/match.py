@@ -1,4 +1,4 @@
-"""Makes an architecture as large, or as costly, as pure attention on the same rung of the ladder."""
+"""Makes an architecture as large, or as costly, as pure attention with SwiGLU on the same rung of the ladder."""
 
 import bisect
 import dataclasses
@@ -8,6 +8,7 @@ from eutectic.config import ModelConfig
 from eutectic.errors import UserError
 
 MODES = ("width", "params", "flops")
+REFERENCE_CHANNEL = "swiglu"
 TOLERANCE = 0.02
 # hidden widths that a GPU likes, where they are fine enough
 COARSE_STEP, COARSE_FROM = 8, 512
@@ -19,7 +20,7 @@ def to_attention(model: ModelConfig, size: Callable[[ModelConfig], int], mode: s
     size: parameters, or FLOPs of a sequence, whichever `mode` says. Depth, width and heads stay. Raises UserError where
     the channel mixers cannot make up the difference to 2%.
     """
-    target = size(dataclasses.replace(model, layout="attn", channel="swiglu"))
+    target = size(dataclasses.replace(model, layout="attn", channel=REFERENCE_CHANNEL))
     step = COARSE_STEP if model.d_model >= COARSE_FROM else 1
     candidates = [dataclasses.replace(model, d_ffn=d) for d in range(step, 4 * model.d_ffn, step)]
     above = bisect.bisect_left(candidates, target, key=size)

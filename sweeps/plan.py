@@ -56,7 +56,7 @@ def _data(recipe: Recipe, manifest: Manifest) -> DataConfig:
 
 
 def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelConfig:
-    model = ModelConfig(
+    return ModelConfig(
         arch,
         shape.n_layers,
         shape.d_model,
@@ -68,9 +68,9 @@ def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelCo
         recipe.poles,
         channel=recipe.channel,
     )
-    if recipe.match == "width":
-        return model
 
+
+def _matched(recipe: Recipe, data: DataConfig, model: ModelConfig) -> ModelConfig:
     def size(model: ModelConfig) -> int:
         counts = flops.count(model, data.seq_len, recipe.conv_algorithm)
         return counts.params if recipe.match == "params" else counts.training_flops(recipe.convention, data.seq_len)
@@ -79,7 +79,10 @@ def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelCo
 
 
 def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[ModelConfig]:
-    """Neighbours on the ladder around the size expected best, as many above it as below."""
+    """Neighbours on the ladder around the size expected best, as many above it as below.
+
+    Where architectures are matched, all stand on the rungs that pure attention does.
+    """
     parsed = layout.parse(arch)
     ladder = [shape for shape in recipe.ladder if shape.n_heads % parsed.head_multiple == 0]
     if len(ladder) < recipe.sizes:
@@ -90,7 +93,10 @@ def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[M
     for shape in ladder:
         layout.expand(parsed, shape.n_layers)
     models = [_model(recipe, data, arch, shape) for shape in ladder]
-    sizes = [flops.count(model, data.seq_len, recipe.conv_algorithm).params for model in models]
+    sized = models
+    if recipe.match != "width":
+        sized = [dataclasses.replace(model, layout="attn", channel=match.REFERENCE_CHANNEL) for model in models]
+    sizes = [flops.count(model, data.seq_len, recipe.conv_algorithm).params for model in sized]
     target = recipe.optimal_params(budget)
     centre = min(range(len(sizes)), key=lambda i: abs(math.log(sizes[i] / target)))
     half = recipe.sizes // 2
@@ -107,7 +113,8 @@ def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[M
             f"budget {budget:.3g} is too large for the ladder of recipe {recipe.name!r}, whose largest {arch} has "
             f"{sizes[-1]:,} parameters; add shapes to it."
         )
-    return models[centre - half : centre + half + 1]
+    chosen = models[centre - half : centre + half + 1]
+    return chosen if recipe.match == "width" else [_matched(recipe, data, model) for model in chosen]
 
 
 def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, budget: float, threads: int, seed: int) -> RunConfig:

@@ -38,7 +38,11 @@ def load(folder: Path) -> Model:
     except KeyError as error:
         raise UserError(f"{folder} lacks {error}, which a {kind} checkpoint has; download it anew.") from None
     model = Model(shape)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{folder}'s weights are not those of its config.json ({reason}); download it anew.") from None
     return model
 
 

@@ -1,10 +1,10 @@
 """Gated linear attention (Yang et al. 2024): linear attention whose key channels forget at data-dependent rates.
 
 As the authors' code, and unlike the paper's text: the heads' norm is an RMSNorm (LayerNorm in the paper), queries are
-scaled by 1 / sqrt(d_k), and the output gate has no bias.
+scaled by 1 / sqrt(d_k), and the output gate has no bias. Projections start by Xavier with a gain of 2^-2.5, as there.
 """
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
@@ -13,6 +13,7 @@ from eutectic.kernels import vector_decay
 
 # a = sigmoid(.)^(1 / TAU), and the rank of the gate's projection (4.4)
 TAU, GATE_RANK = 16, 16
+XAVIER_GAIN = 2**-2.5
 
 
 class GLA(Mixer):
@@ -35,6 +36,8 @@ class GLA(Mixer):
         keys, values = self.n_heads * self.d_k, self.n_heads * self.d_v
         self.sizes = [keys, keys, values, values]
         self.qkvg = linear(shape.d_model, sum(self.sizes))
+        for part in self.qkvg.weight.data.split(self.sizes):
+            nn.init.xavier_uniform_(part, XAVIER_GAIN)
         self.decay_down = linear(shape.d_model, GATE_RANK)
         self.decay_up = linear(GATE_RANK, keys, bias=True)
         self.norm = rms_norm(self.d_v, shape.norm_eps)

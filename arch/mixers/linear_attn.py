@@ -11,6 +11,8 @@ from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, State
 from eutectic.arch.layers import linear, rotary_angles, rotate, wide
 from eutectic.kernels import scalar_decay
 
+SMALLEST = 1e-30
+
 
 class LinearAttention(Mixer):
     """y = W_out of the heads' sum_s (R_t phi(q_t))' R_s phi(k_s) v_s / sum_s phi(q_t)' phi(k_s), phi(x) = elu(x) + 1.
@@ -66,7 +68,8 @@ class LinearAttention(Mixer):
         return rotate(q, cos, sin), rotate(k, cos, sin)
 
     def _out(self, y: Tensor, q: Tensor, z: Tensor) -> Tensor:
-        normaliser = (wide(q) * z).sum(-1, keepdim=True)
+        # features of far negative queries underflow: no key is then attended to, and 0 / 0 is 0
+        normaliser = (wide(q) * z).sum(-1, keepdim=True).clamp(min=SMALLEST)
         return self.out((y / normaliser).flatten(-2).to(self.out.weight.dtype))
 
     def flops(self, length: int, conv_algorithm: str) -> MixerFlops:

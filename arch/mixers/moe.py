@@ -47,7 +47,7 @@ class MoE(ChannelMixer):
             )
         self.experts, self.top_k, self.norm_topk_prob = experts, top_k, norm_topk_prob
         self.balance, self.z = balance, z
-        width = shape.d_ffn // top_k
+        width = max(1, shape.d_ffn // top_k)
         self.router = linear(shape.d_model, experts)
         self.up = nn.Parameter(torch.randn(experts, 2 * width, shape.d_model) * shape.d_model**-0.5)
         self.down = nn.Parameter(torch.randn(experts, shape.d_model, width) * shape.out_scale * width**-0.5)

@@ -100,7 +100,10 @@ def test_equal_models_have_equal_names() -> None:
         ("hyna*3+attn", r"unknown mixer 'hyna'; .* did you mean 'hyena'\?"),
         ("swiglu", "unknown mixer 'swiglu'"),
         ("swa(windw=3)", "swa has no option 'windw'; its options, with their defaults, are: window=64, qk_norm=false"),
-        ("swa(window=wide)", "option window of swa is a int, not 'wide'"),
+        ("swa(window=wide)", "option window of swa is a int of a size below 1e.09, not 'wide'"),
+        ("swa(window=10000000000)", "option window of swa is a int of a size below"),
+        ("mlstm(qk_dim_factor=nan)", "option qk_dim_factor of mlstm is a float of a size below"),
+        ("swa(window=8,window=9)", "sets an option twice"),
         ("attn(qk_norm=1)", "option qk_norm of attn is true or false, not '1'"),
     ],
 )

@@ -7,17 +7,16 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-from zoo import CASES, IDS, perturb, perturbed, shape, tokens
+from zoo import CASES, IDS, SHAPE, perturb, perturbed, shape, tokens
 
 from eutectic.arch import registry
 from eutectic.arch.base import ChannelMixer, Layer, Mixer
 from eutectic.arch.flops import count
 from eutectic.arch.layout import MixerTerm
-from eutectic.arch.model import Model, build, layer_shape
+from eutectic.arch.model import Model, build
 from eutectic.config import ModelConfig
 from eutectic.train import checkpoint
 
-SHAPE = layer_shape(shape("attn"), 0)
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 every_mixer = pytest.mark.parametrize(("layout", "channel"), CASES, ids=IDS)
 

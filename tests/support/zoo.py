@@ -4,7 +4,7 @@ import torch
 
 from eutectic.arch import registry
 from eutectic.arch.base import ChannelMixer, Layer, Mixer
-from eutectic.arch.model import Model, build
+from eutectic.arch.model import Model, build, layer_shape
 from eutectic.config import ModelConfig
 
 # beyond each mixer with its defaults: options that change what is computed, and hybrids
@@ -25,6 +25,9 @@ IDS = [f"{layout} {channel}".removesuffix(" swiglu") for layout, channel in CASE
 
 def shape(layout: str, channel: str = "swiglu", vocab_size: int = 50) -> ModelConfig:
     return ModelConfig(layout, 2, 32, 4, 2, 48, vocab_size, n_modes=5, channel=channel)
+
+
+SHAPE = layer_shape(shape("attn"), 0)
 
 
 def perturb(model: Model, size: float = 0.1) -> Model:

@@ -12,6 +12,8 @@ import pytest
 
 from eutectic.arch import registry
 from eutectic.arch.base import Layer
+from eutectic.arch.flops import count
+from eutectic.config import ModelConfig
 from eutectic.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +90,13 @@ def test_entry_points_of_packages_are_mixers(ema: Path, monkeypatch: pytest.Monk
         ("x = 1", "has no mixer: a class derived from"),
         ("x = (", "cannot be loaded .SyntaxError"),
         ("import nothing_of_the_kind", "cannot be loaded .ModuleNotFoundError"),
+        ("raise SystemExit(3)", "cannot be loaded .SystemExit"),
         ("from eutectic.arch.base import Mixer\nclass A(Mixer):\n    name = 'attn'", "'attn', which eutectic has"),
+        (
+            "from eutectic.arch.base import Mixer\nclass A(Mixer):\n    name = 'a1'\n"
+            "    def __init__(self, shape, *, factor=None): ...",
+            "option factor of a1 in .* needs a default",
+        ),
     ],
 )
 def test_a_file_without_a_mixer_is_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -96,3 +104,11 @@ def test_a_file_without_a_mixer_is_refused(text: str, message: str, tmp_path: Pa
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         registry.load_file(path)
+
+
+def test_a_mixer_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "half.py"
+    path.write_text("from eutectic.arch.base import Mixer\nclass Half(Mixer):\n    name = 'half'\n")
+    assert registry.load_file(path) == ["half"]
+    with pytest.raises(UserError, match=r"mixer half cannot be made \(TypeError: .*abstract"):
+        count(ModelConfig("half", 2, 8, 1, 1, 24, 11), 64)

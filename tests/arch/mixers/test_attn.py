@@ -112,3 +112,11 @@ def test_flops_of_a_window_are_its_bands(length: int, window: int) -> None:
 def test_an_empty_window_is_refused() -> None:
     with pytest.raises(UserError, match="window of 0"):
         SlidingWindow(SHAPE, window=0)
+
+
+def test_projections_start_by_fan_in() -> None:
+    torch.manual_seed(0)
+    shape = dataclasses.replace(SHAPE, d_model=256, d_inner=128, out_scale=0.25)
+    mixer = Attention(shape)
+    assert mixer.qkv.weight.std().item() == pytest.approx(256**-0.5, rel=0.05)
+    assert mixer.out.weight.std().item() == pytest.approx(0.25 * 128**-0.5, rel=0.05)

@@ -92,3 +92,13 @@ def test_core_flops_by_hand() -> None:
     assert mixer.flops(130, "recurrence").core == 130 * 4 * 5 * 32 + gate
     assert chunked.projection == 2 * 130 * (32 * 96 + 16 * 32 + 16 * 16 + 32 * 32)
     assert chunked.matmul == chunked.projection + matmul
+
+
+def test_projections_start_as_the_authors() -> None:
+    """Xavier uniform with a gain of 2^-2.5: of variance gain^2 2 / (fan in + fan out), each part by itself."""
+    torch.manual_seed(0)
+    mixer = GLA(LayerShape(256, 256, 4, 4, 48, 0, 2, 0.5))
+    for part, d_out in zip(mixer.qkvg.weight.split(mixer.sizes), (128, 128, 256, 256), strict=True):
+        bound = 2**-2.5 * (6 / (256 + d_out)) ** 0.5
+        assert part.abs().max().item() == pytest.approx(bound, rel=0.01)
+        assert part.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)

@@ -120,3 +120,13 @@ def test_projections_start_at_unit_variance() -> None:
     mixer = LinearAttention(dataclasses.replace(SHAPE, d_model=256, d_inner=256, n_heads=4))
     assert mixer.qkv.weight.std().item() == pytest.approx(1 / 16, rel=0.02)
     assert mixer.out.weight.std().item() == pytest.approx(0.5 / 16, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_queries_whose_features_underflow_give_no_nan(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    mixer = LinearAttention(LayerShape(4, 4, 1, 1, 16, 0, 4, 0.5)).to(dtype)
+    x = (1000 * torch.randn(2, 50, 4)).to(dtype).requires_grad_()
+    y = mixer(x)
+    y.sum().backward()
+    assert x.grad is not None and y.isfinite().all() and x.grad.isfinite().all()
