@@ -1,6 +1,7 @@
 """Models from folders as Hugging Face writes them: config.json and weights in safetensors, whole or in shards."""
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ IMPORTERS = {
     "xlstm": "xlstm",
 }
 
+LAYER_NUMBER = re.compile(r"\.(?:layers|blocks)\.(\d+)\.")
+
 
 def load(folder: Path) -> Model:
     """The model in `folder`, in float32 whatever its weights are stored in.
@@ -33,10 +36,16 @@ def load(folder: Path) -> Model:
     if kind not in IMPORTERS:
         raise UserError(f"{folder} holds a model of type {kind!r}; eutectic reads {', '.join(IMPORTERS)}.")
     importer = importlib.import_module(f"eutectic.arch.importers.{IMPORTERS[kind]}")
+    theirs = _weights(folder)
     try:
-        shape, weights = importer.convert(config, _weights(folder))
+        shape, weights = importer.convert(config, theirs)
     except KeyError as error:
         raise UserError(f"{folder} lacks {error}, which a {kind} checkpoint has; download it anew.") from None
+    depth = 1 + max(int(number) for name in theirs for number in LAYER_NUMBER.findall(name))
+    if depth != shape.n_layers:
+        raise UserError(
+            f"{folder} has weights of {depth} layers and a config.json of {shape.n_layers}; download it anew."
+        )
     model = Model(shape)
     try:
         model.load_state_dict(weights)

@@ -71,3 +71,19 @@ def test_an_unknown_model_type_is_told_those_there_are(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match=r"'bert'.*llama, mistral"):
         checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("vocab_size", 60, "weights are not those of its config.json .size mismatch"),
+        ("num_hidden_layers", 1, "has weights of 2 layers and a config.json of 1"),
+        ("num_hidden_layers", 3, "lacks"),
+    ],
+)
+def test_a_config_of_another_model_is_refused(tmp_path: Path, key: str, value: int, message: str) -> None:
+    _saved(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=message):
+        checkpoint.load(tmp_path)
