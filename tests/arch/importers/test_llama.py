@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from public import assert_same
-from zoo import tokens
+from imported import assert_logits
 
 from eutectic.arch.importers import llama
-from eutectic.arch.model import Model
 from eutectic.errors import UserError
 
 transformers = pytest.importorskip("transformers")
@@ -35,12 +33,7 @@ def test_logits_are_llamas(changes: dict[str, Any]) -> None:
     config = _config(**changes, initializer_range=0.2)
     torch.manual_seed(3)
     theirs = transformers.LlamaForCausalLM(config).eval()
-    shape, weights = llama.convert(config.to_dict(), theirs.state_dict())
-    ours = Model(shape)
-    ours.load_state_dict(weights)
-    read = tokens(2, 90)
-    with torch.no_grad():
-        assert_same(ours(read), theirs(read).logits)
+    assert_logits(llama.convert, theirs)
 
 
 def test_reads_configs_of_transformers_4() -> None:

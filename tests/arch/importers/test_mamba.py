@@ -1,16 +1,14 @@
 """Mamba's checkpoints give Mamba's logits, and what our layers are not is refused."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from public import assert_same
-from zoo import perturb, tokens
+from imported import assert_logits, assert_saved_logits
+from zoo import perturb
 
-from eutectic.arch.importers import checkpoint, mamba
-from eutectic.arch.model import Model
+from eutectic.arch.importers import mamba
 from eutectic.errors import UserError
 
 transformers = pytest.importorskip("transformers")
@@ -33,20 +31,11 @@ def _theirs(**changes: Any) -> Any:
 )
 def test_logits_are_mambas(changes: dict[str, Any]) -> None:
     theirs = _theirs(**changes)
-    shape, weights = mamba.convert(theirs.config.to_dict(), theirs.state_dict())
-    ours = Model(shape)
-    ours.load_state_dict(weights)
-    read = tokens(2, 90)
-    with torch.no_grad():
-        assert_same(ours(read), theirs(read).logits)
+    assert_logits(mamba.convert, theirs)
 
 
 def test_a_saved_model_gives_its_logits(tmp_path: Path) -> None:
-    theirs = _theirs()
-    theirs.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "mamba"
-    with torch.no_grad():
-        assert_same(checkpoint.load(tmp_path)(tokens(2, 30)), theirs(tokens(2, 30)).logits)
+    assert_saved_logits(_theirs(), tmp_path)
 
 
 @pytest.mark.parametrize(

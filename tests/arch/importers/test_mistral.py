@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from imported import assert_logits
 from public import assert_same
 from zoo import tokens
 
 from eutectic.arch.importers import mistral
-from eutectic.arch.model import Model
 from eutectic.errors import UserError
 
 transformers = pytest.importorskip("transformers")
@@ -42,14 +42,10 @@ def _config(heads: int, kv_heads: int, window: int | None, **changes: Any) -> An
 def test_logits_are_mistrals(config: Any) -> None:
     torch.manual_seed(3)
     theirs = transformers.MistralForCausalLM(config).eval()
-    shape, weights = mistral.convert(config.to_dict(), theirs.state_dict())
-    ours = Model(shape)
-    ours.load_state_dict(weights)
+    ours = assert_logits(mistral.convert, theirs)
     read = tokens(2, 90)
     with torch.no_grad():
-        expected = theirs(read).logits
-        assert_same(ours(read), expected)
-        assert_same(ours.double()(read).float(), expected)
+        assert_same(ours.double()(read).float(), theirs(read).logits)
 
 
 def test_refuses_what_our_layers_are_not() -> None:

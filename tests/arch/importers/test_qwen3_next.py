@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from public import assert_same
-from zoo import tokens
+from imported import assert_logits
 
 from eutectic.arch.importers import qwen3_next
-from eutectic.arch.model import Model
 from eutectic.errors import UserError
 
 transformers = pytest.importorskip("transformers")
@@ -42,13 +40,7 @@ def test_logits_are_qwens(changes: dict[str, Any], length: int) -> None:
         for name, parameter in theirs.named_parameters():
             if "norm" in name or "dt_bias" in name:
                 parameter += 0.3 * torch.randn_like(parameter)
-    shape, weights = qwen3_next.convert(config.to_dict(), theirs.state_dict())
-    ours = Model(shape)
-    ours.load_state_dict(weights)
-    read = tokens(2, length)
-    with torch.no_grad():
-        # its cache counts positions by a layer of full attention, of which there is none
-        assert_same(ours(read), theirs(read, use_cache=False).logits)
+    assert_logits(qwen3_next.convert, theirs, length)
 
 
 def test_gains_of_a_bfloat16_checkpoint_are_not_rounded() -> None:

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from public import assert_same
-from zoo import perturb, tokens
+from imported import assert_logits
+from zoo import perturb
 
 from eutectic.arch.importers import xlstm
-from eutectic.arch.model import Model
 from eutectic.errors import UserError
 
 transformers = pytest.importorskip("transformers")
@@ -34,14 +33,7 @@ def test_logits_are_xlstms(config: Any) -> None:
     with torch.no_grad():
         for block in theirs.backbone.blocks:
             block.mlstm_layer.igate_preact.bias += 9.0
-    shape, weights = xlstm.convert(config.to_dict(), theirs.state_dict())
-    ours = Model(shape)
-    ours.load_state_dict(weights)
-    read = tokens(2, 150)
-    with torch.no_grad():
-        # its cache is shaped for widths that are multiples of 128 alone
-        expected = theirs(read, use_cache=False).logits
-        assert_same(ours(read), expected)
+    assert_logits(xlstm.convert, theirs, 150)
 
 
 @pytest.mark.parametrize(("key", "value"), [("use_bias", True), ("add_out_norm", False), ("weight_mode", "fused")])
