@@ -12,6 +12,7 @@ at the `back`, or half at each of the `ends`. Ratios are rounded to whole layers
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -71,6 +72,11 @@ class Layout:
     def share(self, name: str) -> float:
         """A mixer's share of the block's channels, each layer counting one."""
         return float(sum(layer.share(name) for layer in self.block) / len(self.block))
+
+    def with_terms(self, change: Callable[[MixerTerm], MixerTerm]) -> "Layout":
+        """The same layout of changed mixers."""
+        block = (LayerTerm(tuple((change(term), share) for term, share in layer.parts)) for layer in self.block)
+        return Layout(tuple(block), self.placement)
 
     @property
     def head_multiple(self) -> int:

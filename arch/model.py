@@ -71,17 +71,16 @@ class Model(nn.Module):
 
     def prefill(self, tokens: Tensor, states: list[State] | None = None) -> tuple[Tensor, list[State]]:
         """Ids (batch, length) after the tokens that `states` have seen to logits and the states after."""
-        x, after = self.embedding(tokens), []
-        for block, state in zip(self.layers(), states or [None] * len(self.blocks), strict=True):
-            x, state = block.prefill(x, state)
-            after.append(state)
-        return self._logits(x), after
+        return self._advance("prefill", tokens, states or [None] * len(self.blocks))
 
     def step(self, tokens: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         """One token: ids (batch,) and the blocks' states to logits (batch, vocab) and the states after it."""
+        return self._advance("step", tokens, states)
+
+    def _advance(self, how: str, tokens: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         x, after = self.embedding(tokens), []
         for block, state in zip(self.layers(), states, strict=True):
-            x, state = block.step(x, state)
+            x, state = getattr(block, how)(x, state)
             after.append(state)
         return self._logits(x), after
 

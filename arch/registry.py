@@ -18,7 +18,7 @@ from typing import Any
 
 from eutectic.arch import layout
 from eutectic.arch.base import Layer, Mixer
-from eutectic.arch.layout import LayerTerm, Layout, MixerTerm
+from eutectic.arch.layout import MixerTerm
 from eutectic.errors import UserError
 
 SEQUENCE = {
@@ -69,7 +69,7 @@ def find(name: str, kind: type[Layer]) -> type[Any]:
     """The class of a mixer. Raises UserError, with the nearest name, where there is none of that kind."""
     if name in _from_files:
         found: type[Any] = _from_files[name]
-    elif name in SEQUENCE or name in CHANNEL:
+    elif _is_ours(name):
         module, _, attribute = (SEQUENCE | CHANNEL)[name].partition(":")
         found = getattr(importlib.import_module(f"eutectic.arch.mixers.{module}"), attribute)
     elif name in _entry_points():
@@ -89,7 +89,7 @@ def make(term: MixerTerm, kind: type[Layer], shape: Any) -> Any:
     except UserError:
         raise
     except Exception as error:
-        if term.name in SEQUENCE or term.name in CHANNEL:
+        if _is_ours(term.name):
             raise
         raise UserError(f"mixer {term.name} cannot be made ({type(error).__name__}: {error}); mend its code.") from None
 
@@ -119,27 +119,24 @@ def canonical(text: str, kind: type[Layer] = Mixer) -> str:
     parsed = layout.parse(text)
     if kind is not Mixer and any(len(layer.parts) > 1 for layer in parsed.block):
         raise UserError(f"channel mixers cannot stand side by side as in {text!r}; put + between them.")
-    block = [LayerTerm(tuple((_canonical(term, kind), s) for term, s in layer.parts)) for layer in parsed.block]
-    return str(Layout(tuple(block), parsed.placement))
+    return str(parsed.with_terms(lambda term: _canonical(term, kind)))
 
 
 def filled(text: str, option: str, value: Any) -> str:
     """A layout with an option written into every mixer that has it and leaves it open."""
-    parsed = layout.parse(text)
 
     def fill(term: MixerTerm) -> MixerTerm:
         if option not in option_defaults(find(term.name, Mixer)) or option in dict(term.options):
             return term
         return MixerTerm(term.name, tuple(sorted([*term.options, (option, written(value))])))
 
-    block = [LayerTerm(tuple((fill(term), share) for term, share in layer.parts)) for layer in parsed.block]
-    return str(Layout(tuple(block), parsed.placement))
+    return str(layout.parse(text).with_terms(fill))
 
 
 def origins(*layouts: str) -> tuple[str, ...]:
     """For the layouts' mixers that are not ours, `name=SHA-256 of the file` or `name=package version`."""
     terms = {term.name for text in layouts for layer in layout.parse(text).block for term, _ in layer.parts}
-    return tuple(f"{name}={_origin(name)}" for name in sorted(terms) if name not in SEQUENCE and name not in CHANNEL)
+    return tuple(f"{name}={_origin(name)}" for name in sorted(terms) if not _is_ours(name))
 
 
 def load_file(path: Path) -> list[str]:
@@ -166,7 +163,7 @@ def load_file(path: Path) -> list[str]:
     if not found:
         raise UserError(f"{path} has no mixer: a class derived from eutectic.arch.base.Mixer with `name = ...`.")
     for name, loaded in found.items():
-        if name in SEQUENCE or name in CHANNEL:
+        if _is_ours(name):
             raise UserError(f"mixer file {path} names its mixer {name!r}, which eutectic has; choose another name.")
         for option, default in option_defaults(loaded).items():
             if type(default) not in (bool, int, float, str):
@@ -185,6 +182,10 @@ def source_hash(path: Path) -> str:
 @functools.cache
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _is_ours(name: str) -> bool:
+    return name in SEQUENCE or name in CHANNEL
 
 
 def _loaded(name: str) -> type[Any]:

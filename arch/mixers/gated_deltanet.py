@@ -3,20 +3,18 @@
 The decay's A starts uniform in (0, 16] and its dt log-uniform in [0.001, 0.1], as in Mamba-2 and the authors' code.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, l2_norm, linear, rms_norm, short_conv, short_conv_step, uniform_taps, wide
+from eutectic.arch.mixers.mamba import dt_bias_start
 from eutectic.errors import UserError
 from eutectic.kernels import delta_rule
 
 TAPS = 4
 LARGEST_A = 16.0
-SHORTEST_DT, LONGEST_DT = 0.001, 0.1
 
 
 class GatedDeltaNet(Mixer):
@@ -56,8 +54,7 @@ class GatedDeltaNet(Mixer):
         self.proj = linear(shape.d_model, sum(self.parts))
         self.fir = exempt(uniform_taps(2 * keys + values, TAPS))
         self.log_a = exempt((LARGEST_A * (1 - torch.rand(self.n_v_heads))).log())
-        dt = torch.empty(self.n_v_heads).uniform_(math.log(SHORTEST_DT), math.log(LONGEST_DT)).exp()
-        self.dt_bias = exempt(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+        self.dt_bias = exempt(dt_bias_start(self.n_v_heads))
         self.norm = rms_norm(self.d_v, shape.norm_eps)
         self.out = linear(values, shape.d_model, shape.out_scale)
 

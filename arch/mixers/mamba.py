@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
-from eutectic.arch.layers import exempt, linear, short_conv, short_conv_step, wide
+from eutectic.arch.layers import exempt, linear, short_conv, short_conv_step, uniform_taps, wide
 from eutectic.errors import UserError
 from eutectic.kernels import selective_scan
 
@@ -43,7 +43,7 @@ class Mamba(Mixer):
         self.d_inner, self.d_state = d_inner, d_state
         self.dt_rank = dt_rank or -(-shape.d_model // 16)
         self.in_proj = linear(shape.d_model, 2 * d_inner, DEFAULT_SCALE)
-        self.taps, self.conv_bias = nn.Parameter(conv_start(d_inner, CONV_TAPS)), exempt(conv_start(d_inner))
+        self.taps, self.conv_bias = nn.Parameter(uniform_taps(d_inner, CONV_TAPS)), exempt(conv_bias_start(d_inner))
         self.x_proj = linear(d_inner, self.dt_rank + 2 * d_state, DEFAULT_SCALE)
         self.dt_proj = linear(self.dt_rank, d_inner)
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
@@ -101,9 +101,9 @@ class Mamba(Mixer):
         return StateSize(cached=(CONV_TAPS - 1) * self.d_inner, wide=self.d_inner * self.d_state)
 
 
-def conv_start(*size: int) -> Tensor:
-    """Taps or biases of a depthwise convolution as torch starts them: uniform within 1 / sqrt(taps)."""
-    return torch.empty(*size).uniform_(-(CONV_TAPS**-0.5), CONV_TAPS**-0.5)
+def conv_bias_start(size: int) -> Tensor:
+    """As torch starts a depthwise convolution's biases: as its taps, uniform within 1 / sqrt(taps)."""
+    return torch.empty(size).uniform_(-(CONV_TAPS**-0.5), CONV_TAPS**-0.5)
 
 
 def dt_bias_start(size: int) -> Tensor:

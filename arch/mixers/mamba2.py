@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
-from eutectic.arch.layers import exempt, linear, short_conv, short_conv_step, wide
-from eutectic.arch.mixers.mamba import CONV_TAPS, DEFAULT_SCALE, conv_start, dt_bias_start
+from eutectic.arch.layers import exempt, linear, short_conv, short_conv_step, uniform_taps, wide
+from eutectic.arch.mixers.mamba import CONV_TAPS, DEFAULT_SCALE, conv_bias_start, dt_bias_start
 from eutectic.errors import UserError
 from eutectic.kernels import scalar_decay
 
@@ -41,7 +41,10 @@ class Mamba2(Mixer):
         self.d_conv = self.d_inner + 2 * n_groups * d_state
         self.norm_eps = shape.norm_eps
         self.in_proj = linear(shape.d_model, self.d_inner + self.d_conv + self.n_heads, DEFAULT_SCALE)
-        self.taps, self.conv_bias = nn.Parameter(conv_start(self.d_conv, CONV_TAPS)), exempt(conv_start(self.d_conv))
+        self.taps, self.conv_bias = (
+            nn.Parameter(uniform_taps(self.d_conv, CONV_TAPS)),
+            exempt(conv_bias_start(self.d_conv)),
+        )
         self.dt_bias = exempt(dt_bias_start(self.n_heads))
         self.A_log = exempt(torch.empty(self.n_heads).uniform_(SLOWEST_RATE, FASTEST_RATE).log())
         self.D = exempt(torch.ones(self.n_heads))
