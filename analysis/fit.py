@@ -1,0 +1,108 @@
+"""A law fitted to a table: its numbers with all that they rest on, or a refusal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from eutectic.analysis import solve as solver
+from eutectic.analysis.laws import VARIABLES, Array, Inputs, Law
+from eutectic.analysis.losses import LossFn
+from eutectic.analysis.solve import Certificate, Problem, Refused
+
+HUBER = LossFn("huber")
+SPARE = 3  # points that a law needs beyond its parameters
+
+
+@dataclass(frozen=True)
+class Fit:
+    """theta: the law's parameters, coefficients as logarithms (what Law.log takes); values: as the formula has them.
+
+    objective: the loss function's sum over the n points. residuals: ln(observed / fitted) of each, in the data's order.
+    x, y: the data. problem, centred: what a resampling starts from.
+    """
+
+    law: Law
+    loss_fn: LossFn
+    theta: Array
+    values: dict[str, float]
+    objective: float
+    n: int
+    certificate: Certificate
+    residuals: Array
+    x: Inputs
+    y: Array
+    problem: Problem = field(repr=False)
+    centred: Array = field(repr=False)
+
+    def predict(self, x: Mapping[str, Any]) -> Array:
+        """Fitted values at x, by variable letter."""
+        return np.exp(self.law.log(self.theta, {name: np.asarray(v, float) for name, v in x.items()}))
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "law": self.law.name,
+            "formula": self.law.formula,
+            "loss_fn": self.loss_fn.text,
+            "objective": self.objective,
+            "n": self.n,
+            "values": self.values,
+            "certificate": vars(self.certificate),
+        }
+
+
+def fit(law: Law, x: Mapping[str, Any], y: Any, loss_fn: LossFn = HUBER, seed: int = 0) -> Fit:
+    """Fit y, all positive, to the law at x, arrays by variable letter (`law.inputs`). seed: of the random starts.
+
+    Raises Refused where there are too few points, a variable does not vary by itself, or the minimum found does not
+    merit a certificate.
+    """
+    data = {name: np.asarray(x[name], float) for name in law.inputs}
+    observed = np.asarray(y, float)
+    _require(law, data, len(observed))
+    problem = Problem(law, data, observed)
+    centred, objective, certificate = solver.solve(problem, loss_fn, data, seed)
+    if certificate.refusal:
+        raise Refused(f"{law.name} is not fitted to these {len(observed)} points: {certificate.refusal}.")
+    theta = problem.to_law(centred[None])[0]
+    return Fit(
+        law=law,
+        loss_fn=loss_fn,
+        theta=theta,
+        values=law.values(theta),
+        objective=objective * (problem.scale**2 if loss_fn.name == "ls" else 1.0),
+        n=len(observed),
+        certificate=certificate,
+        residuals=np.log(observed) - law.log(theta, data),
+        x=data,
+        y=observed,
+        problem=problem,
+        centred=centred,
+    )
+
+
+def _require(law: Law, data: Inputs, n: int) -> None:
+    needed = len(law.names) + SPARE
+    if n < needed:
+        raise Refused(
+            f"{law.name} has {len(law.names)} parameters and needs {needed} points or more; there are {n}: "
+            "train more sizes and budgets or choose a smaller law."
+        )
+    logs = []
+    for name, values in data.items():
+        spread = values if name == "r" else np.log(values)
+        if np.ptp(spread) < 1e-6:
+            raise Refused(
+                f"{VARIABLES[name]} ({name}) is {values[0]:.4g} in all {n} points, so {law.name} cannot be told from "
+                "them; add points that differ in it."
+            )
+        logs.append(spread - spread.mean())
+    if {"N", "D"} <= set(data):
+        pair = np.stack([logs[list(data).index(name)] for name in ("N", "D")])
+        if np.linalg.svd(pair, compute_uv=False)[-1] < 1e-3 * np.linalg.norm(pair):
+            raise Refused(
+                f"parameters and tokens vary together in all {n} points, as at one budget, so {law.name} cannot tell "
+                "their exponents apart; add another budget."
+            )

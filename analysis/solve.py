@@ -1,0 +1,304 @@
+"""One solver for every law: starts screened at once, the best polished together by damped Newton steps, and certified.
+
+A batch of problems that share their data but differ in start, weights or observations is one call: a search from many
+starts and a bootstrap are the same loop.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eutectic.analysis.laws import EXPONENTS, Array, Inputs, Law, log_sum
+from eutectic.analysis.losses import LossFn
+from eutectic.errors import UserError
+
+POLISHED, STRAYED = 12, 20
+STEPS = 300
+CHUNK = 256  # problems at once: their arrays fit a core's cache
+FLAT = 1e-6  # gradient, over the sum of its observations' absolute parts, that counts as zero
+EXACT = 1e-11  # rms error, relatively, of data without noise
+SAME_VALUE, SAME_PLACE = 1e-6, 1e-3
+CONDITION = 1e13
+
+
+class Refused(UserError):
+    """The data do not determine what was asked for; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How a minimum was reached.
+
+    gradient: largest entry, each over the sum of its observations' absolute parts. starts: polished in all; converged:
+    of them; share_best: share of all that ended in the best; basins: distinct ends. condition: of the Hessian scaled to
+    a unit diagonal. at_bounds: parameters at the edge of their range. refusal: empty where the result stands.
+    """
+
+    gradient: float
+    starts: int
+    converged: int
+    share_best: float
+    basins: int
+    condition: float
+    at_bounds: tuple[str, ...]
+    refusal: str
+
+
+class Problem:
+    """A law at data, with observations near one. x: (n,) arrays by variable; y: (n,) observations."""
+
+    def __init__(self, law: Law, x: Inputs, y: Array):
+        self.law, self.names = law, law.names
+        self.scale = float(np.exp(np.log(y).mean()))
+        self.y = y / self.scale
+        self.terms = [term.bind(self.names, x) for term in law.terms]
+        self.low, self.high = np.array([p.bounds for p in law.parameters]).T
+
+    def to_law(self, theta: Array) -> Array:
+        """From centred features and scaled observations to the law's own parameters. theta: (batch, p)."""
+        out = theta.copy()
+        for term in self.terms:
+            for inner in getattr(term, "terms", [term]):
+                out[:, inner.intercept] -= theta @ inner.centre
+        for term in self.terms:
+            # a group raised to a power bears the observations' scale within it
+            power = theta[:, term.gamma] if hasattr(term, "gamma") else 1.0
+            for inner in getattr(term, "terms", [term]):
+                out[:, inner.intercept] += np.log(self.scale) / power
+        return out
+
+    def from_law(self, theta: Array) -> Array:
+        """The inverse of to_law."""
+        shift = self.to_law(np.array(theta)) - theta
+        return theta - shift
+
+    def evaluate(self, theta: Array) -> tuple[Array, Array, Array]:
+        """ln of the fitted values (batch, n), terms' shares of them (terms, batch, n), gradient (batch, p, n)."""
+        logs = np.stack([term.value(theta) for term in self.terms])
+        total = log_sum(logs)
+        shares = np.exp(logs - total)
+        gradient = sum(share[:, None] * term.slope(theta) for share, term in zip(shares, self.terms, strict=True))
+        return total, shares, gradient
+
+    def newton(self, theta: Array, y: Array, weights: Array, loss: LossFn) -> "Local":
+        """Objective and its derivatives at theta. y, weights: (batch or 1, n)."""
+        total, shares, gradient = self.evaluate(theta)
+        first, second, above = loss.derivatives(total, y)
+        first, second = weights * first, weights * second
+        hessian = (gradient * (second - first)[:, None]) @ gradient.transpose(0, 2, 1)
+        for share, term in zip(shares, self.terms, strict=True):
+            hessian += term.curvature(theta, first * share)
+        parts = np.abs(first)[:, None] * np.abs(gradient)
+        return Local(
+            (weights * loss.value(total, y)).sum(1),
+            (gradient @ first[:, :, None])[:, :, 0],
+            hessian,
+            ((weights * above)[:, None] * gradient**2).sum(2),
+            parts.sum(2),
+        )
+
+
+@dataclass
+class Local:
+    """value (batch,), gradient, steep (a diagonal above the Hessian's) and parts (its absolute sums) (batch, p)."""
+
+    value: Array
+    gradient: Array
+    hessian: Array
+    steep: Array
+    parts: Array
+
+    def take(self, rows: Array) -> "Local":
+        return Local(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def put(self, rows: Array, other: "Local") -> None:
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[rows] = getattr(other, name)
+
+
+@dataclass(frozen=True)
+class Descent:
+    """theta (batch, p); value (batch,), the objective; flatness (batch,), the relative gradient; hessian (batch, p, p)."""
+
+    theta: Array
+    value: Array
+    flatness: Array
+    hessian: Array
+
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        return self.flatness <= FLAT
+
+
+def descend(
+    problem: Problem, loss: LossFn, theta: Array, y: Array, weights: Array, fixed: Array | None = None
+) -> Descent:
+    """Minimize from each row of theta. y, weights: (batch or 1, n). fixed: (p,) booleans, parameters held."""
+    parts = []
+    for first in range(0, len(theta), CHUNK):
+        rows = slice(first, first + CHUNK)
+        own_y, own_w = (v[rows] if len(v) > 1 else v for v in (y, weights))
+        part = theta[rows]
+        for stage in loss.stages:
+            part, local = _newton(problem, stage, part, own_y, own_w, fixed)
+        if len(loss.stages) > 1:
+            total = problem.evaluate(part)[0]
+            local.value = (own_w * loss.value(total, own_y)).sum(1)
+        parts.append((part, local.value, flatness(problem, part, local, own_y, own_w, fixed), local.hessian))
+    return Descent(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def flatness(problem: Problem, theta: Array, local: Local, y: Array, weights: Array, fixed: Array | None) -> Array:
+    """Largest gradient entry over its absolute parts; zero where a bound holds it or nothing is left to fit."""
+    free = _free(problem, theta, local.gradient, fixed)
+    size = np.where(free, np.abs(local.gradient) / np.maximum(local.parts, 1e-300), 0.0).max(1)
+    total, _, _ = problem.evaluate(theta)
+    rms = np.sqrt((weights * (total - np.log(y)) ** 2).sum(1) / weights.sum(1))
+    return np.where(rms < EXACT, 0.0, size)
+
+
+def _free(problem: Problem, theta: Array, gradient: Array, fixed: Array | None) -> Array:
+    """Parameters neither held nor pushed against a bound."""
+    held = ((theta <= problem.low) & (gradient > 0)) | ((theta >= problem.high) & (gradient < 0))
+    return ~held if fixed is None else ~(held | fixed)
+
+
+def _newton(
+    problem: Problem, loss: LossFn, start: Array, y: Array, weights: Array, fixed: Array | None
+) -> tuple[Array, Local]:
+    """Newton steps damped by Marquardt's rule, each taken only where it descends, within the bounds."""
+    theta = np.clip(start, problem.low, problem.high)
+    local = problem.newton(theta, y, weights, loss)
+    damping = np.full(len(theta), 1e-3)
+    still = np.ones(len(theta), bool)
+    for _ in range(STEPS):
+        rows = np.flatnonzero(still)
+        if not len(rows):
+            break
+        at, here = theta[rows], local.take(rows)
+        free = _free(problem, at, here.gradient, fixed)
+        step = _step(here, damping[rows], free)
+        trial = np.clip(at - step, problem.low, problem.high)
+        own_y, own_w = (v[rows] if len(v) > 1 else v for v in (y, weights))
+        there = problem.newton(trial, own_y, own_w, loss)
+        better = there.value < here.value
+        gained = np.where(better, here.value - there.value, np.inf)
+        theta[rows[better]] = trial[better]
+        local.put(rows[better], there.take(np.flatnonzero(better)))
+        damping[rows] = np.where(better, np.maximum(damping[rows] / 8, 1e-14), damping[rows] * 6)
+        flat = np.where(free, np.abs(here.gradient) / np.maximum(here.parts, 1e-300), 0.0).max(1) < 1e-11
+        tiny = (gained <= 1e-15 * here.value) & (damping[rows] < 1e-8)
+        still[rows] = ~(flat | tiny | (damping[rows] > 1e12))
+    return theta, local
+
+
+def _step(local: Local, damping: Array, free: Array) -> Array:
+    """(H + damping diag)^-1 gradient in the free parameters, zero in the others."""
+    hessian = local.hessian * (free[:, :, None] & free[:, None, :])
+    ridge = np.where(free, damping[:, None] * local.steep + 1e-30, 1.0)
+    p = hessian.shape[1]
+    hessian[:, range(p), range(p)] += ridge
+    gradient = np.where(free, local.gradient, 0.0)
+    try:
+        return np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return gradient / np.maximum(local.steep, 1e-30)
+
+
+def starts(problem: Problem, loss: LossFn, x: Inputs, seed: int) -> Array:
+    """Where to polish from: the best of a grid, or the parent law's solution, and strays from it by seed."""
+    law, names = problem.law, problem.names
+    if law.parent is None:
+        best = _screen(problem, loss)[:POLISHED]
+    else:
+        theirs = solve(Problem(law.parent, x, problem.y), loss, x, seed)[0]
+        where = [names.index(name) for name in law.parent.names]
+        best = np.array([[p.neutral for p in law.parameters]])
+        best[:, where] = theirs
+    stray = np.array([p.stray for p in law.parameters])
+    random = np.random.default_rng(seed).normal(size=(STRAYED, len(names)))
+    return np.concatenate([best, best[:1] + stray * random])
+
+
+def _screen(problem: Problem, loss: LossFn) -> Array:
+    """The grid of exponents, best first, the coefficients of each by linear least squares of relative errors.
+
+    (Variable projection: given its exponents a sum of terms is linear in its coefficients.)
+    """
+    parameters = problem.law.parameters
+    exponents = [k for k, p in enumerate(parameters) if p.kind == "exponent"]
+    grid = np.array(list(itertools.product(EXPONENTS, repeat=len(exponents)))).reshape(-1, len(exponents))
+    theta = np.tile([p.neutral for p in parameters], (len(grid), 1))
+    theta[:, exponents] = grid
+    columns = np.stack([np.exp(term.value(theta)) / problem.y for term in problem.terms], -1)  # (grid, n, terms)
+    normal = columns.transpose(0, 2, 1) @ columns
+    size = normal.shape[1]
+    normal[:, range(size), range(size)] *= 1 + 1e-10
+    solution = np.linalg.solve(normal, columns.sum(1)[:, :, None])[:, :, 0]
+    for k, term in enumerate(problem.terms):
+        theta[:, term.intercept] = np.log(np.maximum(solution[:, k], 1e-3))  # type: ignore[attr-defined]
+    total = problem.evaluate(theta)[0]
+    return theta[np.argsort(loss.value(total, problem.y).sum(1), kind="stable")]
+
+
+def solve(problem: Problem, loss: LossFn, x: Inputs, seed: int = 0) -> tuple[Array, float, Certificate]:
+    """The best minimum found from the starts: centred theta (p,), the objective's sum, and its certificate."""
+    ones = np.ones((1, len(problem.y)))
+    ends = descend(problem, loss, starts(problem, loss, x, seed), problem.y[None], ones)
+    order = np.argsort(np.where(ends.converged, ends.value, np.inf), kind="stable")
+    best = order[0] if ends.converged.any() else int(np.argmin(ends.value))
+    return ends.theta[best], float(ends.value[best]), _certify(problem, ends, int(best))
+
+
+def _certify(problem: Problem, ends: Descent, best: int) -> Certificate:
+    theta, value = ends.theta[best], float(ends.value[best])
+    converged = np.flatnonzero(ends.converged)
+    found: list[int] = []
+    for k in converged[np.argsort(ends.value[converged], kind="stable")]:
+        if not any(
+            ends.value[k] - ends.value[f] <= SAME_VALUE * abs(ends.value[f]) + EXACT**2
+            or np.abs(ends.theta[k] - ends.theta[f]).max() < SAME_PLACE
+            for f in found
+        ):
+            found.append(int(k))
+    same = ends.converged & (ends.value <= value * (1 + SAME_VALUE) + EXACT**2)
+    at_bounds = tuple(
+        name
+        for name, t, low, high in zip(problem.names, theta, problem.low, problem.high, strict=True)
+        if t <= low or t >= high
+    )
+    condition = _condition(ends.hessian[best])
+    share = float(same.mean())
+    return Certificate(
+        gradient=float(ends.flatness[best]),
+        starts=len(ends.theta),
+        converged=len(converged),
+        share_best=share,
+        basins=len(found),
+        condition=condition,
+        at_bounds=at_bounds,
+        refusal=_refusal(float(ends.flatness[best]), int(same.sum()), condition, at_bounds),
+    )
+
+
+def _condition(hessian: Array) -> float:
+    """Infinite where it is not positive definite."""
+    diagonal = np.diag(hessian)
+    if (diagonal <= 0).any():
+        return float("inf")
+    values = np.linalg.eigvalsh(hessian / np.sqrt(np.outer(diagonal, diagonal)))
+    return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
+
+
+def _refusal(gradient: float, same: int, condition: float, at_bounds: tuple[str, ...]) -> str:
+    if gradient > FLAT:
+        return f"no start converged (relative gradient {gradient:.1e})"
+    if at_bounds:
+        return f"{' and '.join(at_bounds)} ended at the edge of what it may be: these runs do not determine it"
+    if condition > CONDITION:
+        return f"these runs do not determine every parameter (condition of the Hessian {condition:.1e})"
+    if same < 2:
+        return "only one start reached the best minimum, so that a better one may have been missed"
+    return ""
