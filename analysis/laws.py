@@ -257,7 +257,7 @@ def log_sum(logs: Array) -> Array:
 
 @dataclass(frozen=True)
 class Law:
-    """A named sum of terms. parent: the law it is with some of its parameters neutral, whose solution it starts from."""
+    """A named sum of terms. parent: what it is with some of its parameters neutral, whose solution it starts from."""
 
     name: str
     formula: str
@@ -309,7 +309,7 @@ REPEATED = Law(
 STATE = Law("state", "L = E + K/S^sigma", (_E, Term("K", {"S": "sigma"})))
 
 
-def _hybrid(name: str, formula: str, extra: dict[str, Mapping[str, str]], parent: Law) -> Law:
+def _hybrid(name: str, formula: str, extra: Mapping[str, Mapping[str, str]], parent: Law) -> Law:
     terms = (
         Term("E", extra.get("E", {})),
         Term("A", {"N": "alpha", **extra["A"]}),

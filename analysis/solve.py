@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eutectic.analysis.laws import EXPONENTS, Array, Inputs, Law, log_sum
+from eutectic.analysis.laws import EXPONENTS, Array, BoundTerm, Inputs, Law, log_sum
 from eutectic.analysis.losses import LossFn
 from eutectic.errors import UserError
 
+Mask = NDArray[np.bool_]
+Index = NDArray[np.intp]
 POLISHED, STRAYED = 12, 20
 STEPS = 300
 CHUNK = 256  # problems at once: their arrays fit a core's cache
@@ -110,17 +112,17 @@ class Local:
     steep: Array
     parts: Array
 
-    def take(self, rows: Array) -> "Local":
+    def take(self, rows: Index) -> "Local":
         return Local(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
-    def put(self, rows: Array, other: "Local") -> None:
+    def put(self, rows: Index, other: "Local") -> None:
         for name in self.__dataclass_fields__:
             getattr(self, name)[rows] = getattr(other, name)
 
 
 @dataclass(frozen=True)
 class Descent:
-    """theta (batch, p); value (batch,), the objective; flatness (batch,), the relative gradient; hessian (batch, p, p)."""
+    """theta (batch, p); value, the objective, and flatness, the relative gradient, (batch,); hessian (batch, p, p)."""
 
     theta: Array
     value: Array
@@ -128,12 +130,12 @@ class Descent:
     hessian: Array
 
     @property
-    def converged(self) -> NDArray[np.bool_]:
+    def converged(self) -> Mask:
         return self.flatness <= FLAT
 
 
 def descend(
-    problem: Problem, loss: LossFn, theta: Array, y: Array, weights: Array, fixed: Array | None = None
+    problem: Problem, loss: LossFn, theta: Array, y: Array, weights: Array, fixed: Mask | None = None
 ) -> Descent:
     """Minimize from each row of theta. y, weights: (batch or 1, n). fixed: (p,) booleans, parameters held."""
     parts = []
@@ -150,7 +152,7 @@ def descend(
     return Descent(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def flatness(problem: Problem, theta: Array, local: Local, y: Array, weights: Array, fixed: Array | None) -> Array:
+def flatness(problem: Problem, theta: Array, local: Local, y: Array, weights: Array, fixed: Mask | None) -> Array:
     """Largest gradient entry over its absolute parts; zero where a bound holds it or nothing is left to fit."""
     free = _free(problem, theta, local.gradient, fixed)
     size = np.where(free, np.abs(local.gradient) / np.maximum(local.parts, 1e-300), 0.0).max(1)
@@ -159,14 +161,14 @@ def flatness(problem: Problem, theta: Array, local: Local, y: Array, weights: Ar
     return np.where(rms < EXACT, 0.0, size)
 
 
-def _free(problem: Problem, theta: Array, gradient: Array, fixed: Array | None) -> Array:
+def _free(problem: Problem, theta: Array, gradient: Array, fixed: Mask | None) -> Mask:
     """Parameters neither held nor pushed against a bound."""
     held = ((theta <= problem.low) & (gradient > 0)) | ((theta >= problem.high) & (gradient < 0))
     return ~held if fixed is None else ~(held | fixed)
 
 
 def _newton(
-    problem: Problem, loss: LossFn, start: Array, y: Array, weights: Array, fixed: Array | None
+    problem: Problem, loss: LossFn, start: Array, y: Array, weights: Array, fixed: Mask | None
 ) -> tuple[Array, Local]:
     """Newton steps damped by Marquardt's rule, each taken only where it descends, within the bounds."""
     theta = np.clip(start, problem.low, problem.high)
@@ -194,7 +196,7 @@ def _newton(
     return theta, local
 
 
-def _step(local: Local, damping: Array, free: Array) -> Array:
+def _step(local: Local, damping: Array, free: Mask) -> Array:
     """(H + damping diag)^-1 gradient in the free parameters, zero in the others."""
     hessian = local.hessian * (free[:, :, None] & free[:, None, :])
     ridge = np.where(free, damping[:, None] * local.steep + 1e-30, 1.0)
@@ -202,7 +204,8 @@ def _step(local: Local, damping: Array, free: Array) -> Array:
     hessian[:, range(p), range(p)] += ridge
     gradient = np.where(free, local.gradient, 0.0)
     try:
-        return np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        step: Array = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        return step
     except np.linalg.LinAlgError:
         return gradient / np.maximum(local.steep, 1e-30)
 
@@ -238,7 +241,8 @@ def _screen(problem: Problem, loss: LossFn) -> Array:
     normal[:, range(size), range(size)] *= 1 + 1e-10
     solution = np.linalg.solve(normal, columns.sum(1)[:, :, None])[:, :, 0]
     for k, term in enumerate(problem.terms):
-        theta[:, term.intercept] = np.log(np.maximum(solution[:, k], 1e-3))  # type: ignore[attr-defined]
+        assert isinstance(term, BoundTerm)  # laws without a parent have no others
+        theta[:, term.intercept] = np.log(np.maximum(solution[:, k], 1e-3))
     total = problem.evaluate(theta)[0]
     return theta[np.argsort(loss.value(total, problem.y).sum(1), kind="stable")]
 
