@@ -1,0 +1,195 @@
+"""The best learning rate and batch of one model size and token count: a local quadratic in their logarithms.
+
+The lowest of a noisy grid of runs is a coarse optimum: it moves in the grid's steps, and it is the luckiest of the runs
+near the minimum. Here the runs near the lowest fix a quadratic with a cross term, by least squares, and the optimum is
+its stationary point.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from eutectic.analysis.isoflop import LEVEL
+
+Array = NDArray[np.float64]
+SETTINGS = ("lr", "batch")
+_ROUNDING = 0.01  # grids are written with three digits: a run at 2.005 times the lowest is within a factor of 2
+
+
+@dataclass(frozen=True)
+class Window:
+    """The runs of a cell that its quadratic is fitted to.
+
+    A run is in if its loss is at most `excess` nats above the cell's lowest and each of its settings is within `factor`
+    (to 1%) of that of the run with the lowest loss. Wide windows average more noise away; narrow ones ask less of the
+    quadratic, which is too tame above the best learning rate, where training becomes unstable.
+    """
+
+    excess: float = 0.05
+    factor: float = math.inf
+
+    def keep(self, z: Array, losses: Array) -> NDArray[np.bool_]:
+        """Mask of the runs, from ln settings (runs, settings) and losses (runs,), infinite where a run diverged."""
+        best = int(np.argmin(losses))
+        near = (np.abs(z - z[best]) <= math.log(self.factor) + _ROUNDING).all(1)
+        return near & np.isfinite(losses) & (losses <= losses[best] + self.excess)
+
+
+@dataclass(frozen=True)
+class HyperOptimum:
+    """The minimum of loss over the settings that vary among the runs of one (group, params, tokens).
+
+    status: `optimum`; `beyond grid` where the stationary point lies outside the range of the runs used in any setting;
+    `no minimum` where the Hessian is not positive definite; `too few points` where the distinct settings used are not
+    more than the quadratic's coefficients, or do not fix them. n_runs counts the cell's runs, n_used those in the
+    window; best and best_loss are of the run with the lowest loss. For an optimum: values in the units given; errors,
+    standard errors of ln value by the delta method; intervals at 95% with Student's t; loss and loss_error in nats per
+    token at the minimum.
+    coefficients: of 1, z, and the products z_i z_j (i <= j), with z = ln(value / centre). hessian: nats per squared
+    e-folding. residuals: nats per token, of the runs used.
+    """
+
+    group: str
+    params: float
+    tokens: float
+    status: str
+    n_runs: int
+    n_used: int
+    best_loss: float
+    best: dict[str, float]
+    values: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    loss: float | None = None
+    loss_error: float | None = None
+    centre: dict[str, float] = field(default_factory=dict)
+    coefficients: tuple[float, ...] = ()
+    hessian: tuple[tuple[float, ...], ...] = ()
+    residuals: tuple[float, ...] = ()
+
+    def predict(self, settings: Mapping[str, Array]) -> Array:
+        """The quadratic's loss at these settings, each (points,)."""
+        z = np.stack([np.log(settings[name] / middle) for name, middle in self.centre.items()], -1)
+        return _design(z) @ np.array(self.coefficients)
+
+    def cost(self, setting: str, factor: float = 2.0) -> float:
+        """Nats lost by a setting that is off by this factor either way, the others kept at the optimum."""
+        which = list(self.values).index(setting)
+        return self.hessian[which][which] * math.log(factor) ** 2 / 2
+
+
+def optima(runs: pd.DataFrame, window: Window) -> list[HyperOptimum]:
+    """The optimum of every cell of a table of runs with columns params, tokens, loss, lr and batch.
+
+    lr or batch may be missing; a column `group` (an architecture, say) separates cells. A cell is all runs of equal
+    group, params and tokens; a setting that does not vary in it is left out of its quadratic. Units are the caller's.
+    """
+    keys = [name for name in ("group", "params", "tokens") if name in runs]
+    found = []
+    for _, cell in runs.groupby(keys):
+        first = cell.iloc[0]
+        group = str(first["group"]) if "group" in keys else ""
+        varied = {name: cell[name].to_numpy(float) for name in SETTINGS if name in cell and cell[name].nunique() > 1}
+        found.append(
+            fit(group, float(first["params"]), float(first["tokens"]), varied, cell["loss"].to_numpy(float), window)
+        )
+    return found
+
+
+def fit(
+    group: str, params: float, tokens: float, settings: Mapping[str, Array], losses: Array, window: Window
+) -> HyperOptimum:
+    """Fit one cell: settings by name and losses, each (runs,). Equal settings (seeds) are separate points."""
+    names = list(settings)
+    z = np.stack([np.log(settings[name]) for name in names], -1) if names else np.empty((len(losses), 0))
+    losses = np.where(np.isfinite(losses), losses, np.inf)
+    best, keep = int(np.argmin(losses)), window.keep(z, losses)
+    cell = HyperOptimum(
+        group=group,
+        params=params,
+        tokens=tokens,
+        status="too few points",
+        n_runs=len(losses),
+        n_used=int(keep.sum()),
+        best_loss=float(losses[best]),
+        best=_named(names, np.exp(z[best])),
+    )
+    z, losses = z[keep], losses[keep]
+    n_coefficients = (len(names) + 1) * (len(names) + 2) // 2
+    if len(np.unique(z, axis=0)) <= n_coefficients:
+        return cell
+    middle = z.mean(0)
+    z = z - middle
+    design = _design(z)
+    if np.linalg.matrix_rank(design) < n_coefficients:
+        return cell
+    solution: Array = np.linalg.lstsq(design, losses)[0].astype(np.float64)
+    hessian = _hessian(solution, len(names))
+    cell = replace(
+        cell,
+        centre=_named(names, np.exp(middle)),
+        coefficients=tuple(map(float, solution)),
+        hessian=tuple(tuple(map(float, row)) for row in hessian),
+        residuals=tuple(map(float, losses - design @ solution)),
+    )
+    if np.linalg.eigvalsh(hessian)[0] <= 0:
+        return replace(cell, status="no minimum")
+    at: Array = -np.linalg.solve(hessian, solution[1 : len(names) + 1]).astype(np.float64)
+    if (at < z.min(0)).any() or (at > z.max(0)).any():
+        return replace(cell, status="beyond grid")
+    return _with_minimum(cell, at, design)
+
+
+def _with_minimum(cell: HyperOptimum, at: Array, design: Array) -> HyperOptimum:
+    """The cell with its minimum, at ln(value / centre) = at, and the errors that the residuals give it."""
+    names, residuals = list(cell.centre), np.array(cell.residuals)
+    degrees = len(design) - design.shape[1]
+    covariance = residuals @ residuals / degrees * np.linalg.inv(design.T @ design)
+    # the gradient stays zero at the minimum: H dz + (derivative of the design row) dc = 0
+    moves = np.linalg.inv(np.array(cell.hessian)) @ _slope(at)
+    errors = np.sqrt(np.diag(moves @ covariance @ moves.T))
+    margins = stats.t.ppf((1 + LEVEL) / 2, degrees) * errors
+    middle = np.log(list(cell.centre.values()))
+    low, high = np.exp(middle + at - margins), np.exp(middle + at + margins)
+    row = _design(at[None])[0]  # also the derivative of the minimum's height (envelope theorem)
+    return replace(
+        cell,
+        status="optimum",
+        values=_named(names, np.exp(middle + at)),
+        errors=_named(names, errors),
+        intervals={name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)},
+        loss=float(row @ np.array(cell.coefficients)),
+        loss_error=float(np.sqrt(row @ covariance @ row)),
+    )
+
+
+def _design(z: Array) -> Array:
+    """(points, settings) -> (points, coefficients): 1, each z, each product z_i z_j with i <= j."""
+    pairs = combinations_with_replacement(range(z.shape[1]), 2)
+    return np.column_stack([np.ones(len(z)), z, *(z[:, i] * z[:, j] for i, j in pairs)])
+
+
+def _slope(z: Array) -> Array:
+    """The derivative of a design row by each setting, at z (settings,): (settings, coefficients)."""
+    unit = np.eye(len(z))
+    pairs = combinations_with_replacement(range(len(z)), 2)
+    return np.column_stack([np.zeros(len(z)), unit, *(unit[i] * z[j] + unit[j] * z[i] for i, j in pairs)])
+
+
+def _hessian(coefficients: Array, n_settings: int) -> Array:
+    hessian = np.zeros((n_settings, n_settings))
+    pairs = combinations_with_replacement(range(n_settings), 2)
+    for (i, j), c in zip(pairs, coefficients[n_settings + 1 :], strict=True):
+        hessian[i, j] += c
+        hessian[j, i] += c
+    return hessian
+
+
+def _named(names: list[str], values: Array) -> dict[str, float]:
+    return dict(zip(names, map(float, values), strict=True))

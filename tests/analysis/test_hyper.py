@@ -1,0 +1,178 @@
+"""Optima of learning rate and batch against landscapes we made: recovery, coverage, cost, and what is refused."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eutectic.analysis.hyper import HyperOptimum, Window, fit, optima
+
+LR = np.geomspace(2.5e-4, 1.6e-2, 13)
+BATCH = np.geomspace(2**15, 2**21, 7)
+CURVATURE = np.array([[0.03, -0.012], [-0.012, 0.02]])
+EVERY_RUN = Window(excess=math.inf)
+
+
+def landscape(lr: float = 2e-3, batch: float = 2.6e5, noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
+    """One cell: 2.5 nats at the optimum, rising as half of z'Hz."""
+    grid = np.stack(np.meshgrid(LR, BATCH), -1).reshape(-1, 2)
+    z = np.log(grid / [lr, batch])
+    loss = 2.5 + np.einsum("ni,ij,nj->n", z, CURVATURE, z) / 2
+    loss += np.random.default_rng(seed).normal(0, noise, len(loss))
+    return pd.DataFrame({"params": 1e8, "tokens": 2e9, "lr": grid[:, 0], "batch": grid[:, 1], "loss": loss})
+
+
+def only(runs: pd.DataFrame, window: Window) -> HyperOptimum:
+    (found,) = optima(runs, window)
+    return found
+
+
+@given(lr=st.floats(4e-4, 1e-2), batch=st.floats(5e4, 1.5e6))
+@settings(max_examples=30, deadline=None)
+def test_an_exact_quadratic_is_recovered_wherever_its_minimum_lies_between_runs(lr: float, batch: float) -> None:
+    found = only(landscape(lr, batch), EVERY_RUN)
+    assert found.status == "optimum"
+    assert found.values == {"lr": pytest.approx(lr), "batch": pytest.approx(batch)}
+    assert np.array(found.hessian) == pytest.approx(CURVATURE)
+    assert found.loss == pytest.approx(2.5)
+    # off by two either way: by hand, H ln(2)^2 / 2; by 1/3, ln(3) for ln(2)
+    assert found.cost("lr") == pytest.approx(0.03 * math.log(2) ** 2 / 2)
+    assert found.cost("batch", 1 / 3) == pytest.approx(0.02 * math.log(3) ** 2 / 2)
+    off = found.predict({"lr": np.array([lr, 2 * lr]), "batch": np.array([batch, batch])})
+    assert off == pytest.approx([2.5, 2.5 + found.cost("lr")])
+
+
+def test_the_window_is_an_excess_and_a_factor_around_the_lowest_run() -> None:
+    runs = landscape()
+    lowest = runs.loc[runs["loss"].idxmin()]
+    near = runs["loss"] <= lowest["loss"] + 0.03
+    assert only(runs, Window(excess=0.03)).n_used == near.sum()
+    # the grid's steps: sqrt(2) in lr, 2 in batch
+    assert only(runs, Window(math.inf, 2)).n_used == 5 * 3
+    assert only(runs, Window(math.inf, 4)).n_used == 9 * 5
+    ratio = runs[["lr", "batch"]] / lowest[["lr", "batch"]]
+    inside = ((ratio < 3) & (ratio > 1 / 3)).all(axis=1)
+    found = only(runs, Window(0.03, 3))
+    assert (found.n_runs, found.n_used) == (91, (near & inside).sum())
+    assert 6 < found.n_used < near.sum()
+    assert (found.best_loss, found.best) == (lowest["loss"], pytest.approx(dict(lowest[["lr", "batch"]])))
+
+
+def test_a_factor_forgives_settings_written_with_three_digits() -> None:
+    runs = landscape()
+    runs["lr"] = [float(f"{lr:.2e}") for lr in runs["lr"]]
+    assert only(runs, Window(math.inf, 2)).n_used == 5 * 3
+
+
+def test_errors_follow_noise_and_agree_with_repetition() -> None:
+    """The delta method's standard errors against the spread of 400 repetitions, window fixed by design."""
+    found = [only(landscape(noise=0.003, seed=seed), Window(math.inf, 4)) for seed in range(400)]
+    for name in ("lr", "batch"):
+        spread = np.std(np.log([o.values[name] for o in found]))
+        # a standard deviation of 400 draws is known to 3.5%
+        assert np.sqrt(np.mean([o.errors[name] ** 2 for o in found])) == pytest.approx(spread, rel=0.12)
+    spread = np.std([float(o.loss or 0) for o in found])
+    assert np.mean([float(o.loss_error or 0) for o in found]) == pytest.approx(spread, rel=0.12)
+
+
+@pytest.mark.parametrize("window", [Window(), Window(math.inf, 4)])
+def test_the_intervals_hold_the_truth_as_often_as_they_say(window: Window) -> None:
+    found = [only(landscape(noise=0.003, seed=seed), window) for seed in range(400)]
+    truth = {"lr": 2e-3, "batch": 2.6e5}
+    assert all(o.status == "optimum" for o in found)
+    for name, value in truth.items():
+        inside = sum(o.intervals[name][0] <= value <= o.intervals[name][1] for o in found)
+        # 380 expected with a standard deviation of 4.4
+        assert 366 <= inside <= 394
+
+
+@pytest.mark.parametrize("lr", [1e-4, 5e-2])
+@pytest.mark.parametrize("window", [EVERY_RUN, Window()])
+def test_an_optimum_past_the_grids_edge_is_refused(lr: float, window: Window) -> None:
+    found = only(landscape(lr=lr), window)
+    assert (found.status, found.values, found.intervals, found.loss) == ("beyond grid", {}, {}, None)
+    assert found.best["lr"] == pytest.approx(LR[0] if lr < 1e-3 else LR[-1])
+
+
+def test_what_is_no_minimum_is_refused() -> None:
+    runs = landscape()
+    saddle = runs.assign(loss=runs["loss"] - 0.04 * np.log(runs["batch"] / 2.6e5) ** 2)
+    assert only(saddle, EVERY_RUN).status == "no minimum"
+
+
+def test_too_few_distinct_settings_are_refused() -> None:
+    runs = landscape()
+    assert only(runs, Window(excess=1e-4)).status == "too few points"
+    seeds = pd.concat([runs.nsmallest(6, "loss")] * 5)
+    assert only(seeds, EVERY_RUN).status == "too few points"
+    two_batches = runs[runs["batch"].isin(BATCH[2:4])]  # enough runs, but nothing bends along batch
+    assert only(two_batches, EVERY_RUN).status == "too few points"
+    one_setting = pd.concat([runs.head(1)] * 5)
+    assert only(one_setting, EVERY_RUN).status == "too few points"
+
+
+def test_seeds_are_separate_points() -> None:
+    runs = pd.concat([landscape(noise=0.003, seed=seed) for seed in range(4)])
+    one, four = only(landscape(noise=0.003), Window(math.inf, 4)), only(runs, Window(math.inf, 4))
+    assert four.n_used == 4 * one.n_used
+    # four times the points: about half the error
+    assert four.errors["lr"] == pytest.approx(one.errors["lr"] / 2, rel=0.25)
+
+
+def test_diverged_runs_are_outside_every_window_and_still_counted() -> None:
+    runs = landscape(noise=0.003)
+    diverged = runs.assign(loss=np.where(runs["lr"] > 1e-2, np.nan, runs["loss"]))
+    without = only(runs[runs["lr"] <= 1e-2], EVERY_RUN)
+    found = only(diverged, EVERY_RUN)
+    assert found.values == without.values
+    assert (found.n_runs, found.n_used) == (91, without.n_used)
+    nothing = only(runs.assign(loss=np.nan), EVERY_RUN)
+    assert (nothing.status, nothing.n_used, nothing.best_loss) == ("too few points", 0, math.inf)
+
+
+def test_a_setting_that_does_not_vary_is_left_out() -> None:
+    runs = landscape(noise=0.001)
+    runs = runs[runs["batch"] == runs["batch"].iloc[0]]
+    with_column, without = only(runs, EVERY_RUN), only(runs.drop(columns="batch"), EVERY_RUN)
+    assert with_column == without
+    assert list(without.values) == ["lr"]
+    # the parabola by other means, its curvature and, from its covariance, the minimum's error
+    x = np.log(runs["lr"].to_numpy())
+    (c2, c1, _), covariance = np.polyfit(x, runs["loss"].to_numpy(), 2, cov=True)
+    slope = np.array([c1 / (2 * c2**2), -1 / (2 * c2), 0])
+    assert without.values["lr"] == pytest.approx(np.exp(-c1 / (2 * c2)))
+    assert without.hessian[0][0] == pytest.approx(2 * c2)
+    assert without.errors["lr"] == pytest.approx(np.sqrt(slope @ covariance @ slope), rel=1e-4)
+
+
+def test_cells_are_of_one_group_size_and_token_count() -> None:
+    one, other = landscape(), landscape(lr=1e-3).assign(tokens=4e9)
+    named = pd.concat([one.assign(group="hyena"), other.assign(group="hyena"), one.assign(group="attn")])
+    found = optima(named, Window())
+    assert [(o.group, o.tokens) for o in found] == [("attn", 2e9), ("hyena", 2e9), ("hyena", 4e9)]
+    assert [o.values["lr"] for o in found] == pytest.approx([2e-3, 2e-3, 1e-3])
+    assert [o.group for o in optima(pd.concat([one, other]), Window())] == ["", ""]
+
+
+@given(lr_unit=st.floats(1e-3, 1e3), batch_unit=st.floats(1e-6, 1e3), order=st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_units_and_row_order_change_nothing_else(lr_unit: float, batch_unit: float, order: int) -> None:
+    runs = landscape(noise=0.003)
+    base = only(runs, Window(0.05, 4))
+    other = runs.sample(frac=1, random_state=order)
+    other = other.assign(lr=other["lr"] * lr_unit, batch=other["batch"] * batch_unit)
+    found = only(other, Window(0.05, 4))
+    assert found.n_used == base.n_used
+    assert found.values["lr"] == pytest.approx(base.values["lr"] * lr_unit, rel=1e-6)
+    assert found.values["batch"] == pytest.approx(base.values["batch"] * batch_unit, rel=1e-6)
+    assert found.errors == pytest.approx(base.errors, rel=1e-6)
+    assert found.cost("lr") == pytest.approx(base.cost("lr"), rel=1e-6)
+
+
+def test_fit_takes_a_cell_without_a_frame() -> None:
+    runs = landscape(noise=0.003)
+    columns = {name: runs[name].to_numpy() for name in ("lr", "batch")}
+    assert fit("", 1e8, 2e9, columns, runs["loss"].to_numpy(), Window()) == only(runs, Window())
