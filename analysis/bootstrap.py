@@ -19,7 +19,7 @@ FEWEST_CONVERGED = 0.9
 
 @dataclass(frozen=True)
 class Resamples:
-    """theta: (count, p), the law's parameters in every resample that converged; converged: the share that did."""
+    """theta: (count, p), the law's parameters in every resample, NaN where it did not converge; converged: the share."""
 
     kind: str
     theta: Array
@@ -38,7 +38,7 @@ def weights(clusters: Sequence[Sequence[object]], count: int, seed: int) -> list
 def resample(
     fit: Fit, count: int, seed: int, kind: str = "pairs", clusters: Sequence[object] | None = None
 ) -> Resamples:
-    """Refit `count` times from the fit's solution, all converged to the solver's tolerance or left out and counted.
+    """Refit `count` times from the fit's solution, each to the solver's tolerance.
 
     pairs: rows drawn with replacement. cluster: whole clusters (e.g. seeds, runs) are; clusters gives each row's.
     wild: rows stay, and each residual, enlarged for its leverage, keeps or changes its sign (Rademacher).
@@ -64,7 +64,8 @@ def refit(fit: Fit, y: Array, draws: Array, kind: str) -> Resamples:
     converged = ends.converged
     if converged.mean() < FEWEST_CONVERGED:
         raise Refused(f"only {converged.sum()} of {count} resamples of {fit.law.name} converged; it has no intervals.")
-    return Resamples(kind, fit.problem.to_law(ends.theta[converged]), float(converged.mean()))
+    theta = np.where(converged[:, None], fit.problem.to_law(ends.theta), np.nan)
+    return Resamples(kind, theta, float(converged.mean()))
 
 
 def _wild(fit: Fit, count: int, seed: int) -> Array:

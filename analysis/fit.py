@@ -12,6 +12,7 @@ from eutectic.analysis.losses import LossFn
 from eutectic.analysis.solve import Certificate, Problem, Refused
 
 HUBER = LossFn("huber")
+SMALLEST_DELTA = 1e-6
 SPARE = 3  # points that a law needs beyond its parameters
 
 
@@ -53,8 +54,11 @@ class Fit:
         }
 
 
-def fit(law: Law, x: Mapping[str, Any], y: Any, loss_fn: LossFn = HUBER, seed: int = 0) -> Fit:
+def fit(
+    law: Law, x: Mapping[str, Any], y: Any, loss_fn: LossFn = HUBER, seed: int = 0, parent: Fit | None = None
+) -> Fit:
     """Fit y, all positive, to the law at x, arrays by variable letter (`law.inputs`). seed: of the random starts.
+    parent: the parent law's fit to the same data, where there is one, to start from.
 
     Raises Refused where there are too few points, a variable does not vary by itself, or the minimum found does not
     merit a certificate.
@@ -63,7 +67,7 @@ def fit(law: Law, x: Mapping[str, Any], y: Any, loss_fn: LossFn = HUBER, seed: i
     observed = np.asarray(y, float)
     _require(law, data, len(observed))
     problem = Problem(law, data, observed)
-    centred, objective, certificate = solver.solve(problem, loss_fn, data, seed)
+    centred, objective, certificate = solver.solve(problem, loss_fn, data, seed, None if parent is None else parent.centred)
     if certificate.refusal:
         raise Refused(f"{law.name} is not fitted to these {len(observed)} points: {certificate.refusal}.")
     theta = problem.to_law(centred[None])[0]
@@ -81,6 +85,13 @@ def fit(law: Law, x: Mapping[str, Any], y: Any, loss_fn: LossFn = HUBER, seed: i
         problem=problem,
         centred=centred,
     )
+
+
+def scaled_huber(law: Law, x: Mapping[str, Any], y: Any, seed: int = 0) -> LossFn:
+    """Huber's loss with the delta that is 95% efficient under normal noise of the size these data have (Huber 1964):
+    1.345 standard deviations, estimated as twice the median absolute residual of a fit with delta 1e-3."""
+    rough = fit(law, x, y, HUBER, seed)
+    return LossFn("huber", max(2.0 * float(np.median(np.abs(rough.residuals))), SMALLEST_DELTA))
 
 
 def _require(law: Law, data: Inputs, n: int) -> None:

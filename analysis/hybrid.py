@@ -1,4 +1,4 @@
-"""The best share of attention at a budget, from each layout's isoFLOP optimum."""
+"""The law of the hybrid ratio: loss against size, tokens and attention's share, and the best share against compute."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,81 +6,147 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from eutectic.analysis.isoflop import LEVEL, IsoflopOptimum
+from eutectic.analysis.bootstrap import LEVEL, resample
+from eutectic.analysis.compare import Estimate, estimate
+from eutectic.analysis.fit import HUBER, Fit, fit
+from eutectic.analysis.laws import HYBRIDS, Array
+from eutectic.analysis.losses import LossFn
+from eutectic.analysis.optimum import Cost, best_share
+from eutectic.analysis.solve import Refused
 
-FEWEST_SHARES = 5
+EXTENT = 2.0  # decades of compute over which the drift of the share is taken, about the middle of the data
 
 
 @dataclass(frozen=True)
-class HybridOptimum:
-    """Loss at its best size against attention share, at one budget.
+class Step:
+    """One of the nested laws. p_none, p_parent: probability of a gain as large, were the share (the parameters added to
+    the law before) of no effect. information: Schwarz's criterion, lower is better. refusal: why it was not fitted."""
 
-    verdict: `optimum` where five or more shares have an isoFLOP optimum and the parabola through them has its minimum,
-    with its whole interval, inside; `boundary` where five or more were trained and the lowest loss is at an end;
-    otherwise `best of those tried`. share and interval (95%, delta method) are of the parabola, for an optimum only.
-    gain: nats the best trained share is below the better of its two ends, None unless both ends were trained.
+    law: str
+    parameters: int
+    objective: float
+    p_none: float
+    p_parent: float
+    information: float
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class ShareOptimum:
+    """verdict: `interior` where the interval is inside (0, 1); `r=0` or `r=1` where nearly all resamples end there;
+    `undecided` otherwise."""
+
+    compute: float
+    share: Estimate
+    loss: Estimate
+    params: Estimate
+    tokens: Estimate
+    verdict: str
+
+
+@dataclass(frozen=True)
+class HybridLaw:
+    """steps: the nested laws tried; fit: that of least information; depends: whether it beats no dependence at 5%.
+
+    optima: at each compute asked about. drift: change of the best share per decade of compute.
     """
 
-    budget: float
-    verdict: str
-    shares: tuple[float, ...]
-    archs: tuple[str, ...]
-    losses: tuple[float, ...]
-    errors: tuple[float, ...]
-    best_arch: str
-    best_share: float
-    best_loss: float
-    gain: float | None
-    share: float | None = None
-    interval: tuple[float, float] | None = None
-    coefficients: tuple[float, float, float] | None = None
+    steps: tuple[Step, ...]
+    fit: Fit
+    cost: Cost
+    depends: bool
+    optima: tuple[ShareOptimum, ...]
+    drift: Estimate
+    theta: Array
 
 
-def hybrid_optimum(budget: float, optima: Sequence[IsoflopOptimum], share_of: dict[str, float]) -> HybridOptimum | None:
-    """None where no layout has an isoFLOP optimum at this budget."""
-    usable = [o for o in optima if o.budget == budget and o.status == "optimum"]
-    if not usable:
-        return None
-    usable.sort(key=lambda o: share_of[o.arch])
-    shares = np.array([share_of[o.arch] for o in usable])
-    losses = np.array([float(o.loss or np.nan) for o in usable])
-    errors = tuple(float(o.loss_error or 0.0) for o in usable)
-    best = int(np.argmin(losses))
-    ends = [float(loss) for share, loss in zip(shares, losses, strict=True) if share in (0.0, 1.0)]
-    gain = min(ends) - float(losses[best]) if {0.0, 1.0} <= set(shares.tolist()) else None
-    summary = (
-        tuple(float(s) for s in shares),
-        tuple(o.arch for o in usable),
-        tuple(float(v) for v in losses),
-        errors,
-        usable[best].arch,
-        float(shares[best]),
-        float(losses[best]),
-        gain,
-    )
-    if len(np.unique(shares)) < FEWEST_SHARES:
-        return HybridOptimum(budget, "best of those tried", *summary)
-    if shares[best] in (shares.min(), shares.max()):
-        return HybridOptimum(budget, "boundary", *summary)
-    design = np.vander(shares, 3, increasing=True)
-    inverse = np.linalg.pinv(design)
-    solution = inverse @ losses
-    _, c1, c2 = (float(c) for c in solution)
-    at = -c1 / (2 * c2)
-    degrees = len(losses) - 3
-    residuals = losses - design @ solution
-    # a loss is off by its own isoFLOP fit's error and by the parabola's
-    variance = np.array(errors) ** 2 + residuals @ residuals / degrees
-    covariance = inverse @ np.diag(variance) @ inverse.T
-    slope = np.array([0.0, -1 / (2 * c2), c1 / (2 * c2**2)])
-    margin = float(stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(slope @ covariance @ slope))
-    if c2 <= 0 or not shares.min() < at - margin < at + margin < shares.max():
-        return HybridOptimum(budget, "best of those tried", *summary)
-    return HybridOptimum(
-        budget,
-        "optimum",
-        *summary,
-        share=at,
-        interval=(at - margin, at + margin),
-        coefficients=(float(solution[0]), c1, c2),
-    )
+def hybrid_law(
+    params: Array,
+    tokens: Array,
+    share: Array,
+    losses: Array,
+    cost: Cost,
+    compute: Sequence[float],
+    loss_fn: LossFn = HUBER,
+    count: int = 1000,
+    seed: int = 0,
+) -> HybridLaw:
+    """Fit the nested laws, choose one, and find the best share at each compute. Raises Refused where none is fitted."""
+    x = {"N": params, "D": tokens, "r": share}
+    fits, steps = nested(x, losses, loss_fn, seed)
+    chosen = min(fits, key=lambda f: next(s.information for s in steps if s.law == f.law.name))
+    depends = chosen.law is not HYBRIDS[0] and next(s.p_none for s in steps if s.law == chosen.law.name) < 1 - LEVEL
+    theta = np.concatenate([chosen.theta[None], resample(chosen, count, seed).theta])
+    middle = np.log10(np.exp(np.log(params).mean() + np.log(tokens).mean())) + np.log10(6.0)
+    ends = 10 ** (middle + np.array([-EXTENT / 2, EXTENT / 2]))
+    asked = np.concatenate([np.asarray(compute, float), ends])
+    degrees = chosen.n - len(chosen.law.names)
+    optima, drift = [], Estimate(0.0, 0.0, 0.0)
+    if "r" in chosen.law.inputs:
+        found = best_share(chosen.law, theta[:, None], cost, asked)
+        assert found.share is not None
+        for k, c in enumerate(compute):
+            one = estimate(found.share[:, k], degrees, log=False)
+            one = Estimate(one.value, max(0.0, one.low), min(1.0, one.high))
+            optima.append(
+                ShareOptimum(
+                    float(c),
+                    one,
+                    *(estimate(v[:, k], degrees) for v in (found.loss, found.params, found.tokens)),
+                    verdict=_verdict(found.share[1:, k]),
+                )
+            )
+        drift = estimate((found.share[:, -1] - found.share[:, -2]) / EXTENT, degrees, log=False)
+    return HybridLaw(tuple(steps), chosen, cost, depends, tuple(optima), drift, theta)
+
+
+def _verdict(shares: Array) -> str:
+    if np.mean(shares == 0) >= LEVEL:
+        return "r=0"
+    if np.mean(shares == 1) >= LEVEL:
+        return "r=1"
+    low, high = np.nanquantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return "interior" if 0 < low and high < 1 else "undecided"
+
+
+def nested(x: dict[str, Array], losses: Array, loss_fn: LossFn, seed: int) -> tuple[list[Fit], list[Step]]:
+    """Every law of the chain that the data can bear, with the tests between them."""
+    fits: list[Fit] = []
+    steps: list[Step] = []
+    refusal: Refused | None = None
+    for law in HYBRIDS:
+        try:
+            parent = fits[-1] if fits and fits[-1].law is law.parent else None
+            one = fit(law, x, losses, loss_fn, seed, parent)
+        except Refused as error:
+            refusal = error
+            steps.append(Step(law.name, len(law.names), *[float("nan")] * 4, refusal=str(error)))
+            continue
+        p_none, p_parent = (likelihood_ratio(f, one) if fits else 1.0 for f in (fits[:1] + fits[-1:] or [one, one]))
+        steps.append(Step(law.name, len(law.names), one.objective, p_none, p_parent, 0.0))
+        fits.append(one)
+    if not fits:
+        assert refusal is not None
+        raise refusal
+    scale = _scale(fits[-1])
+    criteria = {f.law.name: 2 * f.objective / scale + len(f.law.names) * np.log(f.n) for f in fits}
+    steps = [Step(**(vars(s) | {"information": float(criteria.get(s.law, np.nan))})) for s in steps]
+    return fits, steps
+
+
+def likelihood_ratio(small: Fit, large: Fit) -> float:
+    """p-value of the larger of two nested laws: the fall of the objective over its scale, by Fisher's F.
+
+    For losses other than squares this is the quasi-likelihood ratio of robust regression (Ronchetti 1982).
+    """
+    added, degrees = len(large.law.names) - len(small.law.names), large.n - len(large.law.names)
+    gain = max(0.0, 2 * (small.objective - large.objective) / _scale(large))
+    return float(stats.f.sf(gain / added, added, degrees))
+
+
+def _scale(fit: Fit) -> float:
+    """Mean square of the loss's slope over its mean curvature: the variance of the residuals for squares."""
+    total = fit.problem.evaluate(fit.centred[None])[0][0]
+    first, second, _ = fit.loss_fn.derivatives(total, fit.problem.y)
+    units = fit.problem.scale**2 if fit.loss_fn.name == "ls" else 1.0
+    return float(units * (first**2).sum() / (fit.n - len(fit.law.names)) / max(second.mean(), 1e-12))

@@ -204,19 +204,18 @@ def _step(local: Local, damping: Array, free: Mask) -> Array:
     hessian[:, range(p), range(p)] += ridge
     gradient = np.where(free, local.gradient, 0.0)
     try:
-        step: Array = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        return step
+        return np.asarray(np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], np.float64)
     except np.linalg.LinAlgError:
         return gradient / np.maximum(local.steep, 1e-30)
 
 
-def starts(problem: Problem, loss: LossFn, x: Inputs, seed: int) -> Array:
+def starts(problem: Problem, loss: LossFn, x: Inputs, seed: int, parent: Array | None) -> Array:
     """Where to polish from: the best of a grid, or the parent law's solution, and strays from it by seed."""
     law, names = problem.law, problem.names
     if law.parent is None:
         best = _screen(problem, loss)[:POLISHED]
     else:
-        theirs = solve(Problem(law.parent, x, problem.y), loss, x, seed)[0]
+        theirs = solve(Problem(law.parent, x, problem.y), loss, x, seed)[0] if parent is None else parent
         where = [names.index(name) for name in law.parent.names]
         best = np.array([[p.neutral for p in law.parameters]])
         best[:, where] = theirs
@@ -247,10 +246,15 @@ def _screen(problem: Problem, loss: LossFn) -> Array:
     return theta[np.argsort(loss.value(total, problem.y).sum(1), kind="stable")]
 
 
-def solve(problem: Problem, loss: LossFn, x: Inputs, seed: int = 0) -> tuple[Array, float, Certificate]:
-    """The best minimum found from the starts: centred theta (p,), the objective's sum, and its certificate."""
+def solve(
+    problem: Problem, loss: LossFn, x: Inputs, seed: int = 0, parent: Array | None = None
+) -> tuple[Array, float, Certificate]:
+    """The best minimum found from the starts: centred theta (p,), the objective's sum, and its certificate.
+
+    parent: the parent law's centred theta at the same data, where it is known.
+    """
     ones = np.ones((1, len(problem.y)))
-    ends = descend(problem, loss, starts(problem, loss, x, seed), problem.y[None], ones)
+    ends = descend(problem, loss, starts(problem, loss, x, seed, parent), problem.y[None], ones)
     order = np.argsort(np.where(ends.converged, ends.value, np.inf), kind="stable")
     best = order[0] if ends.converged.any() else int(np.argmin(ends.value))
     return ends.theta[best], float(ends.value[best]), _certify(problem, ends, int(best))

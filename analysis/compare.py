@@ -1,0 +1,123 @@
+"""One architecture against another from their laws: what its compute is worth, where they cross, how often it wins,
+and what a wrong size costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eutectic.analysis.bootstrap import interval, refit, weights
+from eutectic.analysis.fit import Fit
+from eutectic.analysis.laws import Array
+from eutectic.analysis.optimum import Cost, Optimum, optimum
+
+DECADES = 4.0  # beyond the computes asked about, in which equal losses are looked for
+PER_DECADE = 16
+MISSIZED = 4.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval; share: of resamples in which it exists (a crossing may not)."""
+
+    value: float
+    low: float
+    high: float
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture's law with its resamples. theta: (1 + count, p), the fit and then its resamples."""
+
+    arch: str
+    fit: Fit
+    cost: Cost
+    theta: Array
+
+    @property
+    def degrees(self) -> int:
+        return self.fit.n - len(self.fit.law.names)
+
+    def optimum(self, compute: Array) -> Optimum:
+        """(1 + count, computes) each."""
+        return optimum(self.fit.law, self.theta[:, None], self.cost, np.asarray(compute, float))
+
+    def estimate(self, values: Array, log: bool = True) -> Estimate:
+        """Of a decision's values, (1 + count,)."""
+        return estimate(values, self.degrees, log)
+
+
+def estimate(values: Array, degrees: int, log: bool = True) -> Estimate:
+    """values: (1 + count,), of the fit and of its resamples; NaN where there is none."""
+    there = ~np.isnan(values[1:])
+    if np.isnan(values[0]) or there.mean() < 0.5:
+        return Estimate(float(values[0]), float("nan"), float("nan"), float(there.mean()))
+    return Estimate(float(values[0]), *interval(values[1:], degrees, log), float(there.mean()))
+
+
+def candidates(
+    fits: Mapping[str, Fit], costs: Mapping[str, Cost], labels: Mapping[str, Sequence[object]], count: int, seed: int
+) -> dict[str, Candidate]:
+    """Resample all architectures together. labels: one for each run of each architecture; runs of equal label (the same
+    budget, rung and seed, say) are drawn together in all of them, so that what they share cancels in comparisons."""
+    drawn = weights([labels[arch] for arch in fits], count, seed)
+    found = {}
+    for (arch, fit), draws in zip(fits.items(), drawn, strict=True):
+        resamples = refit(fit, fit.problem.y[None], draws, "pairs")
+        found[arch] = Candidate(arch, fit, costs[arch], np.concatenate([fit.theta[None], resamples.theta]))
+    return found
+
+
+def multiplier(a: Candidate, b: Candidate, compute: Array) -> list[Estimate]:
+    """At each compute: A reaches B's compute-optimal loss with this share of the FLOPs (below 1: A is better)."""
+    compute = np.asarray(compute, float)
+    grid = _grid(compute)
+    theirs = np.log(b.optimum(compute).loss)
+    ours = np.log(a.optimum(grid).loss)
+    needed = np.array([np.interp(-t, -o, np.log(grid), np.nan, np.nan) for t, o in zip(theirs, ours, strict=True)])
+    ratio = np.exp(needed) / compute
+    return [estimate(column, min(a.degrees, b.degrees)) for column in ratio.T]
+
+
+def crossover(a: Candidate, b: Candidate, compute: Array) -> Estimate:
+    """The compute at which the better of the two changes, nearest to those given; NaN where it does not."""
+    grid = _grid(np.asarray(compute, float))
+    gap = a.optimum(grid).loss - b.optimum(grid).loss
+    middle = np.log(compute).mean()
+    return estimate(np.array([_root(np.log(grid), row, middle) for row in gap]), min(a.degrees, b.degrees))
+
+
+def _root(log_c: Array, gap: Array, middle: float) -> float:
+    at = np.flatnonzero(np.sign(gap[1:]) * np.sign(gap[:-1]) < 0)
+    if not len(at):
+        return float("nan")
+    roots = log_c[at] - gap[at] * (log_c[at + 1] - log_c[at]) / (gap[at + 1] - gap[at])
+    return float(np.exp(roots[np.abs(roots - middle).argmin()]))
+
+
+def win_probability(all_of_them: Mapping[str, Candidate], compute: Array) -> dict[str, Array]:
+    """For each architecture, the share of resamples in which its compute-optimal loss is lowest, at each compute."""
+    losses = np.stack([c.optimum(compute).loss[1:] for c in all_of_them.values()])
+    valid = ~np.isnan(losses).any(0)
+    winner = np.where(np.isnan(losses), np.inf, losses).argmin(0)
+    return {
+        arch: np.array([(winner[valid[:, k], k] == i).mean() for k in range(losses.shape[2])])
+        for i, arch in enumerate(all_of_them)
+    }
+
+
+def missized(candidate: Candidate, compute: float, factor: float = MISSIZED) -> tuple[Estimate, Estimate]:
+    """Loss (nats) lost at one compute by a model `factor` times too small, and too large, tokens being what is left."""
+    best = candidate.optimum(np.array([compute]))
+    lost = []
+    for size in (best.params / factor, best.params * factor):
+        x = {"N": size, "D": compute / np.exp(candidate.cost.log(np.log(size)))}
+        worse = np.exp(candidate.fit.law.log(candidate.theta[:, None], x)) - best.loss
+        lost.append(candidate.estimate(worse[:, 0]))
+    return lost[0], lost[1]
+
+
+def _grid(compute: Array) -> Array:
+    low, high = np.log10(compute.min()) - DECADES, np.log10(compute.max()) + DECADES
+    return np.logspace(low, high, int(PER_DECADE * (high - low)) + 1)
