@@ -15,24 +15,31 @@ LEVEL = 0.95
 KINDS = ("pairs", "cluster", "wild")
 FEWEST_CLUSTERS = 8
 FEWEST_CONVERGED = 0.9
+HIGHEST_LEVERAGE = 0.9
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """theta: (count, p), the law's parameters in every resample, NaN where it did not converge; converged: the share."""
+    """theta: (count, p), the law's parameters by resample, NaN where it did not converge; converged: the share that did."""
 
     kind: str
     theta: Array
     converged: float
 
 
-def weights(clusters: Sequence[Sequence[object]], count: int, seed: int) -> list[Array]:
-    """How often each row is drawn, (count, n) for each table: whole clusters with replacement, the same ones in every
-    table, so that what tables share (a seed, a budget) cancels in their comparison. clusters: a label per row."""
-    labels = sorted({str(label) for table in clusters for label in table})
-    times = np.random.default_rng(seed).multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=count)
-    index = {label: k for k, label in enumerate(labels)}
-    return [times[:, [index[str(label)] for label in table]].astype(float) for table in clusters]
+def weights(clusters: Sequence[object], count: int, seed: int) -> Array:
+    """How often each row is drawn, (count, n): whole clusters with replacement. clusters: a label per row."""
+    labels, index = np.unique([str(label) for label in clusters], return_inverse=True)
+    chances = np.full(len(labels), 1 / len(labels))
+    return np.random.default_rng(seed).multinomial(len(labels), chances, size=count)[:, index].astype(float)
+
+
+def signs(tables: Sequence[Sequence[object]], count: int, seed: int) -> list[Array]:
+    """A sign (Rademacher) per label and resample, (count, n) for each table: rows of equal label share theirs, within
+    a table and across tables, so that what they have in common (a seed, a design point) cancels in a comparison."""
+    labels, index = np.unique([str(label) for table in tables for label in table], return_inverse=True)
+    drawn = np.random.default_rng(seed).choice([-1.0, 1.0], size=(count, len(labels)))[:, index]
+    return np.split(drawn, np.cumsum([len(table) for table in tables])[:-1], axis=1)
 
 
 def resample(
@@ -44,21 +51,29 @@ def resample(
     wild: rows stay, and each residual, enlarged for its leverage, keeps or changes its sign (Rademacher).
     Raises Refused for fewer than eight clusters and where under nine in ten resamples converge.
     """
+    rows: Sequence[object] = range(fit.n)
     if kind == "wild":
-        y, draws = _wild(fit, count, seed), np.ones((1, fit.n))
-    else:
-        labels = list(range(fit.n)) if clusters is None or kind == "pairs" else clusters
-        if kind == "cluster" and len(set(labels)) < FEWEST_CLUSTERS:
+        return wild(fit, signs([rows], count, seed)[0])
+    if kind == "cluster":
+        rows = clusters or rows
+        if len(set(rows)) < FEWEST_CLUSTERS:
             raise Refused(
-                f"a cluster bootstrap needs {FEWEST_CLUSTERS} clusters or more and there are {len(set(labels))}; "
+                f"a cluster bootstrap needs {FEWEST_CLUSTERS} clusters or more and there are {len(set(rows))}; "
                 "use pairs or wild."
             )
-        y, draws = fit.problem.y[None], weights([labels], count, seed)[0]
-    return refit(fit, y, draws, kind)
+    return _refit(fit, fit.problem.y[None], weights(rows, count, seed), kind)
 
 
-def refit(fit: Fit, y: Array, draws: Array, kind: str) -> Resamples:
-    """Resamples for given observations (scaled, as fit.problem.y) and draws, (count or 1, n) each."""
+def wild(fit: Fit, drawn: Array) -> Resamples:
+    """Refit to the fitted values with each residual, enlarged for its leverage (HC3), of the sign drawn. (count, n)"""
+    total, _, gradient = fit.problem.evaluate(fit.centred[None])
+    q, _ = np.linalg.qr(gradient[0].T)
+    enlarged = fit.residuals / (1 - np.clip((q**2).sum(1), 0, HIGHEST_LEVERAGE))
+    return _refit(fit, np.exp(total + drawn * enlarged), np.ones((1, fit.n)), "wild")
+
+
+def _refit(fit: Fit, y: Array, draws: Array, kind: str) -> Resamples:
+    """For given observations (scaled, as fit.problem.y) and draws, (count or 1, n) each."""
     count = max(len(y), len(draws))
     ends = solver.descend(fit.problem, fit.loss_fn, np.tile(fit.centred, (count, 1)), y, draws)
     converged = ends.converged
@@ -66,15 +81,6 @@ def refit(fit: Fit, y: Array, draws: Array, kind: str) -> Resamples:
         raise Refused(f"only {converged.sum()} of {count} resamples of {fit.law.name} converged; it has no intervals.")
     theta = np.where(converged[:, None], fit.problem.to_law(ends.theta), np.nan)
     return Resamples(kind, theta, float(converged.mean()))
-
-
-def _wild(fit: Fit, count: int, seed: int) -> Array:
-    """Observations (count, n): fitted values with residuals of random sign, over 1 - leverage (HC3)."""
-    total, _, gradient = fit.problem.evaluate(fit.centred[None])
-    q, _ = np.linalg.qr(gradient[0].T)
-    enlarged = fit.residuals / (1 - np.clip((q**2).sum(1), 0, 0.9))
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(count, fit.n))
-    return np.exp(total + signs * enlarged)
 
 
 def interval(values: Array, degrees: int, log: bool = False) -> tuple[float, float]:

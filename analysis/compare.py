@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eutectic.analysis.bootstrap import interval, refit, weights
+from eutectic.analysis.bootstrap import interval, signs, wild
 from eutectic.analysis.fit import Fit
 from eutectic.analysis.laws import Array
 from eutectic.analysis.optimum import Cost, Optimum, optimum
 
 DECADES = 4.0  # beyond the computes asked about, in which equal losses are looked for
-PER_DECADE = 16
+PER_DECADE = 8
 MISSIZED = 4.0
 
 
@@ -28,12 +28,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture's law with its resamples. theta: (1 + count, p), the fit and then its resamples."""
+    """An architecture's law with its resamples. theta: (1 + count, p), the fit and then its resamples.
+
+    grid: computes, four decades beyond those asked about to either side; losses: (1 + count, grid), the optima there.
+    """
 
     arch: str
     fit: Fit
     cost: Cost
     theta: Array
+    grid: Array
+    losses: Array
 
     @property
     def degrees(self) -> int:
@@ -57,35 +62,45 @@ def estimate(values: Array, degrees: int, log: bool = True) -> Estimate:
 
 
 def candidates(
-    fits: Mapping[str, Fit], costs: Mapping[str, Cost], labels: Mapping[str, Sequence[object]], count: int, seed: int
+    fits: Mapping[str, Fit],
+    costs: Mapping[str, Cost],
+    labels: Mapping[str, Sequence[object]],
+    compute: Array,
+    count: int,
+    seed: int,
 ) -> dict[str, Candidate]:
-    """Resample all architectures together. labels: one for each run of each architecture; runs of equal label (the same
-    budget, rung and seed, say) are drawn together in all of them, so that what they share cancels in comparisons."""
-    drawn = weights([labels[arch] for arch in fits], count, seed)
+    """Resample all architectures together (wild). compute: what will be asked about.
+
+    labels: one for each run of each architecture; runs of equal label (the same budget, rung and seed, say) go up or
+    down together, so that what they share cancels in comparisons.
+    """
+    low, high = np.log10(compute.min()) - DECADES, np.log10(compute.max()) + DECADES
+    grid = np.logspace(low, high, int(PER_DECADE * (high - low)) + 1)
+    drawn = signs([labels[arch] for arch in fits], count, seed)
     found = {}
-    for (arch, fit), draws in zip(fits.items(), drawn, strict=True):
-        resamples = refit(fit, fit.problem.y[None], draws, "pairs")
-        found[arch] = Candidate(arch, fit, costs[arch], np.concatenate([fit.theta[None], resamples.theta]))
+    for (arch, fit), own in zip(fits.items(), drawn, strict=True):
+        theta = np.concatenate([fit.theta[None], wild(fit, own).theta])
+        losses = optimum(fit.law, theta[:, None], costs[arch], grid).loss
+        found[arch] = Candidate(arch, fit, costs[arch], theta, grid, losses)
     return found
 
 
 def multiplier(a: Candidate, b: Candidate, compute: Array) -> list[Estimate]:
     """At each compute: A reaches B's compute-optimal loss with this share of the FLOPs (below 1: A is better)."""
-    compute = np.asarray(compute, float)
-    grid = _grid(compute)
-    theirs = np.log(b.optimum(compute).loss)
-    ours = np.log(a.optimum(grid).loss)
-    needed = np.array([np.interp(-t, -o, np.log(grid), np.nan, np.nan) for t, o in zip(theirs, ours, strict=True)])
-    ratio = np.exp(needed) / compute
+    log_c = np.log(a.grid)
+    needed = []
+    for ours, theirs in zip(np.log(a.losses), np.log(b.losses), strict=True):
+        wanted = np.interp(np.log(compute), log_c, theirs)
+        needed.append(np.interp(-wanted, -ours, log_c, np.nan, np.nan))
+    ratio = np.exp(np.array(needed)) / compute
     return [estimate(column, min(a.degrees, b.degrees)) for column in ratio.T]
 
 
 def crossover(a: Candidate, b: Candidate, compute: Array) -> Estimate:
     """The compute at which the better of the two changes, nearest to those given; NaN where it does not."""
-    grid = _grid(np.asarray(compute, float))
-    gap = a.optimum(grid).loss - b.optimum(grid).loss
-    middle = np.log(compute).mean()
-    return estimate(np.array([_root(np.log(grid), row, middle) for row in gap]), min(a.degrees, b.degrees))
+    middle = float(np.log(compute).mean())
+    roots = [_root(np.log(a.grid), gap, middle) for gap in np.log(a.losses) - np.log(b.losses)]
+    return estimate(np.array(roots), min(a.degrees, b.degrees))
 
 
 def _root(log_c: Array, gap: Array, middle: float) -> float:
@@ -99,12 +114,8 @@ def _root(log_c: Array, gap: Array, middle: float) -> float:
 def win_probability(all_of_them: Mapping[str, Candidate], compute: Array) -> dict[str, Array]:
     """For each architecture, the share of resamples in which its compute-optimal loss is lowest, at each compute."""
     losses = np.stack([c.optimum(compute).loss[1:] for c in all_of_them.values()])
-    valid = ~np.isnan(losses).any(0)
-    winner = np.where(np.isnan(losses), np.inf, losses).argmin(0)
-    return {
-        arch: np.array([(winner[valid[:, k], k] == i).mean() for k in range(losses.shape[2])])
-        for i, arch in enumerate(all_of_them)
-    }
+    winner = np.where(np.isnan(losses).any(0), -1, np.where(np.isnan(losses), np.inf, losses).argmin(0))
+    return {arch: (winner == k).sum(0) / (winner >= 0).sum(0) for k, arch in enumerate(all_of_them)}
 
 
 def missized(candidate: Candidate, compute: float, factor: float = MISSIZED) -> tuple[Estimate, Estimate]:
@@ -116,8 +127,3 @@ def missized(candidate: Candidate, compute: float, factor: float = MISSIZED) -> 
         worse = np.exp(candidate.fit.law.log(candidate.theta[:, None], x)) - best.loss
         lost.append(candidate.estimate(worse[:, 0]))
     return lost[0], lost[1]
-
-
-def _grid(compute: Array) -> Array:
-    low, high = np.log10(compute.min()) - DECADES, np.log10(compute.max()) + DECADES
-    return np.logspace(low, high, int(PER_DECADE * (high - low)) + 1)

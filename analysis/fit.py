@@ -67,7 +67,8 @@ def fit(
     observed = np.asarray(y, float)
     _require(law, data, len(observed))
     problem = Problem(law, data, observed)
-    centred, objective, certificate = solver.solve(problem, loss_fn, data, seed, None if parent is None else parent.centred)
+    theirs = None if parent is None else parent.centred
+    centred, objective, certificate = solver.solve(problem, loss_fn, data, seed, theirs)
     if certificate.refusal:
         raise Refused(f"{law.name} is not fitted to these {len(observed)} points: {certificate.refusal}.")
     theta = problem.to_law(centred[None])[0]

@@ -1,20 +1,21 @@
 """The law of the hybrid ratio: loss against size, tokens and attention's share, and the best share against compute."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from eutectic.analysis.bootstrap import LEVEL, resample
 from eutectic.analysis.compare import Estimate, estimate
-from eutectic.analysis.fit import HUBER, Fit, fit
+from eutectic.analysis.fit import Fit, fit
 from eutectic.analysis.laws import HYBRIDS, Array
 from eutectic.analysis.losses import LossFn
 from eutectic.analysis.optimum import Cost, best_share
 from eutectic.analysis.solve import Refused
 
-EXTENT = 2.0  # decades of compute over which the drift of the share is taken, about the middle of the data
+NAN = float("nan")
+EXTENT = 2.0  # decades of compute over which the drift of the share is taken, about the middle of those asked about
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,15 @@ class HybridLaw:
 
 
 def hybrid_law(
-    params: Array,
-    tokens: Array,
-    share: Array,
-    losses: Array,
-    cost: Cost,
-    compute: Sequence[float],
-    loss_fn: LossFn = HUBER,
-    count: int = 1000,
-    seed: int = 0,
+    x: Mapping[str, Array], losses: Array, cost: Cost, compute: Sequence[float], loss_fn: LossFn, count: int, seed: int
 ) -> HybridLaw:
-    """Fit the nested laws, choose one, and find the best share at each compute. Raises Refused where none is fitted."""
-    x = {"N": params, "D": tokens, "r": share}
+    """Fit the nested laws to losses at x (N, D, r), choose one, and find the best share at each compute from `count`
+    resamples. Raises Refused where none is fitted."""
     fits, steps = nested(x, losses, loss_fn, seed)
     chosen = min(fits, key=lambda f: next(s.information for s in steps if s.law == f.law.name))
     depends = chosen.law is not HYBRIDS[0] and next(s.p_none for s in steps if s.law == chosen.law.name) < 1 - LEVEL
-    theta = np.concatenate([chosen.theta[None], resample(chosen, count, seed).theta])
-    middle = np.log10(np.exp(np.log(params).mean() + np.log(tokens).mean())) + np.log10(6.0)
+    theta = np.concatenate([chosen.theta[None], resample(chosen, count, seed, "wild").theta])
+    middle = np.mean(np.log10(compute))
     ends = 10 ** (middle + np.array([-EXTENT / 2, EXTENT / 2]))
     asked = np.concatenate([np.asarray(compute, float), ends])
     degrees = chosen.n - len(chosen.law.names)
@@ -88,14 +81,8 @@ def hybrid_law(
         for k, c in enumerate(compute):
             one = estimate(found.share[:, k], degrees, log=False)
             one = Estimate(one.value, max(0.0, one.low), min(1.0, one.high))
-            optima.append(
-                ShareOptimum(
-                    float(c),
-                    one,
-                    *(estimate(v[:, k], degrees) for v in (found.loss, found.params, found.tokens)),
-                    verdict=_verdict(found.share[1:, k]),
-                )
-            )
+            loss, params, tokens = (estimate(v[:, k], degrees) for v in (found.loss, found.params, found.tokens))
+            optima.append(ShareOptimum(float(c), one, loss, params, tokens, _verdict(found.share[1:, k])))
         drift = estimate((found.share[:, -1] - found.share[:, -2]) / EXTENT, degrees, log=False)
     return HybridLaw(tuple(steps), chosen, cost, depends, tuple(optima), drift, theta)
 
@@ -106,10 +93,10 @@ def _verdict(shares: Array) -> str:
     if np.mean(shares == 1) >= LEVEL:
         return "r=1"
     low, high = np.nanquantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return "interior" if 0 < low and high < 1 else "undecided"
+    return "interior" if low > 0 and high < 1 else "undecided"
 
 
-def nested(x: dict[str, Array], losses: Array, loss_fn: LossFn, seed: int) -> tuple[list[Fit], list[Step]]:
+def nested(x: Mapping[str, Array], losses: Array, loss_fn: LossFn, seed: int) -> tuple[list[Fit], list[Step]]:
     """Every law of the chain that the data can bear, with the tests between them."""
     fits: list[Fit] = []
     steps: list[Step] = []
@@ -120,7 +107,7 @@ def nested(x: dict[str, Array], losses: Array, loss_fn: LossFn, seed: int) -> tu
             one = fit(law, x, losses, loss_fn, seed, parent)
         except Refused as error:
             refusal = error
-            steps.append(Step(law.name, len(law.names), *[float("nan")] * 4, refusal=str(error)))
+            steps.append(Step(law.name, len(law.names), NAN, NAN, NAN, NAN, str(error)))
             continue
         p_none, p_parent = (likelihood_ratio(f, one) if fits else 1.0 for f in (fits[:1] + fits[-1:] or [one, one]))
         steps.append(Step(law.name, len(law.names), one.objective, p_none, p_parent, 0.0))
@@ -130,8 +117,7 @@ def nested(x: dict[str, Array], losses: Array, loss_fn: LossFn, seed: int) -> tu
         raise refusal
     scale = _scale(fits[-1])
     criteria = {f.law.name: 2 * f.objective / scale + len(f.law.names) * np.log(f.n) for f in fits}
-    steps = [Step(**(vars(s) | {"information": float(criteria.get(s.law, np.nan))})) for s in steps]
-    return fits, steps
+    return fits, [replace(s, information=float(criteria.get(s.law, np.nan))) for s in steps]
 
 
 def likelihood_ratio(small: Fit, large: Fit) -> float:

@@ -1,71 +1,252 @@
-"""Everything the runs of a sweep say, as one value: optima, frontiers, L(N, D) and the best mix, with what was used."""
+"""Everything the runs of a sweep say, as one value: optima, laws, comparisons and the best mix, with what was used."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from eutectic.analysis import isoflop, parametric
-from eutectic.analysis.frontier import Frontier, frontier
-from eutectic.analysis.hybrid import HybridOptimum, hybrid_optimum
+from eutectic.analysis import isoflop
+from eutectic.analysis.compare import Candidate, Estimate, candidates, crossover, missized, multiplier, win_probability
+from eutectic.analysis.fit import Fit, fit, scaled_huber
+from eutectic.analysis.frontier import Agreement, Frontier, agreement, frontier
+from eutectic.analysis.hybrid import HybridLaw, hybrid_law
 from eutectic.analysis.isoflop import IsoflopOptimum
+from eutectic.analysis.laws import CHINCHILLA, HYBRID_INTERIOR, Array
 from eutectic.analysis.load import Runs
-from eutectic.analysis.parametric import ParametricLaw
+from eutectic.analysis.optimum import fit_cost
+from eutectic.analysis.ratio import HybridOptimum, hybrid_optimum
+from eutectic.analysis.solve import Refused
+from eutectic.arch import layout
+
+RESAMPLES = 1000
+WORK = 300_000  # rows resampled at most for one architecture: large tables need fewer resamples and get them
+FEWEST_RESAMPLES = 100
+FEWEST_SHARES = 3
+CELL = ("budget", "n_layers", "d_model", "seed")  # runs of different architectures that are compared in pairs
+
+
+@dataclass(frozen=True)
+class LawOptimum:
+    """The compute-optimal size, its tokens and its loss at a compute, by an architecture's law (approach 3)."""
+
+    compute: float
+    params: Estimate
+    tokens: Estimate
+    loss: Estimate
+
+
+@dataclass(frozen=True)
+class ArchLaw:
+    """An architecture's L(N, D) with resamples, and what follows.
+
+    exponents: of compute for N* and D* over the budgets trained. agreement: of N*'s exponent with the isoFLOP optima's
+    (approach 2), None where either has no interval. missized: nats lost at the largest budget by models four times too
+    small and too large.
+    """
+
+    candidate: Candidate
+    optima: tuple[LawOptimum, ...]
+    exponents: tuple[Estimate, Estimate]
+    agreement: Agreement | None
+    missized: tuple[Estimate, Estimate]
+
+    @property
+    def fit(self) -> Fit:
+        return self.candidate.fit
+
+
+@dataclass(frozen=True)
+class Family:
+    """Layouts that differ in how much attention is mixed with one set of other mixers, homogeneous ends included.
+
+    law: L(N, D, r), or why there is none. ratios: the best share straight from each budget's isoFLOP optima.
+    """
+
+    name: str
+    archs: tuple[str, ...]
+    law: HybridLaw | None
+    refusal: str
+    ratios: tuple[HybridOptimum, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """multipliers: at each budget, `arch` reaches the reference's loss with this share of its FLOPs."""
+
+    arch: str
+    reference: str
+    multipliers: tuple[Estimate, ...]
+    crossover: Estimate
 
 
 @dataclass(frozen=True)
 class Report:
-    """optima: by architecture, then budget. dropped: (run_id, arch, budget, reason) of rows no fit used."""
+    """optima: by architecture, then budget. dropped: (run_id, arch, budget, reason) of rows no fit used. refusals: why
+    an architecture has no law. wins: for each budget, how often each architecture's loss is the lowest of all."""
 
     n_runs: int
     seeds: tuple[int, ...]
     convention: str
     tokenizer: str
     bytes_per_token: float
+    budgets: tuple[float, ...]
     shares: dict[str, float]
     dropped: tuple[tuple[str, str, float, str], ...]
     optima: tuple[IsoflopOptimum, ...]
     frontiers: tuple[Frontier, ...]
-    laws: dict[str, ParametricLaw | None]
-    hybrids: tuple[HybridOptimum, ...]
+    laws: dict[str, ArchLaw]
+    refusals: dict[str, str]
+    families: tuple[Family, ...]
+    comparisons: tuple[Comparison, ...]
+    wins: dict[str, tuple[float, ...]]
 
     def optimum(self, arch: str, budget: float) -> IsoflopOptimum | None:
         return next((o for o in self.optima if (o.arch, o.budget) == (arch, budget)), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        plain: dict[str, Any] = _plain(self)
+        return plain
 
 
-def report(runs: Runs) -> Report:
-    """Fit all there is to fit."""
+def report(runs: Runs, seed: int = 0) -> Report:
+    """Fit all there is to fit. seed: of random starts and resamples."""
     used = runs.used
     shares = {arch: float(runs.select(arch)["attn_share"].iloc[0]) for arch in runs.archs}
     optima = [
-        isoflop.fit(arch, budget, *_columns(rows))
+        isoflop.fit(arch, budget, *columns(rows, "params", "tokens", "loss"))
         for arch in runs.archs
         for budget in runs.budgets
         if len(rows := runs.select(arch, budget))
     ]
-    hybrids = [hybrid_optimum(budget, optima, shares) for budget in runs.budgets]
+    frontiers = tuple(frontier(arch, optima) for arch in runs.archs)
+    found, refusals = laws(runs, seed)
     return Report(
         n_runs=len(used),
         seeds=tuple(sorted(int(seed) for seed in used["seed"].unique())),
         convention=str(used["convention"].iloc[0]),
         tokenizer=str(used["tokenizer"].iloc[0]),
         bytes_per_token=float(used["bytes_per_token"].iloc[0]),
+        budgets=tuple(runs.budgets),
         shares=shares,
         dropped=tuple(
             (str(i), str(a), float(b), str(r)) for i, a, b, r in runs.dropped.itertuples(index=False, name=None)
         ),
         optima=tuple(optima),
-        frontiers=tuple(frontier(arch, optima) for arch in runs.archs),
-        laws={arch: parametric.fit(*_columns(runs.select(arch))) for arch in runs.archs},
-        hybrids=tuple(h for h in hybrids if h is not None),
+        frontiers=frontiers,
+        laws={f.arch: _arch_law(found[f.arch], f, runs.budgets) for f in frontiers if f.arch in found},
+        refusals=refusals,
+        families=tuple(
+            _family(runs, name, archs, optima, shares, seed) for name, archs in families(runs.archs).items()
+        ),
+        comparisons=_comparisons(found, runs.budgets),
+        wins={arch: tuple(p.tolist()) for arch, p in win_probability(found, np.array(runs.budgets)).items()}
+        if found
+        else {},
     )
 
 
-def _columns(rows: pd.DataFrame) -> tuple[np.ndarray[Any, np.dtype[np.float64]], ...]:
-    return tuple(rows[name].to_numpy(np.float64) for name in ("params", "tokens", "loss"))
+def laws(runs: Runs, seed: int = 0) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """Each architecture's L(N, D), resampled together with the others; and why some have none."""
+    fits: dict[str, Fit] = {}
+    costs, labels, refusals = {}, {}, {}
+    for arch in runs.archs:
+        rows = runs.select(arch)
+        params, tokens, losses, flops = columns(rows, "params", "tokens", "loss", "flops")
+        x = {"N": params, "D": tokens}
+        try:
+            fits[arch] = fit(CHINCHILLA, x, losses, scaled_huber(CHINCHILLA, x, losses, seed), seed)
+        except Refused as refusal:
+            refusals[arch] = str(refusal)
+            continue
+        costs[arch] = fit_cost(params, tokens, flops)
+        labels[arch] = [" ".join(map(str, cell)) for cell in rows[list(CELL)].itertuples(index=False, name=None)]
+    if not fits:
+        return {}, refusals
+    count = resamples(max(f.n for f in fits.values()))
+    return candidates(fits, costs, labels, np.array(runs.budgets), count, seed), refusals
+
+
+def resamples(n: int) -> int:
+    """How many resamples of a table of n rows."""
+    return int(np.clip(WORK // n, FEWEST_RESAMPLES, RESAMPLES))
+
+
+def families(archs: list[str]) -> dict[str, tuple[str, ...]]:
+    """Layouts by the mixers that attention is mixed with; pure attention is the end of every family."""
+    kinds = {arch: {t.name for layer in layout.parse(arch).block for t, _ in layer.parts} - {"attn"} for arch in archs}
+    names = dict.fromkeys("+".join(sorted(kind)) for kind in kinds.values() if kind)
+    return {name: tuple(a for a, kind in kinds.items() if not kind or "+".join(sorted(kind)) == name) for name in names}
+
+
+def columns(rows: pd.DataFrame, *names: str) -> tuple[Array, ...]:
+    return tuple(rows[name].to_numpy(np.float64) for name in names)
+
+
+def _arch_law(candidate: Candidate, found: Frontier, budgets: list[float]) -> ArchLaw:
+    compute = np.array(budgets)
+    best = candidate.optimum(compute)
+    at = [
+        LawOptimum(budget, *(candidate.estimate(v[:, k]) for v in (best.params, best.tokens, best.loss)))
+        for k, budget in enumerate(budgets)
+    ]
+    span = np.log(compute[-1] / compute[0]) if len(budgets) > 1 else np.nan
+    grown = [np.log(v[:, -1] / v[:, 0]) / span for v in (best.params, best.tokens)]
+    exponents = candidate.estimate(grown[0], log=False), candidate.estimate(grown[1], log=False)
+    verdict = None
+    if found.params is not None and found.params.interval is not None:
+        ours = exponents[0]
+        verdict = agreement((found.params.exponent, found.params.interval), (ours.value, (ours.low, ours.high)))
+    return ArchLaw(candidate, tuple(at), exponents, verdict, missized(candidate, budgets[-1]))
+
+
+def _family(
+    runs: Runs, name: str, archs: tuple[str, ...], optima: list[IsoflopOptimum], shares: dict[str, float], seed: int
+) -> Family:
+    own = [o for o in optima if o.arch in archs]
+    ratios = tuple(h for budget in runs.budgets if (h := hybrid_optimum(budget, own, shares)) is not None)
+    rows = runs.used[runs.used["arch"].isin(archs)]
+    params, tokens, share, losses, flops = columns(rows, "params", "tokens", "attn_share", "loss", "flops")
+    if len(np.unique(share)) < FEWEST_SHARES:
+        return Family(name, archs, None, f"a law in the share needs {FEWEST_SHARES} shares of attention", ratios)
+    x = {"N": params, "D": tokens, "r": share}
+    try:
+        loss_fn = scaled_huber(HYBRID_INTERIOR, x, losses, seed)
+        cost = fit_cost(params, tokens, flops, share)
+        law = hybrid_law(x, losses, cost, runs.budgets, loss_fn, resamples(len(rows)), seed)
+    except Refused as refusal:
+        return Family(name, archs, None, str(refusal), ratios)
+    return Family(name, archs, law, "", ratios)
+
+
+def _comparisons(found: Mapping[str, Candidate], budgets: list[float]) -> tuple[Comparison, ...]:
+    """Every architecture against pure attention, or against the first where it was not trained."""
+    if len(found) < 2:
+        return ()
+    reference = "attn" if "attn" in found else next(iter(found))
+    compute = np.array(budgets)
+    return tuple(
+        Comparison(
+            arch,
+            reference,
+            tuple(multiplier(found[arch], found[reference], compute)),
+            crossover(found[arch], found[reference], compute),
+        )
+        for arch in found
+        if arch != reference
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, fits as their summaries, without arrays of resamples."""
+    if isinstance(value, Fit):
+        return value.summary()
+    if dataclasses.is_dataclass(value):
+        kept = [f.name for f in dataclasses.fields(value) if not isinstance(getattr(value, f.name), np.ndarray)]
+        return {name: _plain(getattr(value, name)) for name in kept}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -143,8 +143,9 @@ def descend(
         rows = slice(first, first + CHUNK)
         own_y, own_w = (v[rows] if len(v) > 1 else v for v in (y, weights))
         part = theta[rows]
-        for stage in loss.stages:
-            part, local = _newton(problem, stage, part, own_y, own_w, fixed)
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far overflows, and is not taken
+            for stage in loss.stages:
+                part, local = _newton(problem, stage, part, own_y, own_w, fixed)
         if len(loss.stages) > 1:
             total = problem.evaluate(part)[0]
             local.value = (own_w * loss.value(total, own_y)).sum(1)
@@ -256,22 +257,24 @@ def solve(
     ones = np.ones((1, len(problem.y)))
     ends = descend(problem, loss, starts(problem, loss, x, seed, parent), problem.y[None], ones)
     order = np.argsort(np.where(ends.converged, ends.value, np.inf), kind="stable")
-    best = order[0] if ends.converged.any() else int(np.argmin(ends.value))
-    return ends.theta[best], float(ends.value[best]), _certify(problem, ends, int(best))
+    best = order[0] if ends.converged.any() else np.nanargmin(ends.value)
+    exact = float(loss.value(np.full(1, EXACT), np.ones(1))[0]) * len(problem.y)
+    return ends.theta[best], float(ends.value[best]), _certify(problem, ends, int(best), exact)
 
 
-def _certify(problem: Problem, ends: Descent, best: int) -> Certificate:
+def _certify(problem: Problem, ends: Descent, best: int, exact: float) -> Certificate:
+    """exact: the objective of data without noise, to rounding; lower ones are the same."""
     theta, value = ends.theta[best], float(ends.value[best])
     converged = np.flatnonzero(ends.converged)
     found: list[int] = []
     for k in converged[np.argsort(ends.value[converged], kind="stable")]:
         if not any(
-            ends.value[k] - ends.value[f] <= SAME_VALUE * abs(ends.value[f]) + EXACT**2
+            ends.value[k] - ends.value[f] <= SAME_VALUE * abs(ends.value[f]) + exact
             or np.abs(ends.theta[k] - ends.theta[f]).max() < SAME_PLACE
             for f in found
         ):
             found.append(int(k))
-    same = ends.converged & (ends.value <= value * (1 + SAME_VALUE) + EXACT**2)
+    same = ends.converged & (ends.value <= value * (1 + SAME_VALUE) + exact)
     at_bounds = tuple(
         name
         for name, t, low, high in zip(problem.names, theta, problem.low, problem.high, strict=True)
