@@ -28,7 +28,7 @@ class PublishedLaw:
         return self.constant * np.prod([at[name] ** power for name, power in self.exponents.items()], axis=0)
 
 
-STEP_LAW = "Step Law (Li et al. 2025, eq. 1)"
+STEP_LAW = "Step Law (Li et al. 2025)"
 PUBLISHED = (
     PublishedLaw(STEP_LAW, "lr", 1.79, {"params": -0.713, "tokens": 0.307}),
     PublishedLaw(STEP_LAW, "batch", 0.58, {"tokens": 0.571}),
