@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_used_are_passed_over() -> None:
     extra = pd.DataFrame(
         {
             "run_id": [runs["run_id"][3], runs["run_id"][3], "unknown"],
-            "flops": [0.0, 1e20, 1e19],
+            "flops": [0.0, 1.001 * curves["flops"][3 * 200 + 100], 1e19],  # the nan is where this run is the best
             "tokens": [0.0, 1e12, 1e11],
             "train_loss": [11.0, np.nan, 0.1],
         }

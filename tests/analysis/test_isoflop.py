@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.interpolate import Akima1DInterpolator
 
 from eutectic.analysis import isoflop
@@ -35,8 +36,8 @@ def test_an_exact_parabola_is_recovered(method: Method, best: float, curvature: 
     assert max(map(abs, found.residuals)) < 1e-9
 
 
-# the last two open downwards at their centre, so that the quadratic formula's other branch is taken
-@pytest.mark.parametrize(("best", "skew"), [(3e6, 0.02), (3e6, -0.03), (1.3e6, -0.07), (8e6, 0.06)])
+# the last two open downwards at the middle of the sizes
+@pytest.mark.parametrize(("best", "skew"), [(3e6, 0.02), (3e6, -0.03), (1.3e6, -0.08), (8e6, 0.08)])
 def test_an_exact_cubic_is_recovered(best: float, skew: float) -> None:
     found = isoflop.fit("attn", 1e15, SIZES, SIZES, losses(best, 0.2, 3.0, skew=skew), method="cubic")
     assert (found.status, found.params, found.loss) == ("optimum", pytest.approx(best), pytest.approx(3.0))
@@ -85,6 +86,25 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(method: Method, skew:
     assert 925 <= inside_loss <= 975
 
 
+@pytest.mark.parametrize(("method", "terms"), [("parabola", 3), ("cubic", 4)])
+def test_the_intervals_are_the_delta_method_s(method: Method, terms: int) -> None:
+    # far from the centre and skewed, so that every term counts; the derivatives by differences in each loss
+    sizes = np.geomspace(1e6, 1e7, 9)
+    seen = losses(6e6, 0.1, 3.0, sizes, skew=0.03) + np.random.default_rng(0).normal(0, 0.002, 9)
+    found = isoflop.fit("attn", 1e15, sizes, sizes, seen, method=method)
+    assert found.params is not None and found.loss is not None
+    assert found.params_interval is not None and found.loss_interval is not None
+    moved = [isoflop.fit("attn", 1e15, sizes, sizes, seen + 1e-6 * row, method=method) for row in np.eye(9)]
+    deviation = np.sqrt(np.square(found.residuals).sum() / (9 - terms))
+    t = stats.t.ppf(0.975, 9 - terms)
+    in_z = 1e6 * np.log([float(o.params or 0) / found.params for o in moved])
+    margin = t * deviation * np.linalg.norm(in_z)
+    assert np.log(np.array(found.params_interval) / found.params) == pytest.approx([-margin, margin], rel=1e-4)
+    in_loss = 1e6 * (np.array([float(o.loss or 0) for o in moved]) - found.loss)
+    margin = t * deviation * np.linalg.norm(in_loss)
+    assert np.array(found.loss_interval) - found.loss == pytest.approx([-margin, margin], rel=1e-4)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("best", [5e5, 2e7])
 def test_a_minimum_beyond_the_grid_is_not_said(method: Method, best: float) -> None:
@@ -95,10 +115,15 @@ def test_a_minimum_beyond_the_grid_is_not_said(method: Method, best: float) -> N
     assert found.predict(SIZES) == pytest.approx(seen)
 
 
+@pytest.mark.filterwarnings("error")
 def test_curves_without_a_minimum_are_said_to_have_none() -> None:
-    hill = losses(3e6, -0.1, 3.0)
+    hill = losses(np.sqrt(1e13), -0.1, 3.0)  # at the centre
     assert isoflop.fit("attn", 1e15, SIZES, SIZES, hill).status == "no minimum"
     assert isoflop.fit("attn", 1e15, SIZES, SIZES, hill, method="akima").status == "beyond grid"
+    # of a cubic that rounding adds to the hill, the valley is somewhere near infinity
+    assert isoflop.fit("attn", 1e15, SIZES, SIZES, hill, method="cubic").status in ("no minimum", "beyond grid")
+    hill_and_valley = losses(np.sqrt(1e13), -0.1, 3.0, skew=0.05)  # the valley is at 1.2e7
+    assert isoflop.fit("attn", 1e15, SIZES, SIZES, hill_and_valley, method="cubic").status == "beyond grid"
     falling = losses(3e6, 0.0, 3.0, skew=-0.1)
     assert isoflop.fit("attn", 1e15, SIZES, SIZES, falling - 0.1 * np.log(SIZES), method="cubic").status == "no minimum"
 
