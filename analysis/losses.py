@@ -64,7 +64,7 @@ class LossFn:
 def find(name: str, delta: float = DELTA) -> LossFn:
     """Raises UserError for a name or delta that cannot be used."""
     if name not in ("huber", "lad", "ls", "ls-log"):
-        raise UserError(f"no loss {name!r} to fit by; there are huber, lad and ls.")
+        raise UserError(f"no loss {name!r} to fit by; there are huber, lad, ls and ls-log.")
     if not 0 < delta < np.inf:
         raise UserError(f"delta {delta:g} cannot be used; it must be positive and finite, e.g. 1e-3.")
     return LossFn(name, LAD_DELTA if name == "lad" else delta)
