@@ -1,24 +1,31 @@
 """What people see: tables of plans, statuses and optima, and the progress of a sweep. No numbers are made here."""
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from eutectic.analysis.report import Report
+from eutectic.analysis import compare
+from eutectic.analysis.optimum import Cost
+from eutectic.analysis.report import Family, Report
+from eutectic.analysis.tablefit import Best, GroupFit, TableFit
 from eutectic.config import RunConfig
 from eutectic.sweeps.ledger import STATUSES, Ledger
 
 if TYPE_CHECKING:  # it imports torch, which what only looks does without
-    from eutectic.sweeps.cost import Cost
+    from eutectic.sweeps.cost import Cost as RunCost
 
 QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
+GROUPS_ABREAST = 3
+ROWS_SHOWN = 10
 
 
-def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> Table:
+def plan_table(rows: list[tuple[RunConfig, "RunCost"]], device: str, workers: int, price: float | None) -> Table:
     """A line per run, then the totals."""
     table = Table(title=f"{len(rows)} runs on {device}", caption=_total(rows, device, workers, price))
     for name in ("budget", "architecture", "width", "params", "tokens", "steps", "batch", "lr", "memory", "time"):
@@ -39,7 +46,7 @@ def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, 
     return table
 
 
-def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> str:
+def _total(rows: list[tuple[RunConfig, "RunCost"]], device: str, workers: int, price: float | None) -> str:
     seconds = sum(cost.seconds for _, cost in rows)
     flops = sum(cost.flops for _, cost in rows)
     text = f"{compute(flops)} FLOPs, about {duration(seconds / workers)} with {workers} workers"
@@ -76,41 +83,202 @@ def optima_table(report: Report) -> Table:
 def laws_table(report: Report) -> Table:
     table = Table(
         title="laws",
-        caption="exponents of compute for the optimal loss, parameters and tokens; L(N,D) = E + A/N^alpha + B/D^beta",
+        caption="L(N,D) = E + A/N^alpha + B/D^beta by Huber loss of ln L (delta twice the median error), its sum over "
+        "the runs, and its certificate: relative gradient, starts that ended in the best of how many basins, condition",
     )
-    for name in ("architecture", "loss ~ C^", "params ~ C^", "tokens ~ C^", "E", "A", "alpha", "B", "beta", "runs"):
+    numbers = ("E", "A", "alpha", "B", "beta", "objective", "delta", "runs", "gradient", "starts", "condition")
+    for name in ("architecture", *numbers):
         table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
-    for front in report.frontiers:
-        law = report.laws[front.arch]
-        cells = [f"{p.exponent:.3f}" if p else "-" for p in (front.loss, front.params, front.tokens)]
-        if law is None:
-            cells += ["-"] * 5 + [""]
-        else:
-            mark = "" if law.identified else " ?"
-            cells += [f"{law.E:.2f}{mark}", *(f"{v:.3g}" for v in (law.A, law.alpha, law.B, law.beta)), str(law.n)]
-        table.add_row(front.arch, *cells)
-    if any(law is not None and not law.identified for law in report.laws.values()):
-        table.caption = f"{table.caption}; ?: these runs do not determine every term"
+    for arch, law in report.laws.items():
+        fit, certificate = law.fit, law.fit.certificate
+        table.add_row(
+            arch,
+            *(short(fit.values[name]) for name in ("E", "A", "alpha", "B", "beta")),
+            f"{fit.objective:.3g}",
+            f"{fit.loss_fn.delta:.2g}",
+            str(fit.n),
+            f"{certificate.gradient:.0e}",
+            f"{certificate.share_best:.0%} of {certificate.basins}",
+            f"{certificate.condition:.0e}",
+        )
     return table
 
 
-def hybrid_table(report: Report) -> Table:
-    table = Table(title="best share of attention")
-    for name in ("budget", "verdict", "share", "best trained", "loss", "gain over both ends"):
+def exponents_table(report: Report) -> Table:
+    """The three approaches beside each other."""
+    table = Table(
+        title="exponents of compute for the best size",
+        caption="by the law, with the best tokens; by isoFLOP optima, and whether the two agree; and by the envelope "
+        "of training curves, which a decaying learning rate misleads. Brackets: 95%",
+    )
+    for name in ("architecture", "N by law", "D by law", "N by isoFLOP", "", "N by envelope"):
+        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    envelopes = {front.arch: front.params for front in report.envelopes}
+    for front in report.frontiers:
+        law, lowest = report.laws.get(front.arch), envelopes.get(front.arch)
+        if law is None:
+            theirs, verdict = ["none", ""], ""
+        else:
+            theirs = [_bracketed(e) for e in law.exponents]
+            verdict = law.agreement.verdict if law.agreement else ""
+        line = front.params
+        bracket = f" [{line.interval[0]:.2f}, {line.interval[1]:.2f}]" if line and line.interval else ""
+        isoflop = f"{line.exponent:.2f}{bracket}" if line else "-"
+        table.add_row(front.arch, *theirs, isoflop, verdict, f"{lowest.exponent:.2f}" if lowest else "-")
+    return table
+
+
+def comparison_table(report: Report) -> Table:
+    reference = report.comparisons[0].reference
+    table = Table(
+        title=f"FLOPs that reach the loss of {reference}, over its own",
+        caption="by the laws, at each budget; brackets: 95%. In parentheses how often, over resamples, its loss is the "
+        f"lowest of all. Crossing: the compute at which it and {reference} change places. Lost: nats at the largest "
+        "budget by models four times too small and too large",
+    )
+    table.add_column("architecture", no_wrap=True)
+    last = len(report.budgets) - 1
+    shown = sorted({0, last // 2, last})
+    for k in shown:
+        table.add_column(compute(report.budgets[k]), justify="right", no_wrap=True)
+    table.add_column("crossing", justify="right", no_wrap=True)
+    table.add_column("lost", justify="right", no_wrap=True)
+    for row in report.comparisons:
+        cells = [f"{_bracketed(row.multipliers[k])} ({report.wins[row.arch][k]:.0%})" for k in shown]
+        there = compute(row.crossover.value) if row.crossover.share >= 0.5 else "none seen"
+        lost = ", ".join(f"{e.value:.2f}" for e in report.laws[row.arch].missized)
+        table.add_row(row.arch, *cells, there, lost)
+    return table
+
+
+def _bracketed(estimate: compare.Estimate) -> str:
+    return "beyond" if math.isnan(estimate.value) else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def hybrid_table(family: Family) -> Table:
+    table = Table(title=f"best share of attention among {family.name}")
+    for name in ("budget", "from isoFLOP optima", "best trained", "loss", "gain over both ends", "by the law"):
         table.add_column(name, justify="right", no_wrap=True)
-    for hybrid in report.hybrids:
+    by_law = {o.compute: o for o in family.law.optima} if family.law else {}
+    for hybrid in family.ratios:
         low, high = hybrid.interval or (0.0, 0.0)
-        share = "" if hybrid.share is None else f"{hybrid.share:.2f} [{low:.2f}, {high:.2f}]"
+        share = hybrid.verdict if hybrid.share is None else f"{hybrid.share:.2f} [{low:.2f}, {high:.2f}]"
         gain = "" if hybrid.gain is None else f"{hybrid.gain:.3f} nats"
-        table.add_row(compute(hybrid.budget), hybrid.verdict, share, hybrid.best_arch, f"{hybrid.best_loss:.3f}", gain)
+        law = by_law.get(hybrid.budget)
+        theirs = f"{_bracketed(law.share)} {law.verdict}" if law else ""
+        table.add_row(compute(hybrid.budget), share, hybrid.best_arch, f"{hybrid.best_loss:.3f}", gain, theirs)
+    if family.law:
+        drift, name = family.law.drift, family.law.fit.law.name
+        test = next(step.p_none for step in family.law.steps if step.law == name)
+        table.caption = (
+            f"law: {name}, p = {test:.1g} against no dependence on the share; "
+            f"the best share moves by {drift.value:+.2f} [{drift.low:+.2f}, {drift.high:+.2f}] a decade of compute"
+        )
     return table
 
 
 def show_report(console: Console, report: Report) -> None:
-    for table in (optima_table(report), laws_table(report), hybrid_table(report)):
-        console.print(table)
+    console.print(optima_table(report))
+    console.print(laws_table(report))
+    console.print(exponents_table(report))
+    if report.comparisons:
+        console.print(comparison_table(report))
+    for family in report.families:
+        console.print(hybrid_table(family))
+        if family.refusal:
+            console.print(f"{family.name}: {family.refusal}", markup=False)
+    for arch, refusal in report.refusals.items():
+        console.print(f"{arch}: {refusal}", markup=False)
     for run_id, arch, budget, reason in report.dropped:
         console.print(f"not used: {run_id} ({arch} at {compute(budget)}): {reason}")
+
+
+def show_table_fit(console: Console, fitted: TableFit) -> None:
+    """A column per group: parameters, the best size and what they rest on; beneath, the rows and columns used."""
+    console.print(f"{fitted.table.law.name}: {fitted.table.law.formula}", soft_wrap=True)
+    groups = [group for group in fitted.groups if group.fit is not None]
+    for first in range(0, len(groups), GROUPS_ABREAST):
+        console.print(_table_fit(groups[first : first + GROUPS_ABREAST]))
+    for line in _table_notes(fitted):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _table_fit(groups: list[GroupFit]) -> Table:
+    table = Table()
+    table.add_column("", no_wrap=True)
+    for group in groups:
+        table.add_column(group.group or "all rows", justify="right")
+
+    def row(name: str, cells: Iterable[str]) -> None:
+        table.add_row(name, *cells)
+
+    for name in groups[0].parameters:
+        row(name, (_estimate(group.parameters[name], digits) for group in groups))
+    table.add_section()
+    if best := [group.best for group in groups if group.best is not None]:
+        row("budget", (f"{compute(b.compute)} FLOPs" for b in best))
+        row("best params", (_estimate(b.params, short) for b in best))
+        row("best tokens", (_estimate(b.tokens, short) for b in best))
+        row("tokens / params", (_estimate(b.tokens_per_param, digits) for b in best))
+        if best[0].ratio is not None:
+            row("best attention", (_estimate(b.ratio, "{:.2f}".format) for b in best if b.ratio is not None))
+        row("loss there", (_estimate(b.loss, digits) for b in best))
+        row("cost", (_cost(b.cost) for b in best))
+        table.add_section()
+    fits = [group.fit for group in groups if group.fit is not None]
+    certificates = [fit.certificate for fit in fits]
+    row("points", (str(fit.n) for fit in fits))
+    row("objective", (f"{fit.objective:.8g}" for fit in fits))
+    row("relative gradient", (f"{c.gradient:.0e}" for c in certificates))
+    row("starts in best", (f"{round(c.share_best * c.starts)} of {c.starts}" for c in certificates))
+    row("distinct minima", (str(c.basins) for c in certificates))
+    row("condition", (digits(c.condition) for c in certificates))
+    row("resamples kept", ("-" if g.converged is None else f"{g.converged:.1%}" for g in groups))
+    return table
+
+
+def _estimate(estimate: compare.Estimate, text: Callable[[float], str]) -> str:
+    return text(estimate.value) + (
+        "" if math.isnan(estimate.low) else f" [{text(estimate.low)}, {text(estimate.high)}]"
+    )
+
+
+def _cost(cost: Cost) -> str:
+    k0, k1, k2, k3 = cost.coefficients
+    if cost.error < 1e-9 and abs(k1 - 1) < 1e-9:
+        return f"{math.exp(k0):.3g} N D"
+    share = f" e^({k2:.2g} r) N^({k3:.2g} r)" if k2 or k3 else ""
+    return f"{math.exp(k0):.3g} N^{k1:.3f}{share} D ± {cost.error:.1%}"
+
+
+def _table_notes(fitted: TableFit) -> list[str]:
+    """What was minimized, over which rows; what was left out, and what not to trust."""
+    table = fitted.table
+    lines = [f"{fitted.loss_fn.text}; {len(table.used)} of {len(table.used) + len(table.dropped)} rows"]
+    if fitted.resamples:
+        lines[0] += f"; brackets: 95% by {fitted.resamples} resamples of rows (pairs bootstrap), seed {fitted.seed}"
+    lines.append("; ".join(f"{name} = {source}" for name, source in table.sources.items()))
+    for reason, rows in table.dropped.groupby("reason", sort=False)["row"]:
+        shown = ", ".join(str(row) for row in rows[:ROWS_SHOWN]) + (" ..." if len(rows) > ROWS_SHOWN else "")
+        lines.append(f"{len(rows)} not used, {reason}: row {shown}")
+    for group in fitted.groups:
+        name = f"{group.group}: " if group.group else ""
+        lines += [name + line for line in ([group.refusal] if group.refusal else []) + _doubts(group.best)]
+    return lines
+
+
+def _doubts(best: Best | None) -> list[str]:
+    """Of an optimum."""
+    if best is None:
+        return []
+    lines = []
+    if best.beyond:
+        lines.append(f"the best {' and '.join(best.beyond)} lie outside what these runs span: extrapolated")
+    if min(best.params.low, best.tokens.low) < 1:
+        lines.append("the interval of the best size has no end: some resamples would spend all compute on one of both")
+    if best.ratio is not None and best.ratio.value in (0, 1):
+        lines.append("the best attention is an end of its range, not an optimum within")
+    return lines
 
 
 def show_status(console: Console, name: str, ledger: Ledger) -> None:
@@ -197,6 +365,11 @@ def short(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
+
+
+def digits(value: float) -> str:
+    """12845.6 -> 1.285e4."""
+    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
 def compute(flops: float) -> str:

@@ -21,14 +21,17 @@ ONE_VALUED = (
     "channel",
     "match",
 )
+CURVES = ("run_id", "tokens", "flops", "train_loss")
 
 
 @dataclass(frozen=True)
 class Runs:
-    """used: rows of the `runs` schema that can be fitted. dropped: columns run_id, arch, budget, reason."""
+    """used: rows of the `runs` schema that can be fitted. dropped: columns run_id, arch, budget, reason. curves: of the
+    `curves` schema what envelopes are made of (CURVES); no rows where none were logged."""
 
     used: pd.DataFrame
     dropped: pd.DataFrame
+    curves: pd.DataFrame
 
     @property
     def archs(self) -> list[str]:
@@ -46,18 +49,23 @@ class Runs:
 
 
 def load(folder: Path) -> Runs:
-    """Read FOLDER/runs.parquet. Raises UserError where it is missing, unreadable, or screen() does."""
+    """Read FOLDER/runs.parquet, and curves.parquet where there is one.
+
+    Raises UserError where a file is unreadable, the first is missing, or screen() does.
+    """
     path = folder / "runs.parquet"
     if not path.exists():
         raise UserError(f"no {path}; run `eutectic sweep` first, or `eutectic collect` for a sweep under way.")
     try:
         frame = schema.conform(pq.read_table(path), "runs").to_pandas()
+        path = folder / "curves.parquet"
+        curves = pq.read_table(path, columns=list(CURVES), read_dictionary=["run_id"]) if path.exists() else None
     except (pa.ArrowException, OSError, KeyError) as error:
         raise UserError(f"{path} cannot be read ({error}); `eutectic collect` sets it aside and rebuilds it.") from None
-    return screen(frame)
+    return screen(frame, None if curves is None else curves.to_pandas())
 
 
-def screen(frame: pd.DataFrame) -> Runs:
+def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
     """Split rows into those to fit and those not. Raises UserError where rows do not compare or none is left."""
     for column in ONE_VALUED:
         values = sorted(str(v) for v in frame[column].unique())
@@ -79,4 +87,6 @@ def screen(frame: pd.DataFrame) -> Runs:
     if bad.all():
         raise UserError(f"none of the {len(frame)} runs ended with a loss; see `eutectic status`.")
     dropped = frame.loc[bad, ["run_id", "arch", "budget"]].assign(reason=reason[bad])
-    return Runs(frame[~bad].reset_index(drop=True), dropped.reset_index(drop=True))
+    if curves is None:
+        curves = pd.DataFrame(columns=CURVES)
+    return Runs(frame[~bad].reset_index(drop=True), dropped.reset_index(drop=True), curves)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eutectic.analysis import isoflop
+from eutectic.analysis import envelope, isoflop
 from eutectic.analysis.compare import Candidate, Estimate, candidates, crossover, missized, multiplier, win_probability
 from eutectic.analysis.fit import Fit, fit, scaled_huber
 from eutectic.analysis.frontier import Agreement, Frontier, agreement, frontier
@@ -84,8 +84,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """optima: by architecture, then budget. dropped: (run_id, arch, budget, reason) of rows no fit used. refusals: why
-    an architecture has no law. wins: for each budget, how often each architecture's loss is the lowest of all."""
+    """optima: by architecture, then budget; frontiers: power laws through them (approach 2). envelopes: of the lowest
+    of all training curves (approach 1), where curves were logged. laws: approach 3; refusals: why there is none. wins:
+    for each budget, how often each architecture's loss is the lowest of all. dropped: (run_id, arch, budget, reason) of
+    rows no fit used."""
 
     n_runs: int
     seeds: tuple[int, ...]
@@ -97,6 +99,7 @@ class Report:
     dropped: tuple[tuple[str, str, float, str], ...]
     optima: tuple[IsoflopOptimum, ...]
     frontiers: tuple[Frontier, ...]
+    envelopes: tuple[Frontier, ...]
     laws: dict[str, ArchLaw]
     refusals: dict[str, str]
     families: tuple[Family, ...]
@@ -137,6 +140,7 @@ def report(runs: Runs, seed: int = 0) -> Report:
         ),
         optima=tuple(optima),
         frontiers=frontiers,
+        envelopes=_envelopes(runs),
         laws={f.arch: _arch_law(found[f.arch], f, runs.budgets) for f in frontiers if f.arch in found},
         refusals=refusals,
         families=tuple(
@@ -184,6 +188,14 @@ def families(archs: list[str]) -> dict[str, tuple[str, ...]]:
 
 def columns(rows: pd.DataFrame, *names: str) -> tuple[Array, ...]:
     return tuple(rows[name].to_numpy(np.float64) for name in names)
+
+
+def _envelopes(runs: Runs) -> tuple[Frontier, ...]:
+    archs = runs.curves["run_id"].map(runs.used.set_index("run_id")["arch"])
+    return tuple(
+        envelope.of_curves(str(arch), curves, runs.used).frontier
+        for arch, curves in runs.curves.groupby(archs, observed=True, sort=False)
+    )
 
 
 def _arch_law(candidate: Candidate, found: Frontier, budgets: list[float]) -> ArchLaw:
