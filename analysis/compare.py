@@ -12,7 +12,7 @@ from eutectic.analysis.laws import Array
 from eutectic.analysis.optimum import Cost, Optimum, optimum
 
 DECADES = 4.0  # beyond the computes asked about, in which equal losses are looked for
-PER_DECADE = 8
+PER_DECADE = 16
 MISSIZED = 4.0
 
 

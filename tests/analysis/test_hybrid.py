@@ -1,0 +1,96 @@
+"""The law of the attention share: a planted one is recovered, no dependence is called none, an end is called an end."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from eutectic.analysis.fit import fit
+from eutectic.analysis.hybrid import HybridLaw, hybrid_law, likelihood_ratio, nested
+from eutectic.analysis.laws import CHINCHILLA, HYBRID_EXPONENTS, HYBRID_INTERIOR, HYBRID_LINEAR, HYBRIDS, Array, Law
+from eutectic.analysis.losses import LossFn
+from eutectic.analysis.optimum import Cost, best_share
+
+BUDGETS = (1e17, 1e18, 1e19)
+SHARES = np.linspace(0, 1, 5)
+PLAIN = {"E": np.log(1.7), "A": np.log(400.0), "alpha": 0.34, "B": np.log(400.0), "beta": 0.3}
+LS = LossFn("ls-log")
+
+
+def design() -> dict[str, Array]:
+    compute = np.repeat(np.repeat(BUDGETS, 5), len(SHARES))
+    params = np.sqrt(compute / 60) * np.tile(np.repeat(np.geomspace(0.25, 4, 5), len(SHARES)), len(BUDGETS))
+    return {"N": params, "D": compute / (6 * params), "r": np.tile(SHARES, 5 * len(BUDGETS))}
+
+
+def losses(law: Law, changes: dict[str, float], noise: float, seed: int = 0) -> Array:
+    x = design()
+    theta = np.array([(PLAIN | changes).get(name, 0.0) for name in law.names])
+    return np.exp(law.log(theta, x) + np.random.default_rng(seed).normal(0, noise, len(x["N"])))
+
+
+def fitted(y: Array, cost: Cost | None = None) -> HybridLaw:
+    return hybrid_law(design(), y, cost or Cost(), BUDGETS, LS, 200, 0)
+
+
+@pytest.mark.parametrize("best", [0.2, 0.5, 0.7])
+def test_a_planted_share_is_found(best: float) -> None:
+    """ln A(r) and ln B(r) are parabolas with their minimum at one share, which is best whatever the size."""
+    bend = {"A_r": -0.4 * best, "A_rr": 0.2, "B_r": -0.4 * best, "B_rr": 0.2}
+    law = fitted(losses(HYBRID_INTERIOR, bend, 5e-4))
+    assert law.depends and law.fit.law is HYBRID_INTERIOR
+    for optimum in law.optima:
+        assert optimum.verdict == "interior"
+        assert optimum.share.low < best < optimum.share.high
+        assert optimum.share.value == pytest.approx(best, abs=0.03)
+    assert law.drift.low < 0 < law.drift.high
+
+
+def test_a_share_that_moves_with_compute_is_seen_to_move() -> None:
+    """The more tokens, the better attention: the best share rises from budget to budget, as planted."""
+    bend = {"A_r": -0.1, "A_rr": 0.3, "B_r": 1.2, "B_rr": 0.3, "beta_r": 0.06}
+    y = losses(HYBRID_EXPONENTS, bend, 2e-4)
+    law = fitted(y)
+    theta = np.array([(PLAIN | bend).get(name, 0.0) for name in HYBRID_EXPONENTS.names])
+    truth = best_share(HYBRID_EXPONENTS, theta, Cost(), np.array(BUDGETS)).share
+    assert truth is not None and law.fit.law is HYBRID_EXPONENTS
+    assert truth[2] - truth[0] > 0.1
+    for optimum, there in zip(law.optima, truth, strict=True):
+        assert optimum.share.low < there < optimum.share.high
+    assert law.drift.low > 0
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(0.1, "r=0"), (-0.1, "r=1")])
+def test_an_end_is_called_an_end(slope: float, verdict: str) -> None:
+    law = fitted(losses(HYBRID_LINEAR, {"A_r": slope, "B_r": slope}, 5e-4))
+    assert [o.verdict for o in law.optima] == [verdict] * 3
+    assert {o.share.value for o in law.optima} == {float(verdict[-1])}
+
+
+def test_no_dependence_is_called_none() -> None:
+    rejected = 0
+    for seed in range(20):
+        _, steps = nested(design(), losses(CHINCHILLA, {}, 2e-3, seed), LS, 0)
+        assert [s.law for s in steps] == [law.name for law in HYBRIDS]
+        assert all(s.objective <= steps[0].objective * (1 + 1e-9) for s in steps), "a larger law fits worse"
+        rejected += steps[2].p_none < 0.05
+    assert rejected <= 4  # 1 expected
+    law = fitted(losses(CHINCHILLA, {}, 2e-3))
+    assert not law.depends and law.optima == ()
+
+
+def test_the_test_of_nested_laws_is_fishers() -> None:
+    """For least squares it is F = (fall of the residual sum of squares / parameters added) / (the rest / degrees)."""
+    x, y = design(), losses(CHINCHILLA, {}, 2e-3)
+    small, large = fit(CHINCHILLA, x, y, LS), fit(HYBRID_LINEAR, x, y, LS)
+    degrees = len(y) - 7
+    f = (small.objective - large.objective) / 2 / (large.objective / degrees)
+    assert likelihood_ratio(small, large) == pytest.approx(float(stats.f.sf(f, 2, degrees)), rel=1e-6)
+
+
+def test_what_tokens_cost_moves_the_best_share() -> None:
+    """Where attention costs more, its best share at a budget is lower than the law alone would have it."""
+    bend = {"A_r": -0.2, "A_rr": 0.2, "B_r": -0.2, "B_rr": 0.2}
+    y = losses(HYBRID_INTERIOR, bend, 2e-4)
+    cheap, dear = fitted(y), fitted(y, Cost((float(np.log(6)), 1.0, 0.5, 0.0)))
+    for a, b in zip(cheap.optima, dear.optima, strict=True):
+        assert b.share.value < a.share.value - 0.05
