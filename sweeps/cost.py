@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from eutectic.arch import flops
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 
@@ -27,6 +26,9 @@ class Speed:
 
 # cpu: one thread of a two-core machine; cuda: one process of several on an H200
 SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(25.0, 0.02, 0.0, 60e12)}
+# dense bf16 matmul, FLOP/s: of the H200 as measured (8192 cubed), of the others as their vendors have it
+PEAKS = {"h200": 788e12, "h100": 989e12, "a100": 312e12, "b200": 2250e12, "l40s": 362e12}
+UTILIZATION = 0.4  # of the peak, in training that keeps a GPU busy; small models keep it less
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Cost:
 
 
 def estimate(run: RunConfig, device: str) -> Cost:
+    from eutectic.arch import flops  # with it torch, which PEAKS do not need
+
     model, length = run.model, run.data.seq_len
     counts = flops.count(model, length, run.conv_algorithm)
     total = float(counts.training_flops(run.convention, length) * run.sequences)
