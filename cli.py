@@ -24,6 +24,7 @@ examples:
   eutectic status                                 planned, running, done, failed, diverged
   eutectic retry                                  train again what failed, and nothing else
   eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
+  eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
 
 A layout names a block of mixers that repeats: hyena*3+attn is three hyena layers to one of attention.
 """
@@ -34,7 +35,7 @@ COMMANDS = {
     "status": "count runs by status",
     "retry": "train again the runs that failed",
     "collect": "gather finished runs into runs.parquet and curves.parquet",
-    "fit": "print isoFLOP optima, laws and the best share of attention",
+    "fit": "print isoFLOP optima, laws and the best share of attention of a sweep, or a law fitted to any table",
     "figures": "draw every figure from the parquet logs",
 }
 
@@ -84,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
             _placing(command)
         if name == "sweep":
             command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
+        if name == "fit":
+            _fitting(command)
         if name == "run":
             command.add_argument("run_id", help="as `eutectic plan --json` lists it")
             command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -118,6 +121,23 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add("--hours", type=float, default=24.0, help="time limit of a job (default: 24)")
     add("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="sbatch options, e.g. partition=gpu account=me")
     add("--memory", type=float, metavar="GB", help="memory a worker has, where it is not this machine's")
+
+
+def _fitting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, nargs="?", metavar="FILE", help="CSV or parquet, a row per run")
+    words = "Columns with obvious names are found, and two of parameters, tokens and FLOPs give the third (C = 6 N D)."
+    add = command.add_argument_group("a law of a FILE", words).add_argument
+    add("--params", metavar="COL", help="column of parameters")
+    add("--tokens", metavar="COL", help="column of training tokens")
+    add("--flops", metavar="COL", help="column of training FLOPs")
+    add("--loss", metavar="COL", help="column of losses")
+    add("--group", metavar="COL", help="fit each value of this column by itself; by default arch, where there is one")
+    add("--ratio", metavar="COL", help="column of attention's share, 0 to 1")
+    add("--law", metavar="NAME", help="default: chinchilla; an unknown name lists those there are")
+    add("--loss-fn", metavar="NAME", help="huber (default), lad or ls")
+    add("--delta", type=float, metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
+    add("--bootstrap", type=int, metavar="N", help="resamples for 95%% intervals, or 0 (default: 1000)")
+    add("--seed", type=int, metavar="S", help="of resamples and of the solver's starts (default: 0)")
 
 
 def _words(text: str) -> list[str]:

@@ -21,6 +21,8 @@ from eutectic.sweeps.recipe import Recipe
 Options = argparse.Namespace
 POLL_SECONDS = 0.5
 FINISHED = ("done", "diverged", "failed")
+TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
+TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "seed")
 
 
 def plan(options: Options) -> int:
@@ -123,6 +125,11 @@ def collect(options: Options) -> int:
 
 
 def fit(options: Options) -> int:
+    if options.file is not None:
+        return _fit_table(options)
+    for name in TABLE_OPTIONS:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} goes with a table; write `eutectic fit FILE`.")
     from eutectic.analysis.load import load
     from eutectic.analysis.report import report
 
@@ -133,6 +140,25 @@ def fit(options: Options) -> int:
         from eutectic import display
 
         display.show_report(_out(), fitted)
+    return 0
+
+
+def _fit_table(options: Options) -> int:
+    from eutectic.analysis import losses, table, tablefit
+
+    loss_fn = losses.find(options.loss_fn or "huber", losses.DELTA if options.delta is None else options.delta)
+    if options.delta is not None and loss_fn.name != "huber":
+        raise UserError(f"--delta is of the Huber loss; {loss_fn.name} has none.")
+    named = {name: getattr(options, name) for name in TABLE_COLUMNS}
+    rows = table.columns(table.read(options.file), options.law or "chinchilla", **named)
+    resamples = tablefit.RESAMPLES if options.bootstrap is None else options.bootstrap
+    fitted = tablefit.fit_table(rows, loss_fn, resamples, options.seed or 0)
+    if options.json:
+        print_json({"file": str(options.file), **_finite(fitted.to_dict())})
+    else:
+        from eutectic import display
+
+        display.show_table_fit(_out(), fitted)
     return 0
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from eutectic.cli import COMMANDS
@@ -109,7 +111,110 @@ def test_dry_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["sweep", "--help"], ["status"], ["fit"], ["figures"]])
+# Hoffmann et al. 2022, read off its figure 4 by Epoch AI (Besiroglu et al. 2024, arXiv 2404.10102)
+CHINCHILLA_TABLE = Path(__file__).parents[2] / "shared/tables/chinchilla_epoch.csv"
+TABLE = [
+    "fit",
+    "runs.csv",
+    "--params",
+    "Size",
+    "--flops",
+    "ops",
+    "--loss",
+    "nats",
+    "--group",
+    "kind",
+    "--bootstrap",
+    "0",
+]
+TRUTH = {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 300.0, "beta": 0.28}
+
+
+def planted() -> pd.DataFrame:
+    """Runs that obey TRUTH, of two architectures, under names of their own; row 5 has no loss."""
+    sizes, tokens = (v.ravel() for v in np.meshgrid(np.geomspace(1e6, 1e9, 5), np.geomspace(1e8, 1e11, 4)))
+    loss = TRUTH["E"] + TRUTH["A"] / sizes ** TRUTH["alpha"] + TRUTH["B"] / tokens ** TRUTH["beta"]
+    runs = pd.DataFrame({"Size": sizes, "ops": 6 * sizes * tokens, "nats": loss})
+    both = pd.concat([runs.assign(kind="a"), runs.assign(kind="b", nats=2 * runs["nats"])], ignore_index=True)
+    both.loc[4, "nats"] = np.nan
+    return both
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_law_is_fitted_to_any_table(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"runs.{ending}"
+    planted().to_csv(path, index=False) if ending == "csv" else planted().to_parquet(path)
+    options = ["--params", "Size", "--flops", "ops", "--loss", "nats", "--group", "kind", "--bootstrap", "100"]
+    done = eutectic("fit", path.name, *options, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["law"], said["loss_fn"], said["n"]) == ("chinchilla", "Huber loss of ln L, delta 0.001", 39)
+    assert said["dropped"] == [{"row": 5, "reason": "no loss"}]
+    assert said["columns"]["tokens"] == "flops / (6 * params)"
+    assert said["bootstrap"] == {"kind": "pairs", "resamples": 100, "seed": 0, "level": 0.95}
+    a, b = said["groups"]
+    assert (a["group"], a["n"], b["group"], b["n"]) == ("a", 19, "b", 20)
+    assert a["values"] == pytest.approx(TRUTH, rel=1e-6)
+    doubled = TRUTH | {name: 2 * TRUTH[name] for name in "EAB"}
+    assert b["values"] == pytest.approx(doubled, rel=1e-6)
+    assert all(low <= high for low, high in b["intervals"].values())
+    assert b["optimum"]["compute"] == pytest.approx(6e20)
+    assert b["certificate"]["refusal"] == "" and b["certificate"]["share_best"] > 0.5
+
+
+def test_a_fitted_table_is_shown_with_all_it_rests_on(tmp_path: Path) -> None:
+    planted().to_csv(tmp_path / "runs.csv", index=False)
+    options = ["--params", "Size", "--flops", "ops", "--loss", "nats", "--group", "kind"]
+    done = eutectic("fit", "runs.csv", *options, "--loss-fn", "lad", "--bootstrap", "100", "--seed", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    cells = {line.split("│")[1].strip(): [c.strip() for c in line.split("│")[2:-1]] for line in lines if "│" in line}
+    assert cells["alpha"] == ["0.34 [0.34, 0.34]"] * 2 and cells["E"] == ["1.7 [1.7, 1.7]", "3.4 [3.4, 3.4]"]
+    assert cells["points"] == ["19", "20"] and cells["resamples kept"] == ["100.0%"] * 2
+    assert {"objective", "relative gradient", "starts in best", "distinct minima", "condition"} < set(cells)
+    assert "absolute deviations of ln L; 39 of 40 rows; brackets: 95% by 100 resamples of rows" in done.stdout
+    assert "1 not used, no loss: row 5" in done.stdout and "tokens = flops / (6 * params)" in done.stdout
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "words"),
+    [
+        (None, ["runs.csv"], "no file runs.csv; give a table of runs"),
+        (b"", ["runs.csv"], "runs.csv is empty"),
+        (b"N,D,loss\n", ["runs.csv"], "runs.csv has no rows"),
+        (b"noise", ["runs.parquet"], "runs.parquet cannot be read as parquet"),
+        (b"PAR1noise", ["runs.csv"], "runs.csv cannot be read as parquet"),
+        (b"N\xff,D\n1,2\n", ["runs.csv"], "runs.csv cannot be read as CSV"),
+        (b"N,D,loss\n1,2,3\n1,2,3,4\n", ["runs.csv"], "Expected 3 fields in line 3, saw 4"),
+        (b"N;D;loss\n1;2;3\n", ["runs.csv"], "the nearest is 'N;D;loss': name the right one with --params"),
+        (b"N,D,loss\n1e6,1e8,3\n1e7,,3\n1e8,1B,3\n", ["runs.csv"], "column 'D' has '1B' in row 3"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--law", "x"], "no law 'x'; there are gamma, frontier"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--loss-fn", "x"], "no loss 'x' to fit by"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--delta", "0"], "delta 0 cannot be used"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--loss-fn", "ls", "--delta", "1"], "--delta is of the Huber loss"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--bootstrap", "9"], "9 resamples are too few"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv"], "chinchilla has 5 parameters and needs 8 points or more"),
+        (None, ["--bootstrap", "0"], "--bootstrap goes with a table; write `eutectic fit FILE`"),
+    ],
+)
+def test_a_table_of_no_use_gets_one_sentence(
+    content: bytes | None, arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / arguments[0]).write_bytes(content)
+    assert words in refusal("fit", *arguments, cwd=tmp_path)
+
+
+@pytest.mark.skipif(not CHINCHILLA_TABLE.exists(), reason="table not there")
+def test_the_chinchilla_table(tmp_path: Path) -> None:
+    options = ["--params", "Model Size", "--flops", "Training FLOP", "--loss", "loss", "--bootstrap", "0", "--json"]
+    done = eutectic("fit", str(CHINCHILLA_TABLE), *options, cwd=tmp_path)
+    (found,) = json.loads(done.stdout)["groups"]
+    assert (found["n"], found["objective"]) == (245, pytest.approx(1.8260105e-3, rel=1e-7))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["sweep", "--help"], ["status"], ["fit"], TABLE, ["figures"]])
 def test_what_does_not_train_does_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; from eutectic.cli import main\n"
@@ -118,7 +223,9 @@ def test_what_does_not_train_does_not_import_torch(arguments: list[str], tmp_pat
     )
     folder = tmp_path / "results" / "quick" / "runs"
     folder.mkdir(parents=True)
+    planted().to_csv(tmp_path / "runs.csv", index=False)
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert arguments != TABLE or "best params" in done.stdout
     assert done.stderr.splitlines()[-1] == ""
 
 

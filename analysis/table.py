@@ -1,0 +1,223 @@
+"""Any table of runs as what a law is fitted to: columns found, and rows of no use left out with the reason."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from eutectic.analysis.laws import LAWS, VARIABLES, Law
+from eutectic.errors import UserError
+
+# standard name -> what files call it, in lower-case letters and digits, likeliest first
+NAMES = {
+    "params": ("params", "n", "nparams", "numparams", "parameters", "nparameters", "paramcount", "modelsize"),
+    "tokens": ("tokens", "d", "ntokens", "numtokens", "trainingtokens", "traintokens", "tokensseen"),
+    "flops": ("flops", "c", "flop", "compute", "trainingflops", "trainingflop", "trainflops", "trainingcompute"),
+    "loss": ("loss", "validloss", "valloss", "validationloss", "evalloss", "testloss", "finalloss"),
+    "group": ("arch", "architecture"),
+    "ratio": ("attnshare", "ratio", "r", "attentionshare", "attentionratio"),
+    "unique_tokens": ("uniquetokens", "u"),
+    "state": ("statedim", "statebytes", "statesize"),
+}
+VARIABLE = {"N": "params", "D": "tokens", "C": "flops", "U": "unique_tokens", "S": "state", "r": "ratio"}
+MEANING = {VARIABLE[v]: text for v, text in VARIABLES.items() if v in VARIABLE} | {"loss": "loss", "group": "group"}
+# C = 6 N D, solved for each
+FORMULAS = {"params": "flops / (6 * tokens)", "tokens": "flops / (6 * params)", "flops": "6 * params * tokens"}
+FAILED = ("diverged", "failed")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A law, and the rows it can be fitted to.
+
+    used: columns by standard name (params, tokens, flops, unique_tokens, state, ratio: those the law needs; loss), all
+    float, and group, text; the index is the row in the file, from 1. dropped: columns row and reason. sources: standard
+    name -> the column of the file it is, or how it follows from others.
+    """
+
+    law: Law
+    used: pd.DataFrame
+    dropped: pd.DataFrame
+    sources: dict[str, str]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A CSV file (all cells text) or a parquet file. Raises UserError where there is none, or no rows in it."""
+    if not path.is_file():
+        raise UserError(f"no file {path}; give a table of runs, as CSV or parquet.")
+    with path.open("rb") as file:
+        parquet = file.read(4) == b"PAR1" or path.suffix == ".parquet"
+    try:
+        frame = pq.read_table(path).to_pandas(ignore_metadata=True) if parquet else _read_csv(path)
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty; give a table with a header and a row per run.") from None
+    except (pa.ArrowException, OSError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        kind = "parquet" if parquet else "CSV"
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as {kind} ({reason}); give a table of runs, CSV or parquet.") from None
+    if frame.empty:
+        raise UserError(f"{path} has no rows; give a table with a row per run.")
+    return frame
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    # as text and without a header: pandas would rename columns of equal name, and shift rows that have a cell too many
+    cells = pd.read_csv(path, header=None, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
+    return cells.iloc[1:].set_axis([str(name).strip() for name in cells.iloc[0]], axis=1)
+
+
+def columns(
+    frame: pd.DataFrame,
+    law: str = "chinchilla",
+    *,
+    params: str | None = None,
+    tokens: str | None = None,
+    flops: str | None = None,
+    loss: str | None = None,
+    group: str | None = None,
+    ratio: str | None = None,
+) -> Table:
+    """What the law (a name of laws.LAWS) needs of a data frame, a row per run; columns not named are guessed.
+
+    Two of params, tokens and flops give the third, C = 6 N D. Rows are grouped by `arch` where there is one, unless the
+    law is one across architectures (in r). Raises UserError for a column that is missing, stands twice or holds text,
+    an unknown law, and where no row can be used.
+    """
+    if law not in LAWS:
+        raise UserError(f"no law {law!r}; there are {', '.join(LAWS)}.")
+    named = {"params": params, "tokens": tokens, "flops": flops, "loss": loss, "group": group, "ratio": ratio}
+    frame = frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
+    chosen, needed = LAWS[law], _needed(LAWS[law])
+    sources = _find(frame, chosen, {name: column for name, column in named.items() if column is not None})
+    values = pd.DataFrame({n: _numbers(frame, c) for n, c in sources.items() if n != "group"}, index=frame.index)
+    if "group" in sources:
+        values["group"] = frame[sources["group"]].astype("string").astype(object)
+    reason = _reasons(values, frame)
+    if (reason != "").all():
+        counts = [f"{why} ({n})" for why, n in reason.value_counts().items()]
+        raise UserError(f"none of the {len(frame)} rows of the table can be used: {', '.join(counts)}.")
+    used = values[reason == ""].copy()
+    for name in needed - set(sources):
+        sources[name], used[name] = FORMULAS[name], used.eval(FORMULAS[name])
+    if {"params", "tokens"} <= needed and "flops" not in sources:
+        _add_cost(frame, used, sources)
+    bad = reason[reason != ""]
+    return Table(chosen, used, pd.DataFrame({"row": bad.index, "reason": bad.to_numpy()}), sources)
+
+
+def _needed(law: Law) -> set[str]:
+    """Standard names of what the law is a function of; M, tokens per parameter, is made from both."""
+    return {VARIABLE[v] for letter in law.inputs for v in ("ND" if letter == "M" else letter)}
+
+
+def _find(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> dict[str, str]:
+    """Standard name -> column: those named, and those guessed of what the law needs and of groups."""
+    for column in named.values():
+        if column not in frame:
+            raise UserError(f"no column {column!r} in the table; the nearest is {_nearest(column, frame.columns)!r}.")
+    needed = _needed(law) | {"loss"}
+    found = dict(named)
+    for name in (n for n in NAMES if n not in named):
+        useful = name in needed or name in FORMULAS or (name == "group" and "r" not in law.inputs)
+        if useful and (guess := _guess(name, frame, found)) is not None:
+            found[name] = guess
+    wanted = needed | set(named) | {"group"}
+    for name in (n for n in NAMES if n in needed and n not in found):
+        if name not in FORMULAS or len(set(FORMULAS) - set(found)) > 1:
+            raise UserError(_missing(name, law, [c for c in frame.columns if c not in found.values()]))
+        wanted |= set(FORMULAS)
+    sources = {name: found[name] for name in NAMES if name in found and name in wanted}
+    for column in found.values():
+        if (copies := list(frame.columns).count(column)) > 1:
+            raise UserError(f"{copies} columns of the table are named {column!r}; rename all but one.")
+    return sources
+
+
+def _guess(name: str, frame: pd.DataFrame, taken: dict[str, str]) -> str | None:
+    """The likeliest column of that name, the first of several."""
+    free = {_plain(c): str(c) for c in reversed(list(frame.columns)) if c not in taken.values()}
+    return next((free[alias] for alias in NAMES[name] if alias in free), None)
+
+
+def _add_cost(frame: pd.DataFrame, used: pd.DataFrame, sources: dict[str, str]) -> None:
+    """What the runs did cost, where the table has it of all rows, else 6 N D; only optima need it, not the law."""
+    used["flops"], sources["flops"] = used.eval(FORMULAS["flops"]), FORMULAS["flops"]
+    column = _guess("flops", frame, sources)
+    if column is None:
+        return
+    flops = _floats(frame.loc[used.index, column])
+    if bad := int((~(np.isfinite(flops) & (flops > 0))).sum()):
+        sources["flops"] += f" ({column!r} has no positive number in {bad} rows)"
+    else:
+        used["flops"], sources["flops"] = flops, column
+
+
+def _plain(name: object) -> str:
+    return re.sub("[^a-z0-9]", "", str(name).lower())
+
+
+def _missing(name: str, law: Law, free: list[str]) -> str:
+    """The sentence for a column that the law needs and that none of the free ones can be guessed to be."""
+    option = name in ("params", "tokens", "flops", "loss", "ratio")
+    remedy = f"name the right one with --{name}" if option else f"call the right one {name}"
+    start = f"{law.name} needs {MEANING[name]}, and no column of the table is called so"
+    if not free:
+        return f"{start}; add it and {remedy}."
+    scores = {column: max(_likeness(alias, _plain(column)) for alias in NAMES[name]) for column in free}
+    return f"{start}; the nearest is {max(free, key=lambda c: scores[c])!r}: {remedy}."
+
+
+def _nearest(column: str, there: Iterable[object]) -> str:
+    return max(map(str, there), key=lambda other: _likeness(column.lower(), other.lower()))
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
+
+
+def _floats(cells: pd.Series) -> NDArray[np.float64]:
+    return pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column as numbers, NaN where a cell is empty. Raises UserError for text."""
+    cells = frame[column]
+    values = _floats(cells)
+    text = np.flatnonzero(np.isnan(values) & cells.notna().to_numpy())
+    if len(text):
+        raise UserError(
+            f"column {column!r} has {str(cells.iloc[text[0]])!r} in row {text[0] + 1}, which is no number; write e.g. "
+            "1.5e9, and leave cells without a value empty."
+        )
+    return values
+
+
+def _reasons(values: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
+    """Why each row cannot be used, empty where it can."""
+    reason = pd.Series("", index=values.index)
+
+    def mark(bad: pd.Series, why: str) -> None:
+        reason[bad & (reason == "")] = why
+
+    if "status" in frame:
+        status = frame["status"].astype("string").str.lower()
+        for word in FAILED:
+            mark((status == word).fillna(False).astype(bool), word)
+    for name, column in values.items():
+        mark(column.isna(), f"no {name}")
+        if name == "ratio":
+            mark((column < 0) | (column > 1), "ratio outside 0 to 1")
+        elif name != "group":
+            mark(np.isinf(column), f"{name} infinite")
+            mark(column == 0, f"{name} zero")
+            mark(column < 0, f"{name} negative")
+    good = values[reason == ""]
+    mark(good.duplicated().reindex(values.index, fill_value=False), "repeats an earlier row")
+    return reason

@@ -1,0 +1,265 @@
+"""Any table of runs: laws planted in it come back whatever its columns are called, and what cannot be used is said."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eutectic.analysis.fit import fit
+from eutectic.analysis.laws import CHINCHILLA
+from eutectic.analysis.losses import find
+from eutectic.analysis.solve import Refused
+from eutectic.analysis.table import Table, columns, read
+from eutectic.analysis.tablefit import TableFit, fit_table
+from eutectic.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+# Hoffmann et al. 2022, table A9, read off its figure 4 by Epoch AI (Besiroglu et al. 2024, arXiv 2404.10102)
+CHINCHILLA_TABLE = ROOT.parent / "shared/tables/chinchilla_epoch.csv"
+E, A, ALPHA, B, BETA = 1.7, 400.0, 0.34, 300.0, 0.28
+
+
+def loss(params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    return E + A / params**ALPHA + B / tokens**BETA
+
+
+def planted(noise: float = 0.0, seed: int = 0, copies: int = 1) -> pd.DataFrame:
+    """Six sizes by six numbers of tokens. noise: standard deviation of ln loss, independent in each copy of a run."""
+    params, tokens = (v.ravel() for v in np.meshgrid(np.geomspace(1e6, 1e9, 6), np.geomspace(1e8, 1e11, 6)))
+    runs = pd.concat([pd.DataFrame({"params": params, "tokens": tokens})] * copies, ignore_index=True)
+    error = noise * np.random.default_rng(seed).normal(size=len(runs))
+    return runs.assign(loss=loss(runs["params"].to_numpy(), runs["tokens"].to_numpy()) * np.exp(error))
+
+
+def values(fitted: TableFit, group: int = 0) -> dict[str, float]:
+    found = fitted.groups[group].fit
+    assert found is not None
+    return found.values
+
+
+def best_params(compute: float, per_token: float = 6.0, power: float = 1.0) -> float:
+    """Where A/N^alpha + B/D^beta is least at C = per_token N^power D (Hoffmann et al. 2022, eq. 4, for any power)."""
+    total = ALPHA + power * BETA
+    return (ALPHA * A / (power * BETA * B)) ** (1 / total) * (compute / per_token) ** (BETA / total)
+
+
+PLANTED = pytest.approx({"E": E, "A": A, "alpha": ALPHA, "B": B, "beta": BETA}, rel=1e-6)
+
+
+def test_a_planted_law_comes_back_from_columns_of_any_name() -> None:
+    runs = planted()
+    flops = 6 * runs["params"] * runs["tokens"]
+    odd = pd.DataFrame({"width": 8, "big": runs["params"], "ops": flops, "nats": runs["loss"]})
+    table = columns(odd, params="big", flops="ops", loss="nats")
+    assert table.sources == {"params": "big", "flops": "ops", "loss": "nats", "tokens": "flops / (6 * params)"}
+    fitted = fit_table(table, resamples=0)
+    assert values(fitted) == PLANTED
+    best = fitted.groups[0].best
+    assert best is not None and best.compute == flops.max()
+    assert best.params.value == pytest.approx(best_params(flops.max()), rel=1e-5)
+    assert best.tokens.value * best.params.value * 6 == pytest.approx(flops.max())
+    assert best.tokens_per_param.value == pytest.approx(best.tokens.value / best.params.value)
+    assert best.loss.value == pytest.approx(float(loss(*map(np.array, (best.params.value, best.tokens.value)))))
+    assert best.beyond == ("params",)
+    assert np.isnan(best.params.low) and fitted.groups[0].converged is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("params", "tokens", "loss"), ("N", "D", "Loss"), ("Model Size", "training_tokens", "val_loss")],
+)
+def test_obvious_names_are_guessed(names: tuple[str, ...]) -> None:
+    table = columns(planted().set_axis(names, axis=1))
+    found = {"params": names[0], "tokens": names[1], "loss": names[2], "flops": "6 * params * tokens"}
+    assert table.sources == found
+    assert values(fit_table(table, resamples=0)) == PLANTED
+
+
+def test_optima_are_at_the_cost_the_table_tells() -> None:
+    runs = planted()
+    runs["Training FLOP"] = 2.5 * runs["params"] ** 1.1 * runs["tokens"]
+    best = fit_table(columns(runs), resamples=0).groups[0].best
+    assert best is not None and best.cost.error < 1e-9
+    assert best.params.value == pytest.approx(best_params(best.compute, 2.5, 1.1), rel=1e-5)
+    runs.loc[3, "Training FLOP"] = np.nan
+    table = columns(runs)
+    assert table.sources["flops"] == "6 * params * tokens ('Training FLOP' has no positive number in 1 rows)"
+    assert len(table.used) == 36
+    assert columns(runs, flops="Training FLOP").dropped.to_dict("list") == {"row": [4], "reason": ["no flops"]}
+
+
+def test_laws_in_compute_need_no_more_than_its_factors() -> None:
+    runs = planted()
+    flops, ratio = 6 * runs["params"] * runs["tokens"], runs["tokens"] / runs["params"]
+    frontier = columns(runs.assign(loss=1.5 + 30 * flops**-0.12), "frontier")
+    assert frontier.sources["flops"] == "6 * params * tokens"
+    assert values(fit_table(frontier, resamples=0)) == pytest.approx({"E": 1.5, "K": 30, "kappa": 0.12}, rel=1e-5)
+    losses = 1.5 + (50 * ratio**0.2 + 80 * ratio**-0.2) * flops**-0.2
+    over = fit_table(columns(runs.assign(loss=losses), "overtrained"), resamples=0)
+    assert values(over) == pytest.approx({"E": 1.5, "a": 50, "b": 80, "eta": 0.2}, rel=1e-5)
+    assert over.groups[0].best is None
+
+
+@pytest.mark.parametrize(("linear", "square", "expected"), [(-0.6, 0.8, 0.375), (0.5, 0.3, 0.0)])
+def test_the_best_share_is_found_across_architectures(linear: float, square: float, expected: float) -> None:
+    parts = [planted().assign(attn_share=share, arch=f"mix{share}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    runs = pd.concat(parts, ignore_index=True)
+    share = runs["attn_share"]
+    runs["loss"] += A / runs["params"] ** ALPHA * np.expm1(linear * share + square * share**2)
+    fitted = fit_table(columns(runs, "hybrid-interior"), resamples=100)
+    (group,) = fitted.groups
+    assert group.group == "" and group.best is not None and group.best.ratio is not None
+    assert group.best.ratio.value == pytest.approx(expected, abs=1e-3)
+    assert 0 <= group.best.ratio.low <= group.best.ratio.high <= 1
+
+
+def test_rows_left_out_are_named_with_the_reason() -> None:
+    runs = planted().assign(status="done", seed=0)
+    bad = {0: ("loss", np.nan), 1: ("loss", 0.0), 2: ("loss", -1.0), 3: ("tokens", np.inf), 4: ("params", np.nan)}
+    for row, (name, value) in bad.items():
+        runs.loc[row, name] = value
+    runs.loc[5, "status"] = "diverged"
+    runs = pd.concat([runs, runs.iloc[[7, 5, 8]].assign(seed=1)])
+    table = columns(runs)
+    reasons = ["no loss", "loss zero", "loss negative", "tokens infinite", "no params", "diverged"]
+    assert table.dropped.to_dict("list") == {
+        "row": [1, 2, 3, 4, 5, 6, 37, 38, 39],
+        "reason": [*reasons, "repeats an earlier row", "diverged", "repeats an earlier row"],
+    }
+    assert list(table.used.index) == list(range(7, 37))
+    shares = columns(planted().assign(ratio=np.linspace(0, 1.05, 36)), "hybrid-linear")
+    assert shares.dropped.to_dict("list") == {"row": [35, 36], "reason": ["ratio outside 0 to 1"] * 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (lambda t: t.rename(columns={"params": "prams"}), {}, "needs parameters, .* nearest is 'prams': .* --params"),
+        (lambda t: t.rename(columns={"loss": "final los"}), {}, "needs loss, .* nearest is 'final los': .* --loss"),
+        (lambda t: t[["params", "loss"]], {}, "needs training tokens, .* add it and name the right one with --tokens"),
+        (lambda t: t, {"tokens": "Token"}, "no column 'Token' in the table; the nearest is 'tokens'"),
+        (lambda t: t, {"law": "hybrid-linear"}, "needs attention's share, .*--ratio"),
+        (lambda t: t, {"law": "repeated"}, "needs unique training tokens, .* call the right one unique_tokens"),
+        (lambda t: t, {"law": "chinchila"}, "no law 'chinchila'; there are gamma, .*chinchilla"),
+        (lambda t: t.assign(loss=t["loss"].astype(str).replace(t["loss"].astype(str)[2], "2,5")), {}, "'2,5' in row 3"),
+        (lambda t: t.assign(loss=np.nan), {}, r"none of the 36 rows of the table can be used: no loss \(36\)"),
+        (lambda t: t.set_axis(["params", "loss", "loss"], axis=1).assign(D=1), {}, "2 columns .* named 'loss'"),
+    ],
+)
+def test_a_bad_table_gets_a_sentence(
+    change: Callable[[pd.DataFrame], pd.DataFrame], options: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        columns(change(planted()), **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t[:7], "chinchilla has 5 parameters and needs 8 points or more; there are 7"),
+        (lambda t: t.assign(params=1e18 / t["tokens"]), "vary together in all 36 points, as at one budget"),
+        (lambda t: t.assign(params=1e7 * np.exp(0 * t["loss"])), r"parameters \(N\) is 1e\+07 in all 36 points"),
+    ],
+)
+def test_a_table_that_cannot_tell_is_refused(change: Callable[[pd.DataFrame], pd.DataFrame], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        fit_table(columns(change(planted(noise=0.01))))
+
+
+def test_a_refused_group_does_not_stop_the_others() -> None:
+    runs = planted().assign(kind=["good"] * 30 + ["poor"] * 6)
+    good, poor = fit_table(columns(runs, group="kind"), resamples=0).groups
+    assert (good.group, good.refusal, len(good.rows)) == ("good", "", 30)
+    assert good.fit is not None and good.fit.values == PLANTED
+    assert poor.fit is None and poor.best is None and "needs 8 points or more; there are 6" in poor.refusal
+    with pytest.raises(Refused, match="none of 12 groups can be fitted; 0: chinchilla has 5 parameters"):
+        fit_table(columns(planted().assign(kind=np.arange(36) % 12), group="kind"))
+
+
+def test_settings_that_cannot_be_used_are_refused() -> None:
+    table = columns(planted())
+    with pytest.raises(UserError, match="99 resamples are too few"):
+        fit_table(table, resamples=99)
+    with pytest.raises(UserError, match="seed -1 cannot be used"):
+        fit_table(table, seed=-1)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(-9, 9), st.floats(-9, 9))
+def test_units_do_not_matter(params: float, tokens: float) -> None:
+    """Both in units of any power of ten, e.g. tokens in millions: the same E and exponents, A and B in those units."""
+    runs = planted(noise=0.01)
+    here = values(fit_table(columns(runs), resamples=0))
+    scaled = runs.assign(params=runs["params"] / 10**params, tokens=runs["tokens"] / 10**tokens)
+    there = values(fit_table(columns(scaled), resamples=0))
+    units = {"A": 10 ** (params * here["alpha"]), "B": 10 ** (tokens * here["beta"])}
+    assert {k: v * units.get(k, 1.0) for k, v in there.items()} == pytest.approx(here, rel=1e-6)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.permutations(range(36)))
+def test_order_of_rows_does_not_matter(order: list[int]) -> None:
+    """Not in the last digit: intervals too are drawn from the data's own order."""
+    runs = planted(noise=0.01)
+    (a,), (b,) = (fit_table(columns(t), resamples=100).groups for t in (runs, runs.iloc[order]))
+    assert a.parameters == b.parameters and a.best == b.best
+    assert a.fit is not None and b.fit is not None and np.array_equal(a.fit.residuals, b.fit.residuals)
+    assert [order[row - 1] + 1 for row in b.rows] == list(a.rows)
+
+
+def test_repeated_runs_narrow_intervals_and_copies_do_not() -> None:
+    """Each run again with a noise of its own: intervals over sqrt 2, on average. The same rows again: dropped."""
+
+    def width(runs: pd.DataFrame) -> float:
+        alpha = fit_table(columns(runs), find("ls-log"), resamples=200).groups[0].parameters["alpha"]
+        return float(np.log(alpha.high / alpha.low))
+
+    # one pair of tables gives the ratio to 16%, so 30 give it to 3%
+    ratios = [width(planted(0.002, s + 100, copies=4)) / width(planted(0.002, s, copies=2)) for s in range(30)]
+    assert np.exp(np.log(ratios).mean()) == pytest.approx(1 / np.sqrt(2), rel=0.09)
+    runs = planted(noise=0.01)
+    twice = columns(pd.concat([runs, runs]))
+    assert twice.dropped.to_dict("list") == {"row": [*range(37, 73)], "reason": ["repeats an earlier row"] * 36}
+    (once,), (copied,) = (fit_table(table, resamples=100).groups for table in (columns(runs), twice))
+    assert copied.parameters == once.parameters
+
+
+def test_our_own_log_needs_no_options() -> None:
+    frame = read(ROOT / "results/h200/runs.parquet")
+    table = columns(frame)
+    assert table.sources == {n: n for n in ("params", "tokens", "flops", "loss")} | {"group": "arch"}
+    fitted = fit_table(table, resamples=0)
+    assert [g.group for g in fitted.groups] == sorted(frame["arch"].unique())
+    rows = frame[frame["arch"] == "hyena"]
+    alone = fit(CHINCHILLA, {"N": rows["params"], "D": rows["tokens"]}, rows["loss"])
+    hyena = fitted.groups[1]
+    assert hyena.fit is not None and hyena.fit.values == pytest.approx(alone.values, rel=1e-6)
+    assert [frame["arch"][row - 1] for row in hyena.rows] == ["hyena"] * 10
+
+
+def test_an_interval_is_where_the_truth_is() -> None:
+    """Not a test of coverage, but that the intervals belong to their parameters and to the best size."""
+    fitted = fit_table(columns(planted(noise=0.002, copies=2)), resamples=400)
+    (group,) = fitted.groups
+    for name, truth in {"E": E, "A": A, "alpha": ALPHA, "B": B, "beta": BETA}.items():
+        estimate = group.parameters[name]
+        assert estimate.low < truth < estimate.high, name
+        assert estimate.low < estimate.value < estimate.high, name
+    best = group.best
+    assert best is not None and best.params.low < best_params(best.compute) < best.params.high
+    assert best.params.high / best.params.low < 2
+    plain = fitted.to_dict()["groups"][0]
+    assert plain["intervals"]["alpha"] == (group.parameters["alpha"].low, group.parameters["alpha"].high)
+    assert plain["optimum"]["params"]["value"] == best.params.value
+
+
+@pytest.mark.skipif(not CHINCHILLA_TABLE.exists(), reason="table not there")
+def test_chinchilla_with_no_options() -> None:
+    table: Table = columns(read(CHINCHILLA_TABLE))
+    assert table.sources["params"] == "Model Size" and table.sources["flops"] == "Training FLOP"
+    fitted = fit_table(table, resamples=0).groups[0].fit
+    assert fitted is not None and (fitted.n, fitted.objective) == (245, pytest.approx(1.8260105e-3, rel=1e-7))
