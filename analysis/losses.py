@@ -31,9 +31,10 @@ class LossFn:
     @property
     def stages(self) -> tuple["LossFn", ...]:
         """Losses to be minimized one after the other: a small delta is approached from a large one."""
-        if self.name == "lad":
-            return tuple(LossFn("huber", 10.0**-k) for k in range(3, 8))
-        return (self,)
+        if self.name not in ("huber", "lad"):
+            return (self,)
+        larger = [10.0**-k for k in range(3, 8) if 10.0**-k > self.delta * 1.001]
+        return tuple(LossFn("huber", delta) for delta in (*larger, self.delta))
 
     def value(self, v: Array, y: Array) -> Array:
         if self.name == "ls":

@@ -193,7 +193,8 @@ def _newton(
         damping[rows] = np.where(better, np.maximum(damping[rows] / 8, 1e-14), damping[rows] * 6)
         flat = np.where(free, np.abs(here.gradient) / np.maximum(here.parts, 1e-300), 0.0).max(1) < 1e-11
         tiny = (gained <= 1e-15 * here.value) & (damping[rows] < 1e-8)
-        still[rows] = ~(flat | tiny | (damping[rows] > 1e12))
+        exact = local.value[rows] < len(y[0]) * EXACT**2
+        still[rows] = ~(flat | tiny | exact | (damping[rows] > 1e12))
     return theta, local
 
 
@@ -265,6 +266,7 @@ def solve(
 def _certify(problem: Problem, ends: Descent, best: int, exact: float) -> Certificate:
     """exact: the objective of data without noise, to rounding; lower ones are the same."""
     theta, value = ends.theta[best], float(ends.value[best])
+    nothing = len(problem.y) * EXACT**2
     converged = np.flatnonzero(ends.converged)
     found: list[int] = []
     for k in converged[np.argsort(ends.value[converged], kind="stable")]:

@@ -1,5 +1,6 @@
 """From a table with a planted truth to the report and the figures; and the tables that are refused."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from eutectic.analysis import schema
 from eutectic.analysis.figures.draw import draw
 from eutectic.analysis.load import load, screen
-from eutectic.analysis.report import report
+from eutectic.analysis.report import families, report
 from eutectic.errors import UserError
 
 ARCHS = {"hyena": 0.0, "hyena*3+attn": 0.25, "hyena+attn": 0.5, "hyena+attn*3": 0.75, "attn": 1.0}
@@ -43,6 +44,8 @@ def table() -> pd.DataFrame:
                         "tokenizer": "bytes",
                         "params": int(params),
                         "tokens": int(tokens),
+                        "flops": 6.0 * int(params) * int(tokens),
+                        "d_model": int(params),
                         "loss": loss,
                         "bytes_per_token": 1.0,
                     }
@@ -61,14 +64,83 @@ def test_the_planted_truth_is_reported() -> None:
         # alpha = beta and A = B, so that N* = D* = sqrt(C / 6)
         if optimum.n_sizes == 5:
             assert optimum.params == pytest.approx(np.sqrt(optimum.budget / 6), rel=0.01)
-    for law in found.laws.values():
-        assert law is not None
-        assert (law.alpha, law.beta) == (pytest.approx(0.34, rel=0.01), pytest.approx(0.34, rel=0.01))
+    assert found.refusals == {}
+    for arch, law in found.laws.items():
+        values = law.fit.values
+        assert (values["alpha"], values["beta"]) == (pytest.approx(0.34, rel=0.01), pytest.approx(0.34, rel=0.01))
+        assert values["E"] == pytest.approx(1.7 + 0.2 * (ARCHS[arch] - 0.4) ** 2, rel=1e-3)
+        assert law.fit.certificate.refusal == "" and law.fit.certificate.gradient < 1e-6
+        for optimum in law.optima:
+            assert optimum.params.value == pytest.approx(np.sqrt(optimum.compute / 6), rel=0.01)
+            assert optimum.params.low <= optimum.params.value <= optimum.params.high
+        assert [e.value for e in law.exponents] == [pytest.approx(0.5, abs=0.01)] * 2
+        assert law.agreement is not None and law.agreement.ratio == pytest.approx(1.0, abs=0.03)
     for front in found.frontiers:
         assert front.params is not None and front.tokens is not None
         assert front.params.exponent + front.tokens.exponent == pytest.approx(1.0, abs=0.02)
-    for hybrid in found.hybrids[1:]:
+
+
+def test_the_best_mix_is_reported() -> None:
+    found = report(screen(table()))
+    (family,) = found.families
+    assert (family.name, family.archs, family.refusal) == ("hyena", tuple(ARCHS), "")
+    assert family.law is not None and family.law.depends
+    for hybrid, optimum in zip(family.ratios, family.law.optima, strict=True):
         assert (hybrid.verdict, hybrid.share) == ("optimum", pytest.approx(0.4, abs=0.01))
+        assert (optimum.verdict, optimum.share.value) == ("interior", pytest.approx(0.4, abs=0.02))
+
+
+def test_architectures_are_compared_with_attention() -> None:
+    found = report(screen(table()))
+    assert [(c.arch, c.reference) for c in found.comparisons] == [(arch, "attn") for arch in ARCHS if arch != "attn"]
+    for comparison in found.comparisons:
+        # attention's E is highest, so that everything reaches its loss with less
+        assert all(m.value < 1 for m in comparison.multipliers)
+        assert comparison.crossover.share < 0.5
+    # 0.5 and 0.25 are nearest to 0.4 and miss it by 0.1 and 0.15
+    assert found.wins["hyena+attn"] == (1.0, 1.0, 1.0)
+
+
+def test_mixers_make_families() -> None:
+    archs = ["hyena", "mamba2*3+attn", "attn", "hyena+attn", "[mamba2|attn]", "hyena+mamba2"]
+    assert families(archs) == {
+        "hyena": ("hyena", "attn", "hyena+attn"),
+        "mamba2": ("mamba2*3+attn", "attn", "[mamba2|attn]"),
+        "hyena+mamba2": ("attn", "hyena+mamba2"),
+    }
+
+
+def test_what_cannot_be_fitted_says_why() -> None:
+    """One budget: no law, no comparison, and the sentence that says so; the isoFLOP optima stand."""
+    frame = table()
+    found = report(screen(frame[frame["budget"] == BUDGETS[0]]))
+    assert (found.laws, found.comparisons, found.wins) == ({}, (), {})
+    assert "needs 8 points or more; there are 5" in found.refusals["attn"]
+    assert [o.status for o in found.optima] == ["optimum"] * 5
+    assert "as at one budget" in found.families[0].refusal
+
+
+def test_curves_make_envelopes() -> None:
+    """A run of each size whose curve is its loss at every compute: the envelope's exponent of N is the law's."""
+    frame = table()[:40].assign(arch="attn", budget=1e17)
+    curves = []
+    for k, params in enumerate(np.geomspace(1e6, 1e8, 40)):
+        frame.loc[k, "params"] = int(params)
+        compute = np.geomspace(1e14, 1e17, 200)
+        tokens = compute / (6 * params)
+        losses = 1.7 + 400 / params**0.34 + 400 / tokens**0.34
+        own = {"run_id": frame.loc[k, "run_id"], "tokens": tokens, "flops": compute, "train_loss": losses}
+        curves.append(pd.DataFrame(own))
+    found = report(screen(frame, pd.concat(curves)))
+    assert found.envelopes[0].params is not None
+    assert found.envelopes[0].params.exponent == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_report_is_plain_json() -> None:
+    plain = json.loads(json.dumps(report(screen(table())).to_dict()))
+    assert plain["laws"]["attn"]["candidate"]["fit"]["values"]["alpha"] == pytest.approx(0.34, rel=0.01)
+    assert set(plain["laws"]["attn"]["candidate"]["fit"]["certificate"]) >= {"gradient", "basins", "condition"}
+    assert "theta" not in plain["laws"]["attn"]["candidate"]
 
 
 def test_order_of_rows_does_not_matter() -> None:
