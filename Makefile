@@ -13,13 +13,14 @@ PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER))
 	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
 NAMED = $(if $(NAME),--name '$(NAME)')
 
-.PHONY: help sweep plan status retry collect fit figures setup test test-slow schema zoo constraints
+.PHONY: help sweep plan status retry collect fit figures predict setup test test-slow schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
 	@echo 'make sweep BUDGET="1e11 3e11" ARCHS="attn hyena hyena*3+attn"'
 	@echo 'make sweep DRY=1                             plan and cost only'
 	@echo 'make status | retry | collect | fit | figures'
+	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make test | test-slow'
 	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY PRICE'
 
@@ -34,6 +35,10 @@ retry: setup
 
 status collect fit figures: setup
 	@$(BIN)/eutectic $@ $(NAMED)
+
+predict: setup
+	@$(BIN)/eutectic predict $(NAMED) $(if $(FLOPS),--flops '$(FLOPS)') $(if $(GPU_HOURS),--gpu-hours '$(GPU_HOURS)') \
+		$(if $(GPU),--device '$(GPU)') $(if $(COMPARE),--compare '$(COMPARE)')
 
 setup: .venv/.installed
 

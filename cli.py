@@ -23,6 +23,8 @@ examples:
   eutectic sweep --recipe gpu --cluster slurm --workers 16 --slurm partition=gpu
   eutectic status                                 planned, running, done, failed, diverged
   eutectic retry                                  train again what failed, and nothing else
+  eutectic predict --flops 1e13                   what to train with that: mix, size, tokens, learning rate, loss
+  eutectic predict --gpu-hours 100 --device h200 --compare attn 'hyena*3+attn'
   eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
   eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
 
@@ -36,6 +38,7 @@ COMMANDS = {
     "retry": "train again the runs that failed",
     "collect": "gather finished runs into runs.parquet and curves.parquet",
     "fit": "print isoFLOP optima, laws and the best share of attention of a sweep, or a law fitted to any table",
+    "predict": "say what to train with a compute budget, from a sweep's runs, and how far beyond them that is",
     "figures": "draw every figure from the parquet logs",
 }
 
@@ -87,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
         if name == "fit":
             _fitting(command)
+        if name == "predict":
+            _predicting(command)
         if name == "run":
             command.add_argument("run_id", help="as `eutectic plan --json` lists it")
             command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -138,6 +143,14 @@ def _fitting(command: argparse.ArgumentParser) -> None:
     add("--delta", type=float, metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
     add("--bootstrap", type=int, metavar="N", help="resamples for 95%% intervals, or 0 (default: 1000)")
     add("--seed", type=int, metavar="S", help="of resamples and of the solver's starts (default: 0)")
+
+
+def _predicting(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--flops", metavar="C", help="training FLOPs, e.g. 1e16")
+    add("--gpu-hours", metavar="H", help="hours of one --device, instead of --flops")
+    add("--device", metavar="NAME", help="h200, h100, a100, b200, l40s; or cpu: one worker of these runs")
+    add("--compare", nargs="+", default=[], type=_words, metavar="LAYOUT", help="two, e.g. attn 'hyena*3+attn'")
 
 
 def _words(text: str) -> list[str]:

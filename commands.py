@@ -162,6 +162,32 @@ def _fit_table(options: Options) -> int:
     return 0
 
 
+def predict(options: Options) -> int:
+    from eutectic.analysis.load import load
+    from eutectic.analysis.predict import compute_of
+    from eutectic.analysis.predict import predict as answer
+
+    if (options.flops is None) == (options.gpu_hours is None):
+        raise UserError("say how much compute: --flops 1e16, or --gpu-hours 100 --device h200.")
+    if (options.gpu_hours is None) != (options.device is None):
+        raise UserError("--gpu-hours and --device go together; write e.g. --gpu-hours 100 --device h200.")
+    rivals = [word for part in options.compare for word in part]
+    if rivals and len(rivals) != 2:
+        raise UserError(f"--compare takes two architectures and was given {len(rivals)}: {' '.join(rivals)}.")
+    amount = options.flops if options.gpu_hours is None else options.gpu_hours
+    (amount,) = numbers([[amount]], float, "--flops" if options.gpu_hours is None else "--gpu-hours")
+    runs = load(_folder(options))
+    compute, source = (amount, "") if options.device is None else compute_of(amount, options.device, runs)
+    found = answer(runs, compute, (rivals[0], rivals[1]) if rivals else None)
+    if options.json:
+        print_json(_finite({"source": source, **found.to_dict()}))
+    else:
+        from eutectic import display
+
+        display.show_answer(_out(), found, source)
+    return 0
+
+
 def figures(options: Options) -> int:
     from eutectic.analysis.figures.draw import draw
 

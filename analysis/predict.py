@@ -29,7 +29,7 @@ from eutectic.analysis.optimum import fit_cost, optimum
 from eutectic.analysis.report import FEWEST_SHARES, columns, families, laws, resamples
 from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError
-from eutectic.sweeps.cost import PEAKS, UTILIZATION
+from eutectic.sweeps.cost import MEASURED, PEAKS, UTILIZATION
 from eutectic.sweeps.recipe import LADDER
 
 WIDTH_STEP, DEPTH_STEP = 128, 4  # shapes beyond the ladder are rounded to these
@@ -130,9 +130,9 @@ def compute_of(hours: float, device: str, runs: Runs) -> tuple[float, str]:
     """FLOPs that a device's hours buy, and how they were counted. Raises UserError for a device of unknown speed."""
     if device in PEAKS:
         rate = PEAKS[device] * UTILIZATION
-        return hours * 3600 * rate, (
-            f"{hours:g} hours of {device} at {UTILIZATION:.0%} of {PEAKS[device] / 1e12:g} TFLOP/s (dense bf16)"
-        )
+        source = "measured" if device in MEASURED else "its vendor's figure"
+        peak = f"{PEAKS[device] / 1e12:g} TFLOP/s (dense bf16, {source})"
+        return hours * 3600 * rate, f"{hours:g} h of {device} at {UTILIZATION:.0%} of {peak}"
     if device != "cpu":
         raise UserError(
             f"no speed is known of device {device!r}; there are {', '.join(PEAKS)} and cpu, or use --flops."
@@ -142,7 +142,7 @@ def compute_of(hours: float, device: str, runs: Runs) -> tuple[float, str]:
         where = runs.used["device"].iloc[0]
         raise UserError(f"these runs were trained on {where}, which does not tell a CPU's speed; use --flops.")
     rate = float(own["flops"].sum() / own["seconds"].sum())
-    return hours * 3600 * rate, f"{hours:g} hours of one worker of these runs, at their {rate / 1e9:.3g} GFLOP/s"
+    return hours * 3600 * rate, f"{hours:g} h of one worker of these runs, at their {rate / 1e9:.3g} GFLOP/s"
 
 
 def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, seed: int = 0) -> Answer:

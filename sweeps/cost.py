@@ -26,7 +26,8 @@ class Speed:
 
 # cpu: one thread of a two-core machine; cuda: one process of several on an H200
 SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(25.0, 0.02, 0.0, 60e12)}
-# dense bf16 matmul, FLOP/s: of the H200 as measured (8192 cubed), of the others as their vendors have it
+# dense bf16 matmul, FLOP/s, as vendors have it but for those measured here (8192 cubed)
+MEASURED = ("h200",)
 PEAKS = {"h200": 788e12, "h100": 989e12, "a100": 312e12, "b200": 2250e12, "l40s": 362e12}
 UTILIZATION = 0.4  # of the peak, in training that keeps a GPU busy; small models keep it less
 
