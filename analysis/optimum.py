@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eutectic.analysis.laws import Array, Law
+from eutectic.analysis.laws import Array, Inputs, Law, Term
 
 GOLDEN = (np.sqrt(5) - 1) / 2
 ITERATIONS = 40  # of an interval of ln C: 2e-7 of ln N
@@ -65,7 +65,10 @@ def optimum(law: Law, theta: Array, cost: Cost, compute: Array, share: Array | f
         x = {"N": np.exp(log_n), "D": np.exp(log_d)}
         return x if share is None else x | {"r": np.broadcast_to(np.asarray(share, float), shape)}
 
-    best = _golden(lambda z: law.log(theta, inputs(z)), np.zeros(shape), log_c.copy())
+    if all(isinstance(term, Term) for term in law.terms):
+        best = np.clip(_balance(law, theta, inputs, shape), 0.0, log_c)
+    else:
+        best = _golden(lambda z: law.log(theta, inputs(z)), np.zeros(shape), log_c.copy())
     at = inputs(np.where(np.isnan(theta).any(-1), np.nan, best))
     return Optimum(at["N"], at["D"], np.exp(law.log(theta, at)))
 
@@ -81,10 +84,23 @@ def best_share(law: Law, theta: Array, cost: Cost, compute: Array) -> Optimum:
     left, middle, right = (np.take_along_axis(losses, inner + step, 0)[0] for step in (-1, 0, 1))
     bend = left - 2 * middle + right
     shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
-    share = np.clip(SHARES[inner[0]] + np.clip(shift, -1, 1) * (SHARES[1] - SHARES[0]), 0.0, 1.0)
-    share = np.where(k == 0, np.where(left <= middle, np.where(shift > -1, share, 0.0), share), share)
+    refined = np.clip(SHARES[inner[0]] + np.clip(shift, -1, 1) * (SHARES[1] - SHARES[0]), 0.0, 1.0)
+    # losses that bend downwards have their least at an end, and no parabola refines it
+    share = np.where(np.isnan(bend), np.nan, np.where(bend > 0, refined, SHARES[k]))
     found = optimum(law, theta, cost, compute, share)
     return Optimum(found.params, found.tokens, found.loss, share)
+
+
+def _balance(law: Law, theta: Array, inputs: Callable[[Array], Inputs], shape: tuple[int, ...]) -> Array:
+    """ln N where the term in N falls as fast as the term in D rises: both logarithms are linear in ln N at a compute."""
+    named = law.named(theta)
+    (in_n,), (in_d,) = ([t for t in law.terms if isinstance(t, Term) and v in t.powers] for v in "ND")
+    at_zero, at_one = inputs(np.zeros(shape)), inputs(np.ones(shape))
+    (fall, down), (rise, up) = (
+        (t.log(named, at_zero), t.log(named, at_one) - t.log(named, at_zero)) for t in (in_n, in_d)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):  # a term that does not fall, or rise, has no balance: NaN
+        return (fall + np.log(-down) - rise - np.log(up)) / (up - down)
 
 
 def _golden(value: Callable[[Array], Array], low: Array, high: Array) -> Array:
