@@ -55,7 +55,7 @@ def resample(
     if kind == "wild":
         return wild(fit, signs([rows], count, seed)[0])
     if kind == "cluster":
-        rows = clusters or rows
+        rows = rows if clusters is None else clusters
         if len(set(rows)) < FEWEST_CLUSTERS:
             raise Refused(
                 f"a cluster bootstrap needs {FEWEST_CLUSTERS} clusters or more and there are {len(set(rows))}; "
