@@ -282,8 +282,12 @@ class Law:
 
     def log(self, theta: Array, x: Inputs) -> Array:
         """ln of the law. theta: (..., p), coefficients as logarithms; x: arrays that broadcast with (...)."""
-        named = {name: theta[..., k] for k, name in enumerate(self.names)}
+        named = self.named(theta)
         return log_sum(np.stack(np.broadcast_arrays(*(term.log(named, x) for term in self.terms))))
+
+    def named(self, theta: Array) -> dict[str, Array]:
+        """theta (..., p) by parameter."""
+        return {name: theta[..., k] for k, name in enumerate(self.names)}
 
     def values(self, theta: Array) -> dict[str, float]:
         """One row of theta by name, coefficients as they are in the formula."""

@@ -187,14 +187,13 @@ def _newton(
         own_y, own_w = (v[rows] if len(v) > 1 else v for v in (y, weights))
         there = problem.newton(trial, own_y, own_w, loss)
         better = there.value < here.value
-        gained = np.where(better, here.value - there.value, np.inf)
         theta[rows[better]] = trial[better]
         local.put(rows[better], there.take(np.flatnonzero(better)))
         damping[rows] = np.where(better, np.maximum(damping[rows] / 8, 1e-14), damping[rows] * 6)
-        flat = np.where(free, np.abs(here.gradient) / np.maximum(here.parts, 1e-300), 0.0).max(1) < 1e-11
-        tiny = (gained <= 1e-15 * here.value) & (damping[rows] < 1e-8)
+        promised = np.abs((here.gradient * step).sum(1))
+        settled = (promised < 1e-15 * here.value) & (damping[rows] < 1.0)
         exact = local.value[rows] < len(y[0]) * EXACT**2
-        still[rows] = ~(flat | tiny | exact | (damping[rows] > 1e12))
+        still[rows] = ~(settled | exact | (damping[rows] > 1e12))
     return theta, local
 
 
