@@ -172,8 +172,8 @@ def predict(options: Options) -> int:
     if (options.gpu_hours is None) != (options.device is None):
         raise UserError("--gpu-hours and --device go together; write e.g. --gpu-hours 100 --device h200.")
     rivals = [word for part in options.compare for word in part]
-    if rivals and len(rivals) != 2:
-        raise UserError(f"--compare takes two architectures and was given {len(rivals)}: {' '.join(rivals)}.")
+    if rivals and (len(rivals) != 2 or rivals[0] == rivals[1]):
+        raise UserError(f"--compare takes two architectures and was given {' '.join(rivals)}; write e.g. attn hyena.")
     amount = options.flops if options.gpu_hours is None else options.gpu_hours
     (amount,) = numbers([[amount]], float, "--flops" if options.gpu_hours is None else "--gpu-hours")
     runs = load(_folder(options))

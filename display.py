@@ -298,8 +298,8 @@ def _answer_table(answer: Answer) -> Table:
     table = Table(title=f"with {compute(answer.compute)} FLOPs: train {answer.arch}", title_justify="left")
     for name in ("", "answer", "95% interval", "beyond the runs"):
         table.add_column(name, justify="right" if name == "answer" else "left", no_wrap=True)
-    at = answer.rungs[0].where
     reach, ends = answer.reach, dict.fromkeys(_shape(rung) for rung in answer.rungs[1:])
+    off = "" if answer.rungs[0].where == "ladder" else f"{answer.rungs[0].where} the ladder"
 
     def row(name: str, estimate: compare.Estimate, most: float, decades: float, text: Text = short) -> None:
         table.add_row(name, _capped(estimate.value, most, text), _range(estimate, most, text), _away(decades))
@@ -307,9 +307,7 @@ def _answer_table(answer: Answer) -> Table:
     table.add_row("share of attention", f"{answer.attn_share:.2f}", "", "")
     row("parameters", answer.params, 1e12, reach.params)
     row("training tokens", answer.tokens, 1e15, reach.tokens)
-    table.add_row(
-        "layers x width", _shape(answer.rungs[0]), " to ".join(ends), "" if at == "ladder" else f"{at} the ladder"
-    )
+    table.add_row("layers x width", _shape(answer.rungs[0]), " to ".join(ends), off)
     row("peak learning rate", answer.lr, 1.0, reach.params, "{:.2g}".format)
     row("tokens a batch", answer.batch, 1e12, reach.tokens)
     row("loss, nats a token", answer.loss, 100.0, reach.compute, "{:.3f}".format)
@@ -341,9 +339,9 @@ def _duel_table(duel: Duel, at: float) -> Table:
     table.add_row(f"reaches {duel.b}'s loss with this many of its FLOPs", worth, "1")
     table.add_row("nats lost when four times too small", *(cell(small) for small, _ in duel.missized))
     table.add_row("nats lost when four times too large", *(cell(large) for _, large in duel.missized))
-    meets = math.isnan(duel.crossover.value)
-    where = "nowhere seen" if meets else f"{compute(duel.crossover.value)} {_range(duel.crossover, 1e30, compute)}"
-    table.add_row("they change places at, FLOPs", where, "")
+    meets = duel.crossover
+    where = "nowhere seen" if math.isnan(meets.value) else f"{compute(meets.value)} {_range(meets, 1e30, compute)}"
+    table.add_row("they change places at, FLOPs", where, f"in {meets.share:.0%} of resamples")
     return table
 
 
