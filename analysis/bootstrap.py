@@ -20,7 +20,7 @@ HIGHEST_LEVERAGE = 0.9
 
 @dataclass(frozen=True)
 class Resamples:
-    """theta: (count, p), the law's parameters by resample, NaN where it did not converge; converged: the share that did."""
+    """theta: (count, p), the law's parameters by resample, NaN where not converged; converged: the share of all."""
 
     kind: str
     theta: Array

@@ -92,7 +92,7 @@ def best_share(law: Law, theta: Array, cost: Cost, compute: Array) -> Optimum:
 
 
 def _balance(law: Law, theta: Array, inputs: Callable[[Array], Inputs], shape: tuple[int, ...]) -> Array:
-    """ln N where the term in N falls as fast as the term in D rises: both logarithms are linear in ln N at a compute."""
+    """ln N where the term in N falls as fast as that in D rises: both logarithms are linear in ln N at a compute."""
     named = law.named(theta)
     (in_n,), (in_d,) = ([t for t in law.terms if isinstance(t, Term) and v in t.powers] for v in "ND")
     at_zero, at_one = inputs(np.zeros(shape)), inputs(np.ones(shape))

@@ -265,7 +265,6 @@ def solve(
 def _certify(problem: Problem, ends: Descent, best: int, exact: float) -> Certificate:
     """exact: the objective of data without noise, to rounding; lower ones are the same."""
     theta, value = ends.theta[best], float(ends.value[best])
-    nothing = len(problem.y) * EXACT**2
     converged = np.flatnonzero(ends.converged)
     found: list[int] = []
     for k in converged[np.argsort(ends.value[converged], kind="stable")]:
