@@ -3,10 +3,10 @@
 import numpy as np
 import planted
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from eutectic.analysis.laws import CHINCHILLA, LAWS, Array
+from eutectic.analysis.laws import CHINCHILLA, GAMMA, LAWS, Array
 from eutectic.analysis.optimum import Cost, best_share, fit_cost, optimum
 
 COMPUTE = np.geomspace(1e17, 1e24, 8)
@@ -39,6 +39,7 @@ def test_the_closed_form(alpha: float, beta: float, power: float, a: float, b: f
     for cost in (Cost(), Cost((3.0, power, 0.0, 0.0))):
         params, tokens = closed_form(theta, COMPUTE, cost)
         inside = (params > 1e3) & (params < COMPUTE / 1e3)
+        assume(inside.any())
         at = optimum(CHINCHILLA, theta, cost, COMPUTE)
         assert at.params[inside] == pytest.approx(params[inside], rel=1e-5)
         assert at.tokens[inside] == pytest.approx(tokens[inside], rel=1e-5)
@@ -46,6 +47,15 @@ def test_the_closed_form(alpha: float, beta: float, power: float, a: float, b: f
         assert spent == pytest.approx(np.log(COMPUTE), rel=1e-12)
         least = np.exp(CHINCHILLA.log(theta, {"N": params, "D": tokens}))
         assert at.loss[inside] == pytest.approx(least[inside], rel=1e-11)
+
+
+def test_a_power_of_the_sum_has_the_sums_optimum() -> None:
+    """Found by golden section, the law's terms not being linear in ln N."""
+    params, tokens = closed_form(planted.theta(CHINCHILLA), COMPUTE, Cost())
+    theta = np.stack([np.append(planted.theta(CHINCHILLA), 0.8), np.full(6, np.nan)])
+    at = optimum(GAMMA, theta[:, None], Cost(), COMPUTE)
+    assert at.params[0] == pytest.approx(params, rel=1e-5) and at.tokens[0] == pytest.approx(tokens, rel=1e-5)
+    assert np.isnan(at.params[1]).all() and np.isnan(at.tokens[1]).all() and np.isnan(at.loss[1]).all()
 
 
 def test_chinchillas_own_optimum() -> None:
