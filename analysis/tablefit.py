@@ -156,7 +156,7 @@ def _best(found: Fit, theta: Array, x: dict[str, Array], compute: float) -> Best
         tokens=_estimate(found, tokens, True),
         tokens_per_param=_estimate(found, tokens / params, True),
         loss=_estimate(found, at.loss[:, 0], True),
-        ratio=None if at.share is None else _share(found, np.where(np.isnan(params), np.nan, at.share[:, 0])),
+        ratio=None if at.share is None else _share(found, at.share[:, 0]),
         beyond=tuple(n for n, (best, there) in spans.items() if not there.min() <= best <= there.max()),
     )
 

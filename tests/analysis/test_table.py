@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eutectic.analysis.bootstrap import interval, resample
 from eutectic.analysis.fit import fit
 from eutectic.analysis.laws import CHINCHILLA
 from eutectic.analysis.losses import find
@@ -66,6 +67,9 @@ def test_a_planted_law_comes_back_from_columns_of_any_name() -> None:
     assert best.loss.value == pytest.approx(float(loss(*map(np.array, (best.params.value, best.tokens.value)))))
     assert best.beyond == ("params",)
     assert np.isnan(best.params.low) and fitted.groups[0].converged is None
+    sizeless = columns(runs.drop(columns="params").assign(C=flops))
+    assert sizeless.sources["params"] == "flops / (6 * tokens)"
+    assert values(fit_table(sizeless, resamples=0)) == PLANTED
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,8 @@ def test_a_planted_law_comes_back_from_columns_of_any_name() -> None:
     [("params", "tokens", "loss"), ("N", "D", "Loss"), ("Model Size", "training_tokens", "val_loss")],
 )
 def test_obvious_names_are_guessed(names: tuple[str, ...]) -> None:
-    table = columns(planted().set_axis(names, axis=1))
+    twin = {names[2].upper(): -1.0}  # of two that are called alike, the first is it
+    table = columns(planted().set_axis(names, axis=1).assign(**twin))
     found = {"params": names[0], "tokens": names[1], "loss": names[2], "flops": "6 * params * tokens"}
     assert table.sources == found
     assert values(fit_table(table, resamples=0)) == PLANTED
@@ -104,17 +109,25 @@ def test_laws_in_compute_need_no_more_than_its_factors() -> None:
     assert over.groups[0].best is None
 
 
-@pytest.mark.parametrize(("linear", "square", "expected"), [(-0.6, 0.8, 0.375), (0.5, 0.3, 0.0)])
+@pytest.mark.parametrize(("linear", "square", "expected"), [(-0.6, 0.8, 0.375), (0.02, 0.3, 0.0)])
 def test_the_best_share_is_found_across_architectures(linear: float, square: float, expected: float) -> None:
     parts = [planted().assign(attn_share=share, arch=f"mix{share}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     runs = pd.concat(parts, ignore_index=True)
     share = runs["attn_share"]
     runs["loss"] += A / runs["params"] ** ALPHA * np.expm1(linear * share + square * share**2)
-    fitted = fit_table(columns(runs, "hybrid-interior"), resamples=100)
-    (group,) = fitted.groups
-    assert group.group == "" and group.best is not None and group.best.ratio is not None
-    assert group.best.ratio.value == pytest.approx(expected, abs=1e-3)
-    assert 0 <= group.best.ratio.low <= group.best.ratio.high <= 1
+    (exact,) = fit_table(columns(runs, "hybrid-interior"), resamples=0).groups
+    assert exact.group == "" and exact.best is not None and exact.best.ratio is not None
+    assert exact.best.ratio.value == pytest.approx(expected, abs=1e-3)
+    runs["loss"] *= np.exp(0.01 * np.random.default_rng(2).normal(size=len(runs)))
+    (noisy,) = fit_table(columns(runs, "hybrid-interior"), resamples=200).groups
+    assert noisy.parameters["A_r"].low < linear < noisy.parameters["A_r"].high
+    assert noisy.parameters["A_rr"].low < square < noisy.parameters["A_rr"].high
+    assert noisy.best is not None and noisy.best.ratio is not None
+    assert 0 <= noisy.best.ratio.low <= expected <= noisy.best.ratio.high <= 1
+    assert noisy.best.ratio.high > noisy.best.ratio.low
+    dear = runs.assign(flops=6 * runs["params"] * runs["tokens"] * np.exp(0.3 * share))
+    best = fit_table(columns(dear, "hybrid-interior"), resamples=0).groups[0].best
+    assert best is not None and best.cost.coefficients == pytest.approx((np.log(6), 1, 0.3, 0), abs=1e-9)
 
 
 def test_rows_left_out_are_named_with_the_reason() -> None:
@@ -241,20 +254,25 @@ def test_our_own_log_needs_no_options() -> None:
     assert [frame["arch"][row - 1] for row in hyena.rows] == ["hyena"] * 10
 
 
-def test_an_interval_is_where_the_truth_is() -> None:
-    """Not a test of coverage, but that the intervals belong to their parameters and to the best size."""
-    fitted = fit_table(columns(planted(noise=0.002, copies=2)), resamples=400)
+def test_intervals_are_those_of_the_pairs_bootstrap() -> None:
+    table = columns(planted(noise=0.002, copies=2))
+    fitted = fit_table(table, resamples=400, seed=5)
     (group,) = fitted.groups
-    for name, truth in {"E": E, "A": A, "alpha": ALPHA, "B": B, "beta": BETA}.items():
+    assert group.fit is not None and group.best is not None
+    theta = resample(group.fit, 400, 5, "pairs").theta
+    for k, (name, truth) in enumerate({"E": E, "A": A, "alpha": ALPHA, "B": B, "beta": BETA}.items()):
         estimate = group.parameters[name]
-        assert estimate.low < truth < estimate.high, name
-        assert estimate.low < estimate.value < estimate.high, name
+        drawn = np.exp(theta[:, k]) if name in "EAB" else theta[:, k]
+        assert (estimate.low, estimate.high) == pytest.approx(interval(drawn, 72 - 5, log=True))
+        assert estimate.low < truth < estimate.high
     best = group.best
-    assert best is not None and best.params.low < best_params(best.compute) < best.params.high
+    assert best.params.low < best_params(best.compute) < best.params.high
     assert best.params.high / best.params.low < 2
     plain = fitted.to_dict()["groups"][0]
     assert plain["intervals"]["alpha"] == (group.parameters["alpha"].low, group.parameters["alpha"].high)
     assert plain["optimum"]["params"]["value"] == best.params.value
+    other = fit_table(table, resamples=400, seed=6).groups[0].parameters["E"]
+    assert other.low != group.parameters["E"].low and other.value == pytest.approx(group.parameters["E"].value)
 
 
 @pytest.mark.skipif(not CHINCHILLA_TABLE.exists(), reason="table not there")
