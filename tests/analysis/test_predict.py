@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from eutectic.analysis.audit import audit
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.load import Runs, screen
-from eutectic.analysis.predict import Answer, compute_of, predict
+from eutectic.analysis.predict import Answer, _rungs, compute_of, predict
 from eutectic.errors import UserError
 from eutectic.sweeps.recipe import LADDER
 
@@ -84,12 +84,14 @@ def test_training_continues_the_recipes_power_laws(answer: Answer) -> None:
     assert batch.low < batch.value < batch.high
 
 
-def test_the_shape_is_the_nearest_rung(answer: Answer) -> None:
+def test_the_shape_is_the_nearest_rung(runs: Runs) -> None:
     sizes = {(s.n_layers, s.d_model): sweep_table.params(s) for s in LADDER}
-    for rung, wanted in zip(answer.rungs, (answer.params.value, answer.params.low, answer.params.high), strict=True):
-        nearest = min(sizes, key=lambda shape: abs(np.log(sizes[shape] / wanted)))
-        assert (rung.n_layers, rung.d_model, rung.where) == (*nearest, "ladder")
-        assert rung.params == pytest.approx(sizes[nearest], rel=1e-6)
+    for low in np.geomspace(2 * min(sizes.values()), max(sizes.values()) / 2, 97):
+        wanted = (1.1 * low, low, 1.2 * low)
+        for rung, params in zip(_rungs(runs.select("attn"), Estimate(wanted[0], *wanted[1:])), wanted, strict=True):
+            nearest = min(sizes, key=lambda shape: abs(np.log(sizes[shape] / params)))
+            assert (rung.n_layers, rung.d_model, rung.where) == (*nearest, "ladder")
+            assert rung.params == pytest.approx(sizes[nearest], rel=1e-6)
 
 
 def test_a_size_off_the_ladder_is_said(runs: Runs) -> None:
@@ -154,6 +156,11 @@ def test_a_crossing_is_found_far_from_the_runs_too() -> None:
     later = predict(runs, 1e23, ("attn", "hyena")).duel
     assert later is not None and later.wins > 0.99
     assert later.crossover.value == pytest.approx(found.crossover.value, rel=0.02)
+    # and what it is worth there, six decades beyond the runs
+    ratios = np.geomspace(1e-4, 1, 4001)
+    reached = np.array([1.55 + 1.15 * (best(1e23 * x, 0.4)[1] - 1.7) for x in ratios])
+    worth = ratios[np.argmin(np.abs(reached - best(1e23, 0.4)[1]))]
+    assert holds(later.multiplier, worth) and later.multiplier.value == pytest.approx(worth, rel=0.5)
 
 
 def test_hours_of_a_device_are_floating_point_operations(runs: Runs) -> None:
