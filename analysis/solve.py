@@ -17,8 +17,9 @@ from eutectic.errors import UserError
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 POLISHED, STRAYED = 12, 20
+PART = 500  # rows of a large table that starts are first polished on
 STEPS = 300
-CHUNK = 256  # problems at once: their arrays fit a core's cache
+CELLS = 60_000  # observations at once, over all problems: arrays that fit a core's cache
 FLAT = 1e-6  # gradient, over the sum of its observations' absolute parts, that counts as zero
 EXACT = 1e-11  # rms error, relatively, of data without noise
 SAME_VALUE, SAME_PLACE = 1e-6, 1e-3
@@ -139,8 +140,9 @@ def descend(
 ) -> Descent:
     """Minimize from each row of theta. y, weights: (batch or 1, n). fixed: (p,) booleans, parameters held."""
     parts = []
-    for first in range(0, len(theta), CHUNK):
-        rows = slice(first, first + CHUNK)
+    chunk = max(1, CELLS // len(problem.y))
+    for first in range(0, len(theta), chunk):
+        rows = slice(first, first + chunk)
         own_y, own_w = (v[rows] if len(v) > 1 else v for v in (y, weights))
         part = theta[rows]
         with np.errstate(over="ignore", invalid="ignore"):  # a step too far overflows, and is not taken
@@ -247,6 +249,18 @@ def _screen(problem: Problem, loss: LossFn) -> Array:
     return theta[np.argsort(loss.value(total, problem.y).sum(1), kind="stable")]
 
 
+def _ahead(problem: Problem, loss: LossFn, x: Inputs, begin: Array, seed: int) -> tuple[Array, NDArray[np.int64]]:
+    """Starts polished on a random part of a large table, to be finished on the whole: one for each place that those that
+    converge end in, and how many ended there."""
+    rows = np.random.default_rng(seed).choice(len(problem.y), PART, replace=False)
+    part = Problem(problem.law, {name: v[rows] for name, v in x.items()}, problem.y[rows] * problem.scale)
+    ends = descend(part, loss, part.from_law(problem.to_law(begin)), part.y[None], np.ones((1, PART)))
+    theta = ends.theta[ends.converged] if ends.converged.any() else ends.theta
+    near = np.abs(theta[:, None] - theta[None]).max(2) < SAME_PLACE
+    first, counts = np.unique(near.argmax(1), return_counts=True)
+    return problem.from_law(part.to_law(theta[first])), counts
+
+
 def solve(
     problem: Problem, loss: LossFn, x: Inputs, seed: int = 0, parent: Array | None = None
 ) -> tuple[Array, float, Certificate]:
@@ -254,16 +268,22 @@ def solve(
 
     parent: the parent law's centred theta at the same data, where it is known.
     """
-    ones = np.ones((1, len(problem.y)))
-    ends = descend(problem, loss, starts(problem, loss, x, seed, parent), problem.y[None], ones)
+    begin = starts(problem, loss, x, seed, parent)
+    tried, counts = len(begin), np.ones(len(begin), np.int64)
+    if len(problem.y) > 2 * PART:
+        begin, counts = _ahead(problem, loss, x, begin, seed)
+    ends = descend(problem, loss, begin, problem.y[None], np.ones((1, len(problem.y))))
     order = np.argsort(np.where(ends.converged, ends.value, np.inf), kind="stable")
     best = order[0] if ends.converged.any() else np.nanargmin(ends.value)
     exact = float(loss.value(np.full(1, EXACT), np.ones(1))[0]) * len(problem.y)
-    return ends.theta[best], float(ends.value[best]), _certify(problem, ends, int(best), exact)
+    return ends.theta[best], float(ends.value[best]), _certify(problem, ends, tried, counts, int(best), exact)
 
 
-def _certify(problem: Problem, ends: Descent, best: int, exact: float) -> Certificate:
-    """exact: the objective of data without noise, to rounding; lower ones are the same."""
+def _certify(
+    problem: Problem, ends: Descent, tried: int, counts: NDArray[np.int64], best: int, exact: float
+) -> Certificate:
+    """tried: starts in all; counts: behind each end. exact: the objective of data without noise, to rounding; all lower
+    ones are equal."""
     theta, value = ends.theta[best], float(ends.value[best])
     converged = np.flatnonzero(ends.converged)
     found: list[int] = []
@@ -274,23 +294,22 @@ def _certify(problem: Problem, ends: Descent, best: int, exact: float) -> Certif
             for f in found
         ):
             found.append(int(k))
-    same = ends.converged & (ends.value <= value * (1 + SAME_VALUE) + exact)
+    same = int(counts[ends.converged & (ends.value <= value * (1 + SAME_VALUE) + exact)].sum())
     at_bounds = tuple(
         name
         for name, t, low, high in zip(problem.names, theta, problem.low, problem.high, strict=True)
         if t <= low or t >= high
     )
     condition = _condition(ends.hessian[best])
-    share = float(same.mean())
     return Certificate(
         gradient=float(ends.flatness[best]),
-        starts=len(ends.theta),
-        converged=len(converged),
-        share_best=share,
+        starts=tried,
+        converged=int(counts[converged].sum()),
+        share_best=same / tried,
         basins=len(found),
         condition=condition,
         at_bounds=at_bounds,
-        refusal=_refusal(float(ends.flatness[best]), int(same.sum()), condition, at_bounds),
+        refusal=_refusal(float(ends.flatness[best]), same, condition, at_bounds),
     )
 
 

@@ -124,17 +124,29 @@ def test_no_other_search_does_better(name: str, loss: LossFn) -> None:
     assert found.objective <= best * 1e-6 * (1 + 1e-9)
 
 
-def test_a_batch_is_its_problems_one_by_one() -> None:
+def test_a_large_table_is_fitted_as_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts go ahead on a part of it; the end is the whole's, and the certificate still counts every start."""
+    x, y = sweep()
+    small = fit(CHINCHILLA, x, y)
+    monkeypatch.setattr(solve, "PART", 16)
+    large = fit(CHINCHILLA, x, y)
+    assert large.theta == pytest.approx(small.theta, abs=1e-7)
+    assert large.certificate.starts == small.certificate.starts
+    assert large.certificate.share_best > 0.5 and large.certificate.gradient < solve.FLAT
+
+
+def test_a_batch_is_its_problems_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with its own start, weights and observations, across the chunks that they are worked in."""
     x, y = sweep()
     found = fit(CHINCHILLA, x, y)
-    random, count = np.random.default_rng(0), solve.CHUNK + 5
+    monkeypatch.setattr(solve, "CELLS", 20 * 35)
+    random, count = np.random.default_rng(0), 25
     theta = found.centred + random.normal(0, 0.02, (count, 5))
     ys = found.problem.y * np.exp(random.normal(0, 0.003, (count, 35)))
     weights = random.integers(0, 3, (count, 35)).astype(float)
     together = solve.descend(found.problem, HUBER, theta, ys, weights)
     assert together.converged.all()
-    for k in (0, 1, solve.CHUNK - 1, solve.CHUNK, count - 1):
+    for k in (0, 1, 19, 20, count - 1):
         alone = solve.descend(found.problem, HUBER, theta[k : k + 1], ys[k : k + 1], weights[k : k + 1])
         assert together.theta[k] == pytest.approx(alone.theta[0], abs=1e-7)
         assert together.value[k] == pytest.approx(alone.value[0], rel=1e-12)
