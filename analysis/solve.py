@@ -250,8 +250,8 @@ def _screen(problem: Problem, loss: LossFn) -> Array:
 
 
 def _ahead(problem: Problem, loss: LossFn, x: Inputs, begin: Array, seed: int) -> tuple[Array, NDArray[np.int64]]:
-    """Starts polished on a random part of a large table, to be finished on the whole: one for each place that those that
-    converge end in, and how many ended there."""
+    """Starts polished on a random part of a large table, to be finished on the whole: one for each place that some
+    converge to, and how many do."""
     rows = np.random.default_rng(seed).choice(len(problem.y), PART, replace=False)
     part = Problem(problem.law, {name: v[rows] for name, v in x.items()}, problem.y[rows] * problem.scale)
     ends = descend(part, loss, part.from_law(problem.to_law(begin)), part.y[None], np.ones((1, PART)))
