@@ -334,7 +334,7 @@ def _duel_table(duel: Duel, at: float) -> Table:
         return f"{_capped(estimate.value, 1e3, text)} {_range(estimate, 1e3, text)}".rstrip()
 
     worth = "does not" if math.isnan(duel.multiplier.value) else cell(duel.multiplier, "{:.2g}".format)
-    table.add_row("loss, nats a token", *map(cell, duel.losses))
+    table.add_row("loss at its best size", *map(cell, duel.losses))
     table.add_row("the lower in", f"{duel.wins:.0%} of resamples", f"{1 - duel.wins:.0%}")
     table.add_row(f"reaches {duel.b}'s loss with this many of its FLOPs", worth, "1")
     table.add_row("nats lost when four times too small", *(cell(small) for small, _ in duel.missized))

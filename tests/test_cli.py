@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eutectic import display
+from eutectic.analysis.compare import Estimate
 from eutectic.cli import COMMANDS
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def eutectic(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -38,7 +42,8 @@ def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:
     bare, helped = eutectic(cwd=tmp_path), eutectic("--help", cwd=tmp_path)
     assert bare.returncode == helped.returncode == 0
     assert bare.stdout == helped.stdout
-    assert all(f"  eutectic {name}" in helped.stdout for name in ("plan", "sweep", "status", "retry", "fit"))
+    taught = ("plan", "sweep", "status", "retry", "fit", "predict")
+    assert all(f"  eutectic {name}" in helped.stdout for name in taught)
     assert all(f"    {name} " in helped.stdout for name in COMMANDS)
 
 
@@ -70,6 +75,16 @@ def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:
         (["sweep", "--cluster", "slurm"], "cannot submit to slurm"),
         (["status"], "no sweep in results/"),
         (["fit"], "no sweep results/quick"),
+        (["predict", "--flops", "1e13"], "no sweep results/quick"),
+        (["predict"], "say how much compute: --flops 1e16, or --gpu-hours 100 --device h200"),
+        (["predict", "--flops", "1e13", "--gpu-hours", "3"], "say how much compute"),
+        (["predict", "--flops", "0"], "--flops 0 cannot be used; it must be positive"),
+        (["predict", "--flops", "lots"], "--flops 'lots' is not a number"),
+        (["predict", "--gpu-hours", "-3", "--device", "h200"], "--gpu-hours -3 cannot be used"),
+        (["predict", "--gpu-hours", "3"], "--gpu-hours and --device go together"),
+        (["predict", "--flops", "1e13", "--device", "h200"], "--gpu-hours and --device go together"),
+        (["predict", "--flops", "1e13", "--compare", "attn"], "takes two architectures and was given attn"),
+        (["predict", "--flops", "1e13", "--compare", "attn attn"], "takes two architectures and was given attn attn"),
         (["figures"], "no sweep with a runs.parquet in results/"),
         (["run", "0123"], "no sweep results/quick"),
     ],
@@ -214,7 +229,54 @@ def test_the_chinchilla_table(tmp_path: Path) -> None:
     assert (found["n"], found["objective"]) == (245, pytest.approx(1.8260105e-3, rel=1e-7))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["sweep", "--help"], ["status"], ["fit"], TABLE, ["figures"]])
+def test_a_prediction_reads_as_an_answer(tmp_path: Path) -> None:
+    options = ["--results", str(RESULTS), "--name", "h200", "--compare", "hyena", "attn"]
+    shown = eutectic("predict", *options, "--flops", "1e16", cwd=tmp_path)
+    machine = eutectic("predict", *options, "--gpu-hours", "0.01", "--device", "h200", "--json", cwd=tmp_path)
+    assert (shown.returncode, machine.returncode) == (0, 0), shown.stderr + machine.stderr
+    lines = shown.stdout.splitlines()
+    assert max(map(len, lines)) <= 120
+    cells = {line.split("│")[1].strip(): [c.strip() for c in line.split("│")[2:-1]] for line in lines if "│" in line}
+    heads = ["share of attention", "parameters", "training tokens", "layers x width", "peak learning rate"]
+    assert list(cells)[:8] == [*heads, "tokens a batch", "loss, nats a token", "perplexity"]
+    assert set(cells) >= {"attn", "hyena", "they change places at, FLOPs", "nats lost when four times too small"}
+    arch = lines[0].split()[-1]
+    assert lines[0].strip() == f"with 1e16 FLOPs: train {arch}" and arch in cells
+    assert cells["loss, nats a token"][-1] == "10 times the largest"
+    said = " ".join(lines)
+    assert "1.0 decades beyond the budgets trained, 3e14 to 1e15" in said and "could be held out" in said
+
+    found = json.loads(machine.stdout)
+    assert found["compute"] == pytest.approx(36 * 0.4 * 788e12)
+    assert "40% of 788 TFLOP/s (dense bf16, measured)" in found["source"]
+    assert found["arch"] == min(found["losses"], key=lambda name: found["losses"][name]["value"])
+    assert found["params"]["low"] < found["params"]["value"] < found["params"]["high"]
+    assert (found["duel"]["a"], found["duel"]["b"]) == ("hyena", "attn")
+    # two budgets leave none to hold out
+    assert (found["reach"]["rms"], found["reach"]["n"]) == (None, 0)
+
+
+def test_an_architecture_that_was_not_trained_is_not_compared(tmp_path: Path) -> None:
+    options = ["--results", str(RESULTS), "--name", "h200", "--flops", "1e16"]
+    said = refusal("predict", *options, "--compare", "attn", "mamba", cwd=tmp_path)
+    assert "no runs of architecture 'mamba' here; there are hyena, hyena*3+attn, hyena+attn, " in said
+
+
+def test_what_cannot_be_told_is_readable() -> None:
+    nan = float("nan")
+    assert display._range(Estimate(5e9, 1e8, 4e14), 1e12, display.short) == "[100M, >1T]"
+    assert display._range(Estimate(5e9, nan, nan), 1e12, display.short) == "[unknown]"
+    assert display._capped(nan, 1.0, display.short) == "unknown"
+    assert (display._away(0.0), display._away(5.05)) == ("within", "112k times the largest")
+    assert display._away(-2.0) == "1/100 of the smallest"
+
+
+PREDICT = ["predict", "--flops", "1e16", "--name", "h200", "--results", str(RESULTS)]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], [], ["sweep", "--help"], ["status"], ["fit"], TABLE, PREDICT, ["figures"]]
+)
 def test_what_does_not_train_does_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; from eutectic.cli import main\n"
@@ -226,6 +288,7 @@ def test_what_does_not_train_does_not_import_torch(arguments: list[str], tmp_pat
     planted().to_csv(tmp_path / "runs.csv", index=False)
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert arguments != TABLE or "best params" in done.stdout
+    assert arguments != PREDICT or "perplexity" in done.stdout
     assert done.stderr.splitlines()[-1] == ""
 
 
