@@ -336,12 +336,12 @@ def _duel_table(duel: Duel, at: float) -> Table:
     worth = "does not" if math.isnan(duel.multiplier.value) else cell(duel.multiplier, "{:.2g}".format)
     table.add_row("loss at its best size", *map(cell, duel.losses))
     table.add_row("the lower in", f"{duel.wins:.0%} of resamples", f"{1 - duel.wins:.0%}")
-    table.add_row(f"reaches {duel.b}'s loss with this many of its FLOPs", worth, "1")
+    table.add_row(f"FLOPs to reach the loss of {duel.b}, over its own", worth, "1")
     table.add_row("nats lost when four times too small", *(cell(small) for small, _ in duel.missized))
     table.add_row("nats lost when four times too large", *(cell(large) for _, large in duel.missized))
     meets = duel.crossover
     where = "nowhere seen" if math.isnan(meets.value) else f"{compute(meets.value)} {_range(meets, 1e30, compute)}"
-    table.add_row("they change places at, FLOPs", where, f"in {meets.share:.0%} of resamples")
+    table.add_row("they change places at, FLOPs", where, f"seen in {meets.share:.0%} of resamples")
     return table
 
 
@@ -358,7 +358,8 @@ def _answer_notes(answer: Answer) -> list[str]:
             continue
         best, verdict = share.optimum.share, share.optimum.verdict
         where = f"{_capped(best.value, 1.0, '{:.2f}'.format)} {_range(best, 1.0, '{:.2f}'.format)} ({verdict})"
-        lines.append(f"By {law} ({share.law}, p = {share.p_none:.1g} against none) the best is {where}.")
+        apart = "" if best.low <= answer.attn_share <= best.high else ", at odds with the choice above"
+        lines.append(f"By {law} ({share.law}, p = {share.p_none:.1g} against none) the best is {where}{apart}.")
     side = "beyond" if reach.compute > 0 else "below"
     place = f"{abs(reach.compute):.1f} decades {side}" if reach.compute else "within"
     trained = f"the budgets trained, {compute(answer.budgets[0])} to {compute(answer.budgets[-1])}"
