@@ -130,10 +130,7 @@ def fit(options: Options) -> int:
     for name in TABLE_OPTIONS:
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with a table; write `eutectic fit FILE`.")
-    from eutectic.analysis.load import load
-    from eutectic.analysis.report import report
-
-    fitted = report(load(_folder(options)))
+    fitted = _report(_folder(options))
     if options.json:
         print_json(_finite(fitted.to_dict()))
     else:
@@ -141,6 +138,13 @@ def fit(options: Options) -> int:
 
         display.show_report(_out(), fitted)
     return 0
+
+
+def _report(folder: Path) -> Any:
+    from eutectic.analysis.load import load
+    from eutectic.analysis.report import report
+
+    return report(load(folder))
 
 
 def _fit_table(options: Options) -> int:
@@ -312,14 +316,13 @@ def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
     """Show the optima of all that is collected, then what failed."""
     failed = {i: ledger.failure(i) for i in run_ids if ledger.status(i) == "failed"}
     if options.json:
-        from eutectic.analysis.load import load
-        from eutectic.analysis.report import report
-
         collected = (ledger.folder / "runs.parquet").exists()
-        fitted = _finite(report(load(ledger.folder)).to_dict()) if collected else None
+        fitted = _finite(_report(ledger.folder).to_dict()) if collected else None
         print_json({"statuses": {i: ledger.status(i) for i in run_ids}, "failed": failed, "report": fitted})
     elif len(failed) < len(run_ids):
-        fit(argparse.Namespace(name=ledger.folder.name, results=ledger.folder.parent, json=False))
+        from eutectic import display
+
+        display.show_report(_out(), _report(ledger.folder))
     for run_id, error in failed.items():
         _err().print(f"{run_id} failed: {error}", markup=False, soft_wrap=True)
     if failed:

@@ -1,13 +1,16 @@
 """The best share of attention at a budget, from each layout's isoFLOP optimum."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
 from scipy import stats
 
 from eutectic.analysis.isoflop import LEVEL, IsoflopOptimum
 
+Array = NDArray[np.float64]
 FEWEST_SHARES = 5
 
 
@@ -33,54 +36,63 @@ class HybridOptimum:
     gain: float | None
     share: float | None = None
     interval: tuple[float, float] | None = None
-    coefficients: tuple[float, float, float] | None = None
+    coefficients: tuple[float, ...] | None = None
 
 
-def hybrid_optimum(budget: float, optima: Sequence[IsoflopOptimum], share_of: dict[str, float]) -> HybridOptimum | None:
-    """None where no layout has an isoFLOP optimum at this budget."""
+def hybrid_optimum(
+    budget: float, optima: Sequence[IsoflopOptimum], share_of: dict[str, float], degree: int = 2
+) -> HybridOptimum | None:
+    """The minimum over the share of a polynomial (degree 2, or 3, which takes a share more to judge) through the
+    losses; None where no layout has an isoFLOP optimum at this budget."""
     usable = [o for o in optima if o.budget == budget and o.status == "optimum"]
     if not usable:
         return None
     usable.sort(key=lambda o: share_of[o.arch])
     shares = np.array([share_of[o.arch] for o in usable])
     losses = np.array([float(o.loss or np.nan) for o in usable])
-    errors = tuple(float(o.loss_error or 0.0) for o in usable)
+    errors = np.array([float(o.loss_error or 0.0) for o in usable])
     best = int(np.argmin(losses))
     ends = [float(loss) for share, loss in zip(shares, losses, strict=True) if share in (0.0, 1.0)]
-    gain = min(ends) - float(losses[best]) if {0.0, 1.0} <= set(shares.tolist()) else None
-    summary = (
-        tuple(float(s) for s in shares),
+    found = HybridOptimum(
+        budget,
+        "best of those tried",
+        tuple(shares.tolist()),
         tuple(o.arch for o in usable),
-        tuple(float(v) for v in losses),
-        errors,
+        tuple(losses.tolist()),
+        tuple(errors.tolist()),
         usable[best].arch,
         float(shares[best]),
         float(losses[best]),
-        gain,
+        min(ends) - float(losses[best]) if {0.0, 1.0} <= set(shares.tolist()) else None,
     )
-    if len(np.unique(shares)) < FEWEST_SHARES:
-        return HybridOptimum(budget, "best of those tried", *summary)
+    if len(np.unique(shares)) < FEWEST_SHARES + degree - 2:
+        return found
     if shares[best] in (shares.min(), shares.max()):
-        return HybridOptimum(budget, "boundary", *summary)
-    design = np.vander(shares, 3, increasing=True)
+        return replace(found, verdict="boundary")
+    coefficients, at, margin = _minimum(shares, losses, errors, degree)
+    if not shares.min() < at - margin < at + margin < shares.max():
+        return found
+    return replace(
+        found, verdict="optimum", share=at, interval=(at - margin, at + margin), coefficients=tuple(coefficients)
+    )
+
+
+def _minimum(shares: Array, losses: Array, errors: Array, degree: int) -> tuple[list[float], float, float]:
+    """Coefficients by rising power, the local minimum (NaN where there is none) and half its 95% interval."""
+    design = np.vander(shares, degree + 1, increasing=True)
     inverse = np.linalg.pinv(design)
     solution = inverse @ losses
-    _, c1, c2 = (float(c) for c in solution)
-    at = -c1 / (2 * c2)
-    degrees = len(losses) - 3
-    residuals = losses - design @ solution
-    # a loss is off by its own isoFLOP fit's error and by the parabola's
-    variance = np.array(errors) ** 2 + residuals @ residuals / degrees
-    covariance = inverse @ np.diag(variance) @ inverse.T
-    slope = np.array([0.0, -1 / (2 * c2), c1 / (2 * c2**2)])
-    margin = float(stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(slope @ covariance @ slope))
-    if c2 <= 0 or not shares.min() < at - margin < at + margin < shares.max():
-        return HybridOptimum(budget, "best of those tried", *summary)
-    return HybridOptimum(
-        budget,
-        "optimum",
-        *summary,
-        share=at,
-        interval=(at - margin, at + margin),
-        coefficients=(float(solution[0]), c1, c2),
+    curve = Polynomial(solution)
+    at = next(
+        (float(r.real) for r in curve.deriv().roots() if abs(r.imag) < 1e-12 and curve.deriv(2)(r.real) > 0), np.nan
     )
+    degrees = len(losses) - degree - 1
+    residuals = losses - design @ solution
+    # a loss is off by its own isoFLOP fit's error and by the polynomial's
+    variance = errors**2 + residuals @ residuals / degrees
+    covariance = inverse @ np.diag(variance) @ inverse.T
+    powers = np.arange(1, degree + 1)
+    # where the slope is zero: d(at) = -d(slope) / curvature
+    slope = np.concatenate([[0.0], -powers * at ** (powers - 1) / curve.deriv(2)(at)])
+    margin = float(stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(slope @ covariance @ slope))
+    return solution.tolist(), at, margin

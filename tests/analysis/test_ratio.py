@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from eutectic.analysis.hybrid import hybrid_optimum
 from eutectic.analysis.isoflop import IsoflopOptimum
+from eutectic.analysis.ratio import hybrid_optimum
 
 SHARES = {f"arch{k}": k / 4 for k in range(5)}
 
@@ -58,6 +58,25 @@ def test_losses_that_are_not_known_well_give_no_optimum() -> None:
     margin = 4.3026527 * 0.005 * np.sqrt(slope @ np.linalg.inv(design.T @ design) @ slope)
     assert known.interval == pytest.approx((0.5 - margin, 0.5 + margin))
     assert (unknown.verdict, unknown.share) == ("best of those tried", None)
+
+
+@pytest.mark.parametrize("best", [0.3, 0.6])
+def test_a_cubic_finds_a_lopsided_minimum(best: float) -> None:
+    """Where the loss rises faster to one side, the parabola is off and the cubic is not."""
+    shares = {f"arch{k}": k / 6 for k in range(7)}
+    r = np.array(list(shares.values()))
+    losses = 3.0 + 0.5 * (r - best) ** 2 + 0.3 * (r - best) ** 3
+    known = [
+        IsoflopOptimum(arch, 1e15, "optimum", 5, 5, loss, 1e6, 1e6, (1e6, 1e6), 1e8, loss, (loss, loss), 1e-4)
+        for arch, loss in zip(shares, losses, strict=True)
+    ]
+    cubic, parabola = (hybrid_optimum(1e15, known, shares, degree) for degree in (3, 2))
+    assert cubic is not None and cubic.interval is not None and parabola is not None and parabola.share is not None
+    assert (cubic.verdict, cubic.share) == ("optimum", pytest.approx(best))
+    assert cubic.interval[0] < best < cubic.interval[1]
+    assert abs(parabola.share - best) > 0.01
+    few = hybrid_optimum(1e15, known[:5], shares, 3)
+    assert few is not None and few.verdict == "best of those tried"
 
 
 def test_only_isoflop_optima_count() -> None:
