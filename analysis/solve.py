@@ -24,6 +24,7 @@ FLAT = 1e-6  # gradient, over the sum of its observations' absolute parts, that 
 EXACT = 1e-11  # rms error, relatively, of data without noise
 SAME_VALUE, SAME_PLACE = 1e-6, 1e-3
 CONDITION = 1e13
+NEGLIGIBLE = 1e-4  # share of the fitted value
 
 
 class Refused(UserError):
@@ -36,7 +37,8 @@ class Certificate:
 
     gradient: largest entry, each over the sum of its observations' absolute parts. starts: polished in all; converged:
     of them; share_best: share of all that ended in the best; basins: distinct ends. condition: of the Hessian scaled to
-    a unit diagonal. at_bounds: parameters at the edge of their range. refusal: empty where the result stands.
+    a unit diagonal. at_bounds: parameters at the edge of their range, or of terms that came
+    to nothing. refusal: empty where the result stands.
     """
 
     gradient: float
@@ -295,11 +297,8 @@ def _certify(
         ):
             found.append(int(k))
     same = int(counts[ends.converged & (ends.value <= value * (1 + SAME_VALUE) + exact)].sum())
-    at_bounds = tuple(
-        name
-        for name, t, low, high in zip(problem.names, theta, problem.low, problem.high, strict=True)
-        if t <= low or t >= high
-    )
+    edge = (theta <= problem.low) | (theta >= problem.high) | _vanished(problem, theta)
+    at_bounds = tuple(name for name, ended in zip(problem.names, edge, strict=True) if ended)
     condition = _condition(ends.hessian[best])
     return Certificate(
         gradient=float(ends.flatness[best]),
@@ -311,6 +310,16 @@ def _certify(
         at_bounds=at_bounds,
         refusal=_refusal(float(ends.flatness[best]), same, condition, at_bounds),
     )
+
+
+def _vanished(problem: Problem, theta: Array) -> Mask:
+    """Coefficients of terms that are next to nothing at every observation."""
+    shares = problem.evaluate(theta[None])[1][:, 0].max(1)
+    out = np.zeros(len(theta), bool)
+    for term, share in zip(problem.terms, shares, strict=True):
+        if share < NEGLIGIBLE:
+            out[[inner.intercept for inner in getattr(term, "terms", [term])]] = True
+    return out
 
 
 def _condition(hessian: Array) -> float:

@@ -11,7 +11,7 @@ from scipy import optimize
 
 from eutectic.analysis import losses, solve
 from eutectic.analysis.fit import HUBER, SMALLEST_DELTA, fit, scaled_huber
-from eutectic.analysis.laws import CHINCHILLA, FRONTIER, GAMMA, LAWS, Array, Law, Term
+from eutectic.analysis.laws import CHINCHILLA, FRONTIER, FRONTIER_0, GAMMA, LAWS, Array, Law, Term
 from eutectic.analysis.losses import LossFn
 from eutectic.analysis.solve import Problem, Refused
 
@@ -261,3 +261,12 @@ def test_a_summary_says_what_the_numbers_rest_on() -> None:
     assert summary["values"] == found.values and summary["n"] == 20
     assert summary["loss_fn"] == "Huber loss of ln L, delta 0.01"
     assert summary["certificate"]["refusal"] == "" and summary["certificate"]["starts"] == found.certificate.starts
+
+
+def test_a_term_that_comes_to_nothing_is_refused() -> None:
+    """A pure power law has no E to find: it ends near nothing, within its bounds, and is not called determined."""
+    compute = np.geomspace(1e15, 1e18, 12)
+    y = 900 * compute**-0.15 * np.exp(np.random.default_rng(2).normal(0, 0.01, 12))
+    with pytest.raises(Refused, match="E ended at the edge"):
+        fit(FRONTIER, {"C": compute}, y)
+    assert fit(FRONTIER_0, {"C": compute}, y).values["kappa"] == pytest.approx(0.15, abs=0.005)
