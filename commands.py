@@ -30,10 +30,10 @@ def plan(options: Options) -> int:
     if options.json:
         print_json([{"run_id": run.run_id, **dataclasses.asdict(cost), "config": run.to_dict()} for run, cost in rows])
         return 0
-    from eutectic import display
+    from eutectic.display import sweep as shown
 
     workers = options.workers or recipe.workers
-    _out().print(display.plan_table(rows, recipe.device, workers, options.price))
+    _out().print(shown.plan_table(rows, recipe.device, workers, options.price))
     return 0
 
 
@@ -78,7 +78,7 @@ def status(options: Options) -> int:
     folders = [_folder(options)] if options.name else list(sweeps(options.results))
     if not folders:
         raise UserError(f"no sweep in {options.results}/; start one with `eutectic sweep`.")
-    from eutectic import display
+    from eutectic.display import sweep as shown
 
     found: dict[str, Any] = {}
     for folder in folders:
@@ -89,7 +89,7 @@ def status(options: Options) -> int:
                 for i in ledger.run_ids()
             }
         else:
-            display.show_status(_out(), folder.name, ledger)
+            shown.show_status(_out(), folder.name, ledger)
         _warn(ledger)
     if options.json:
         print_json(found)
@@ -134,9 +134,9 @@ def fit(options: Options) -> int:
     if options.json:
         print_json(_finite(fitted.to_dict()))
     else:
-        from eutectic import display
+        from eutectic.display.report import show_report
 
-        display.show_report(_out(), fitted)
+        show_report(_out(), fitted)
     return 0
 
 
@@ -160,9 +160,9 @@ def _fit_table(options: Options) -> int:
     if options.json:
         print_json({"file": str(options.file), **_finite(fitted.to_dict())})
     else:
-        from eutectic import display
+        from eutectic.display.table import show_table_fit
 
-        display.show_table_fit(_out(), fitted)
+        show_table_fit(_out(), fitted)
     return 0
 
 
@@ -186,9 +186,9 @@ def predict(options: Options) -> int:
     if options.json:
         print_json(_finite({"source": source, **found.to_dict()}))
     else:
-        from eutectic import display
+        from eutectic.display.answer import show_answer
 
-        display.show_answer(_out(), found, source)
+        show_answer(_out(), found, source)
     return 0
 
 
@@ -259,7 +259,7 @@ def _default_name(options: Options, recipe: Recipe) -> str:
 
 def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds: dict[str, float]) -> int:
     """Submit what is planned among these runs, longest first, wait, collect and show what came of it."""
-    from eutectic import display
+    from eutectic.display import sweep as shown
 
     planned = [i for i in sorted(seconds, key=lambda i: -seconds[i]) if ledger.status(i) == "planned"]
     jobs = _submit(options, ledger, device, min(workers, len(planned)), planned) if planned else []
@@ -271,7 +271,7 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds:
     for run_id in seconds:
         config = ledger.config(run_id)
         labels[run_id] = f"{config.model.layout} {config.model.d_model}" if config else run_id
-    with display.SweepProgress(_err(), seconds, labels) as progress:
+    with shown.SweepProgress(_err(), seconds, labels) as progress:
         _wait(jobs, ledger, list(seconds), progress)
     for run_id in planned:
         if jobs and ledger.abandoned(run_id):
@@ -320,9 +320,9 @@ def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
         fitted = _finite(_report(ledger.folder).to_dict()) if collected else None
         print_json({"statuses": {i: ledger.status(i) for i in run_ids}, "failed": failed, "report": fitted})
     elif len(failed) < len(run_ids):
-        from eutectic import display
+        from eutectic.display.report import show_report
 
-        display.show_report(_out(), _report(ledger.folder))
+        show_report(_out(), _report(ledger.folder))
     for run_id, error in failed.items():
         _err().print(f"{run_id} failed: {error}", markup=False, soft_wrap=True)
     if failed:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eutectic import display
 from eutectic.analysis.compare import Estimate
 from eutectic.cli import COMMANDS
+from eutectic.display.answer import _away
+from eutectic.display.words import capped, interval, short
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -264,11 +265,11 @@ def test_an_architecture_that_was_not_trained_is_not_compared(tmp_path: Path) ->
 
 def test_what_cannot_be_told_is_readable() -> None:
     nan = float("nan")
-    assert display._range(Estimate(5e9, 1e8, 4e14), 1e12, display.short) == "[100M, >1T]"
-    assert display._range(Estimate(5e9, nan, nan), 1e12, display.short) == "[unknown]"
-    assert display._capped(nan, 1.0, display.short) == "unknown"
-    assert (display._away(0.0), display._away(5.05)) == ("within", "112k times the largest")
-    assert display._away(-2.0) == "1/100 of the smallest"
+    assert interval(Estimate(5e9, 1e8, 4e14), 1e12, short) == "[100M, >1T]"
+    assert interval(Estimate(5e9, nan, nan), 1e12, short) == "[unknown]"
+    assert capped(nan, 1.0, short) == "unknown"
+    assert (_away(0.0), _away(5.05)) == ("within", "112k times the largest")
+    assert _away(-2.0) == "1/100 of the smallest"
 
 
 PREDICT = ["predict", "--flops", "1e16", "--name", "h200", "--results", str(RESULTS)]

@@ -1,0 +1,124 @@
+"""What to train with a compute budget, in tables and sentences."""
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from eutectic.analysis.compare import Estimate
+from eutectic.analysis.predict import Answer, Duel, Rung
+from eutectic.display.words import Text, capped, compute, interval, short
+
+DECIDED = 0.95  # of resamples
+
+
+def show_answer(console: Console, answer: Answer, source: str) -> None:
+    """What to train, what else there was, and how far to trust it. source: where the compute is from, or empty."""
+    console.print(_answer_table(answer))
+    console.print(_losses_table(answer))
+    if answer.duel:
+        console.print(_duel_table(answer.duel, answer.compute))
+    for line in [f"{compute(answer.compute)} FLOPs are {source}."] * bool(source) + _answer_notes(answer):
+        console.print(line, markup=False)
+
+
+def _answer_table(answer: Answer) -> Table:
+    table = Table(title=f"with {compute(answer.compute)} FLOPs: train {answer.arch}", title_justify="left")
+    for name in ("", "answer", "95% interval", "beyond the runs"):
+        table.add_column(name, justify="right" if name == "answer" else "left", no_wrap=True)
+    reach, ends = answer.reach, dict.fromkeys(_shape(rung) for rung in answer.rungs[1:])
+    off = "" if answer.rungs[0].where == "ladder" else f"{answer.rungs[0].where} the ladder"
+
+    def row(name: str, estimate: Estimate, most: float, decades: float, text: Text = short) -> None:
+        table.add_row(name, capped(estimate.value, most, text), interval(estimate, most, text), _away(decades))
+
+    table.add_row("share of attention", f"{answer.attn_share:.2f}", "", "")
+    row("parameters", answer.params, 1e12, reach.params)
+    row("training tokens", answer.tokens, 1e15, reach.tokens)
+    table.add_row("layers x width", _shape(answer.rungs[0]), " to ".join(ends), off)
+    row("peak learning rate", answer.lr, 1.0, reach.params, "{:.2g}".format)
+    row("tokens a batch", answer.batch, 1e12, reach.tokens)
+    row("loss, nats a token", answer.loss, 100.0, reach.compute, "{:.3f}".format)
+    row("perplexity", answer.perplexity, 1e6, reach.compute)
+    return table
+
+
+def _losses_table(answer: Answer) -> Table:
+    table = Table(title=f"each at its best size with {compute(answer.compute)} FLOPs", title_justify="left")
+    for name in ("architecture", "loss", "95% interval", "lowest in"):
+        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    for arch, loss in answer.losses.items():
+        cells = capped(loss.value, 100.0, "{:.3f}".format), interval(loss, 100.0, "{:.3f}".format)
+        table.add_row(arch, *cells, f"{answer.wins[arch]:.0%} of resamples")
+    return table
+
+
+def _duel_table(duel: Duel, at: float) -> Table:
+    table = Table(title=f"{duel.a} against {duel.b} with {compute(at)} FLOPs", title_justify="left")
+    for name in ("", duel.a, duel.b):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+
+    def cell(estimate: Estimate, text: Text = "{:.3f}".format) -> str:
+        return f"{capped(estimate.value, 1e3, text)} {interval(estimate, 1e3, text)}".rstrip()
+
+    worth = "does not" if math.isnan(duel.multiplier.value) else cell(duel.multiplier, "{:.2g}".format)
+    table.add_row("loss at its best size", *map(cell, duel.losses))
+    table.add_row("the lower in", f"{duel.wins:.0%} of resamples", f"{1 - duel.wins:.0%}")
+    table.add_row(f"FLOPs to reach the loss of {duel.b}, over its own", worth, "1")
+    table.add_row("nats lost when four times too small", *(cell(small) for small, _ in duel.missized))
+    table.add_row("nats lost when four times too large", *(cell(large) for _, large in duel.missized))
+    meets = duel.crossover
+    where = "nowhere seen" if math.isnan(meets.value) else f"{compute(meets.value)} {interval(meets, 1e30, compute)}"
+    table.add_row("they change places at, FLOPs", where, f"seen in {meets.share:.0%} of resamples")
+    return table
+
+
+def _answer_notes(answer: Answer) -> list[str]:
+    lines, reach, runner_up = [], answer.reach, list(answer.losses)[1:2]
+    win = answer.wins[answer.arch]
+    for other in runner_up:
+        verdict = f"{answer.arch} is lowest in {win:.0%} of resamples; next is {other}, in {answer.wins[other]:.0%}."
+        lines.append(verdict if win >= DECIDED else f"Not decided: {verdict}")
+    for share in answer.shares:
+        law = f"the {share.family} family's law of loss against the share of attention"
+        if share.optimum is None:
+            lines.append(f"No best share by {law}: {share.refusal or 'the runs show no dependence on it'}.")
+            continue
+        best, verdict = share.optimum.share, share.optimum.verdict
+        where = f"{capped(best.value, 1.0, '{:.2f}'.format)} {interval(best, 1.0, '{:.2f}'.format)} ({verdict})"
+        apart = "" if best.low <= answer.attn_share <= best.high else ", at odds with the choice above"
+        lines.append(f"By {law} ({share.law}, p = {share.p_none:.1g} against none) the best is {where}{apart}.")
+    side = "beyond" if reach.compute > 0 else "below"
+    place = f"{abs(reach.compute):.1f} decades {side}" if reach.compute else "within"
+    trained = f"the budgets trained, {compute(answer.budgets[0])} to {compute(answer.budgets[-1])}"
+    lines.append(f"{compute(answer.compute)} FLOPs are {place} {trained}. {_tried(answer)}")
+    if any(rung.where == "beyond" for rung in answer.rungs):
+        lines.append("Shapes beyond the recipes' ladder keep its last rung's width over depth.")
+    lines.append(
+        "Learning rate and batch continue what these runs were trained with. Intervals take the law for true, and know "
+        f"nothing of where it ends. {answer.n_runs} runs, FLOPs by {answer.convention}, tokens of {answer.tokenizer}."
+    )
+    return lines + [f"{arch} was left out: {refusal}" for arch, refusal in answer.refusals.items()]
+
+
+def _tried(answer: Answer) -> str:
+    reach = answer.reach
+    if not reach.n:
+        return "No budget above two others could be held out, so nothing tells how wrong the law goes there."
+    further = ", and this asks for more" if abs(reach.compute) > 1.5 * reach.audited else ""
+    better = f" ({reach.best_law} came closer)" if reach.best_law != "chinchilla" else ""
+    return (
+        f"Held-out budgets {reach.audited:.1f} decades up were off by {reach.rms:.1%} of their loss (rms of {reach.n} "
+        f"runs){better}{further}."
+    )
+
+
+def _away(decades: float) -> str:
+    if decades == 0:
+        return "within"
+    times = short(10 ** abs(decades))
+    return f"{times} times the largest" if decades > 0 else f"1/{times} of the smallest"
+
+
+def _shape(rung: Rung) -> str:
+    return f"{rung.n_layers} x {rung.d_model}" if rung.n_layers else "unknown"

@@ -1,0 +1,147 @@
+"""The report of a sweep as tables."""
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from eutectic.analysis.compare import Estimate
+from eutectic.analysis.report import Family, Report
+from eutectic.display.words import compute, short
+
+
+def show_report(console: Console, report: Report) -> None:
+    console.print(optima_table(report))
+    console.print(laws_table(report))
+    console.print(exponents_table(report))
+    if report.comparisons:
+        console.print(comparison_table(report))
+    for family in report.families:
+        console.print(hybrid_table(family))
+        if family.refusal:
+            console.print(f"{family.name}: {family.refusal}", markup=False)
+    for arch, refusal in report.refusals.items():
+        console.print(f"{arch}: {refusal}", markup=False)
+    for run_id, arch, budget, reason in report.dropped:
+        console.print(f"not used: {run_id} ({arch} at {compute(budget)}): {reason}")
+
+
+def optima_table(report: Report) -> Table:
+    table = Table(
+        title="isoFLOP optima",
+        caption=f"{report.n_runs} runs, {len(report.seeds)} seed(s), FLOPs by {report.convention}; brackets: 95%",
+    )
+    for name in ("budget", "architecture", "attention", "best params", "tokens", "loss", "perplexity"):
+        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    for optimum in sorted(report.optima, key=lambda o: o.budget):
+        cells = [compute(optimum.budget), optimum.arch, f"{report.shares[optimum.arch]:.2f}"]
+        if optimum.params is None or optimum.loss is None or optimum.loss_interval is None:
+            cells += [optimum.status, "", f"({optimum.best_loss:.3f} at {short(optimum.best_params)})", ""]
+        else:
+            low, high = optimum.params_interval or (0.0, 0.0)
+            margin = optimum.loss_interval[1] - optimum.loss
+            cells += [
+                f"{short(optimum.params)} [{short(low)}, {short(high)}]",
+                short(optimum.tokens or 0.0),
+                f"{optimum.loss:.3f} ± {margin:.3f}",
+                f"{2.718281828459045**optimum.loss:.2f}",
+            ]
+        table.add_row(*cells)
+    return table
+
+
+def laws_table(report: Report) -> Table:
+    table = Table(
+        title="laws",
+        caption="L(N,D) = E + A/N^alpha + B/D^beta by Huber loss of ln L (delta twice the median error), its sum over "
+        "the runs, and its certificate: relative gradient, starts that ended in the best of how many basins, condition",
+    )
+    numbers = ("E", "A", "alpha", "B", "beta", "objective", "delta", "runs", "gradient", "starts", "condition")
+    for name in ("architecture", *numbers):
+        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    for arch, law in report.laws.items():
+        fit, certificate = law.fit, law.fit.certificate
+        table.add_row(
+            arch,
+            *(short(fit.values[name]) for name in ("E", "A", "alpha", "B", "beta")),
+            f"{fit.objective:.3g}",
+            f"{fit.loss_fn.delta:.2g}",
+            str(fit.n),
+            f"{certificate.gradient:.0e}",
+            f"{certificate.share_best:.0%} of {certificate.basins}",
+            f"{certificate.condition:.0e}",
+        )
+    return table
+
+
+def exponents_table(report: Report) -> Table:
+    """The three approaches beside each other."""
+    table = Table(
+        title="exponents of compute for the best size",
+        caption="by the law, with the best tokens; by isoFLOP optima, and whether the two agree; and by the envelope "
+        "of training curves, which a decaying learning rate misleads. Brackets: 95%",
+    )
+    for name in ("architecture", "N by law", "D by law", "N by isoFLOP", "", "N by envelope"):
+        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    envelopes = {front.arch: front.params for front in report.envelopes}
+    for front in report.frontiers:
+        law, lowest = report.laws.get(front.arch), envelopes.get(front.arch)
+        if law is None:
+            theirs, verdict = ["none", ""], ""
+        else:
+            theirs = [_bracketed(e) for e in law.exponents]
+            verdict = law.agreement.verdict if law.agreement else ""
+        line = front.params
+        bracket = f" [{line.interval[0]:.2f}, {line.interval[1]:.2f}]" if line and line.interval else ""
+        isoflop = f"{line.exponent:.2f}{bracket}" if line else "-"
+        table.add_row(front.arch, *theirs, isoflop, verdict, f"{lowest.exponent:.2f}" if lowest else "-")
+    return table
+
+
+def comparison_table(report: Report) -> Table:
+    reference = report.comparisons[0].reference
+    table = Table(
+        title=f"FLOPs that reach the loss of {reference}, over its own",
+        caption="by the laws, at each budget; brackets: 95%. In parentheses how often, over resamples, its loss is the "
+        f"lowest of all. Crossing: the compute at which it and {reference} change places. Lost: nats at the largest "
+        "budget by models four times too small and too large",
+    )
+    table.add_column("architecture", no_wrap=True)
+    last = len(report.budgets) - 1
+    shown = sorted({0, last // 2, last})
+    for k in shown:
+        table.add_column(compute(report.budgets[k]), justify="right", no_wrap=True)
+    table.add_column("crossing", justify="right", no_wrap=True)
+    table.add_column("lost", justify="right", no_wrap=True)
+    for row in report.comparisons:
+        cells = [f"{_bracketed(row.multipliers[k])} ({report.wins[row.arch][k]:.0%})" for k in shown]
+        there = compute(row.crossover.value) if row.crossover.share >= 0.5 else "none seen"
+        lost = ", ".join(f"{e.value:.2f}" for e in report.laws[row.arch].missized)
+        table.add_row(row.arch, *cells, there, lost)
+    return table
+
+
+def hybrid_table(family: Family) -> Table:
+    table = Table(title=f"best share of attention among {family.name}")
+    for name in ("budget", "from isoFLOP optima", "best trained", "loss", "gain over both ends", "by the law"):
+        table.add_column(name, justify="right", no_wrap=True)
+    by_law = {o.compute: o for o in family.law.optima} if family.law else {}
+    for hybrid in family.ratios:
+        low, high = hybrid.interval or (0.0, 0.0)
+        share = hybrid.verdict if hybrid.share is None else f"{hybrid.share:.2f} [{low:.2f}, {high:.2f}]"
+        gain = "" if hybrid.gain is None else f"{hybrid.gain:.3f} nats"
+        law = by_law.get(hybrid.budget)
+        theirs = f"{_bracketed(law.share)} {law.verdict}" if law else ""
+        table.add_row(compute(hybrid.budget), share, hybrid.best_arch, f"{hybrid.best_loss:.3f}", gain, theirs)
+    if family.law:
+        drift, name = family.law.drift, family.law.fit.law.name
+        test = next(step.p_none for step in family.law.steps if step.law == name)
+        table.caption = (
+            f"law: {name}, p = {test:.1g} against no dependence on the share; "
+            f"the best share moves by {drift.value:+.2f} [{drift.low:+.2f}, {drift.high:+.2f}] a decade of compute"
+        )
+    return table
+
+
+def _bracketed(estimate: Estimate) -> str:
+    return "beyond" if math.isnan(estimate.value) else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

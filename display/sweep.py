@@ -1,0 +1,127 @@
+"""Plans, statuses and the progress of a sweep."""
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from eutectic.config import RunConfig
+from eutectic.display.words import compute, duration, short
+from eutectic.sweeps.ledger import STATUSES, Ledger
+
+if TYPE_CHECKING:  # it imports torch, which what only looks does without
+    from eutectic.sweeps.cost import Cost
+
+QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
+
+
+def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> Table:
+    """A line per run, then the totals."""
+    table = Table(title=f"{len(rows)} runs on {device}", caption=_total(rows, device, workers, price))
+    for name in ("budget", "architecture", "width", "params", "tokens", "steps", "batch", "lr", "memory", "time"):
+        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    for run, cost in rows:
+        table.add_row(
+            compute(run.budget),
+            run.model.layout,
+            str(run.model.d_model),
+            short(cost.params),
+            short(cost.tokens),
+            str(run.steps),
+            str(run.batch_size),
+            f"{run.optim.lr:g}",
+            f"{cost.memory / 1e9:.1f} GB",
+            duration(cost.seconds),
+        )
+    return table
+
+
+def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> str:
+    seconds = sum(cost.seconds for _, cost in rows)
+    flops = sum(cost.flops for _, cost in rows)
+    text = f"{compute(flops)} FLOPs, about {duration(seconds / workers)} with {workers} workers"
+    hours = seconds / 3600
+    if device == "cuda":
+        text += f", {hours:.2g} worker hours"
+    return text + (f", {price * hours:.2f} at {price:g} an hour of a worker" if price is not None else "")
+
+
+def show_status(console: Console, name: str, ledger: Ledger) -> None:
+    """Counts by budget and architecture, then the runs in flight and what failed."""
+    table = Table(title=name)
+    for column in ("budget", "architecture", *STATUSES):
+        table.add_column(column, justify="left" if column == "architecture" else "right", no_wrap=True)
+    counts: dict[tuple[float, str], Counter[str]] = {}
+    lines = []
+    for run_id in ledger.run_ids():
+        budget, arch = ledger.label(run_id)
+        status = ledger.status(run_id)
+        counts.setdefault((budget, arch), Counter())[status] += 1
+        if status == "running" and (progress := ledger.progress(run_id)):
+            lines.append(f"{run_id} {arch} at {compute(budget)}: step {progress['step']} of {progress['steps']}")
+        if status == "failed":
+            lines.append(f"{run_id} {arch} at {compute(budget)} failed: {ledger.failure(run_id)}")
+    for (budget, arch), count in sorted(counts.items()):
+        table.add_row(compute(budget), arch, *(str(count[s] or "") for s in STATUSES))
+    console.print(table)
+    for line in lines:
+        console.print(line, markup=False)
+
+
+class SweepProgress:
+    """The sweep's bar with its ETA, weighted by expected time, and a bar for each run in flight."""
+
+    def __init__(self, console: Console, seconds: dict[str, float], labels: dict[str, str]):
+        self.console, self.seconds, self.labels = console, seconds, labels
+        self.started, self.spoke = time.monotonic(), time.monotonic()
+        self.at_start: float | None = None
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self.whole = self.bars.add_task("sweep", total=1.0, note="")
+        self.tasks: dict[str, tuple[TaskID, float]] = {}
+
+    def __enter__(self) -> "SweepProgress":
+        if self.console.is_terminal:
+            self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def update(self, statuses: dict[str, str], flights: dict[str, tuple[int, int]]) -> None:
+        """statuses of all runs, and (step, steps) of those in flight."""
+        shares = {i: 1.0 if s in ("done", "diverged", "failed") else 0.0 for i, s in statuses.items()}
+        shares |= {i: step / max(1, steps) for i, (step, steps) in flights.items()}
+        done = sum(self.seconds[i] * share for i, share in shares.items()) / sum(self.seconds.values())
+        self.at_start = done if self.at_start is None else self.at_start
+        finished = sum(s in ("done", "diverged", "failed") for s in statuses.values())
+        note = f"{finished}/{len(statuses)} runs, {self._eta(self.started, self.at_start, done)}"
+        self.bars.update(self.whole, completed=done, note=note)
+        for run_id in [i for i in self.tasks if i not in flights]:
+            self.bars.remove_task(self.tasks.pop(run_id)[0])
+        for run_id, (step, steps) in flights.items():
+            if run_id not in self.tasks:
+                self.tasks[run_id] = self.bars.add_task(self.labels[run_id], total=steps, note=""), step / max(1, steps)
+            task, first = self.tasks[run_id]
+            began = self.bars.tasks[self.bars.task_ids.index(task)].start_time or 0.0
+            eta = self._eta(began, first, step / max(1, steps))
+            self.bars.update(task, completed=step, note=f"step {step}/{steps}, {eta}")
+        if not self.console.is_terminal and time.monotonic() - self.spoke > QUIET_SECONDS:
+            self.spoke = time.monotonic()
+            self.console.print(note)
+
+    @staticmethod
+    def _eta(since: float, before: float, now: float) -> str:
+        """Time left at the pace since the start of watching."""
+        if now - before < 0.005:
+            return "ETA --"
+        return f"ETA {duration((time.monotonic() - since) * (1 - now) / (now - before))}"

@@ -1,0 +1,103 @@
+"""A law fitted to a table of runs: a column per group, and what it rests on beneath."""
+
+import math
+from collections.abc import Callable, Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from eutectic.analysis.compare import Estimate
+from eutectic.analysis.optimum import Cost
+from eutectic.analysis.tablefit import Best, GroupFit, TableFit
+from eutectic.display.words import compute, digits, short
+
+GROUPS_ABREAST = 3
+ROWS_SHOWN = 10
+
+
+def show_table_fit(console: Console, fitted: TableFit) -> None:
+    """A column per group: parameters, the best size and what they rest on; beneath, the rows and columns used."""
+    console.print(f"{fitted.table.law.name}: {fitted.table.law.formula}", soft_wrap=True)
+    groups = [group for group in fitted.groups if group.fit is not None]
+    for first in range(0, len(groups), GROUPS_ABREAST):
+        console.print(_table_fit(groups[first : first + GROUPS_ABREAST]))
+    for line in _table_notes(fitted):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _table_fit(groups: list[GroupFit]) -> Table:
+    table = Table()
+    table.add_column("", no_wrap=True)
+    for group in groups:
+        table.add_column(group.group or "all rows", justify="right")
+
+    def row(name: str, cells: Iterable[str]) -> None:
+        table.add_row(name, *cells)
+
+    for name in groups[0].parameters:
+        row(name, (_estimate(group.parameters[name], digits) for group in groups))
+    table.add_section()
+    if best := [group.best for group in groups if group.best is not None]:
+        row("budget", (f"{compute(b.compute)} FLOPs" for b in best))
+        row("best params", (_estimate(b.params, short) for b in best))
+        row("best tokens", (_estimate(b.tokens, short) for b in best))
+        row("tokens / params", (_estimate(b.tokens_per_param, digits) for b in best))
+        if best[0].ratio is not None:
+            row("best attention", (_estimate(b.ratio, "{:.2f}".format) for b in best if b.ratio is not None))
+        row("loss there", (_estimate(b.loss, digits) for b in best))
+        row("cost", (_cost(b.cost) for b in best))
+        table.add_section()
+    fits = [group.fit for group in groups if group.fit is not None]
+    certificates = [fit.certificate for fit in fits]
+    row("points", (str(fit.n) for fit in fits))
+    row("objective", (f"{fit.objective:.8g}" for fit in fits))
+    row("relative gradient", (f"{c.gradient:.0e}" for c in certificates))
+    row("starts in best", (f"{round(c.share_best * c.starts)} of {c.starts}" for c in certificates))
+    row("distinct minima", (str(c.basins) for c in certificates))
+    row("condition", (digits(c.condition) for c in certificates))
+    row("resamples kept", ("-" if g.converged is None else f"{g.converged:.1%}" for g in groups))
+    return table
+
+
+def _estimate(estimate: Estimate, text: Callable[[float], str]) -> str:
+    return text(estimate.value) + (
+        "" if math.isnan(estimate.low) else f" [{text(estimate.low)}, {text(estimate.high)}]"
+    )
+
+
+def _cost(cost: Cost) -> str:
+    k0, k1, k2, k3 = cost.coefficients
+    if cost.error < 1e-9 and abs(k1 - 1) < 1e-9:
+        return f"{math.exp(k0):.3g} N D"
+    share = f" e^({k2:.2g} r) N^({k3:.2g} r)" if k2 or k3 else ""
+    return f"{math.exp(k0):.3g} N^{k1:.3f}{share} D ± {cost.error:.1%}"
+
+
+def _table_notes(fitted: TableFit) -> list[str]:
+    """What was minimized, over which rows; what was left out, and what not to trust."""
+    table = fitted.table
+    lines = [f"{fitted.loss_fn.text}; {len(table.used)} of {len(table.used) + len(table.dropped)} rows"]
+    if fitted.resamples:
+        lines[0] += f"; brackets: 95% by {fitted.resamples} resamples of rows (pairs bootstrap), seed {fitted.seed}"
+    lines.append("; ".join(f"{name} = {source}" for name, source in table.sources.items()))
+    for reason, rows in table.dropped.groupby("reason", sort=False)["row"]:
+        shown = ", ".join(str(row) for row in rows[:ROWS_SHOWN]) + (" ..." if len(rows) > ROWS_SHOWN else "")
+        lines.append(f"{len(rows)} not used, {reason}: row {shown}")
+    for group in fitted.groups:
+        name = f"{group.group}: " if group.group else ""
+        lines += [name + line for line in ([group.refusal] if group.refusal else []) + _doubts(group.best)]
+    return lines
+
+
+def _doubts(best: Best | None) -> list[str]:
+    """Of an optimum."""
+    if best is None:
+        return []
+    lines = []
+    if best.beyond:
+        lines.append(f"the best {' and '.join(best.beyond)} lie outside what these runs span: extrapolated")
+    if min(best.params.low, best.tokens.low) < 1:
+        lines.append("the interval of the best size has no end: some resamples would spend all compute on one of both")
+    if best.ratio is not None and best.ratio.value in (0, 1):
+        lines.append("the best attention is an end of its range, not an optimum within")
+    return lines

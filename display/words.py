@@ -1,0 +1,44 @@
+"""Numbers as people read them."""
+
+import math
+from collections.abc import Callable
+
+from eutectic.analysis.compare import Estimate
+
+Text = Callable[[float], str]
+
+
+def short(value: float) -> str:
+    """1234567 -> 1.23M."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def digits(value: float) -> str:
+    """12845.6 -> 1.285e4."""
+    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+
+
+def compute(flops: float) -> str:
+    return f"{flops:.3g}".replace("e+", "e")
+
+
+def duration(seconds: float) -> str:
+    """75 -> 1:15, 4000 -> 1:06:40."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def capped(value: float, most: float, text: Text) -> str:
+    if math.isnan(value):
+        return "unknown"
+    return f">{text(most)}" if value > most else text(value)
+
+
+def interval(estimate: Estimate, most: float, text: Text) -> str:
+    if math.isnan(estimate.low):
+        return "" if math.isnan(estimate.value) else "[unknown]"
+    return f"[{capped(estimate.low, most, text)}, {capped(estimate.high, most, text)}]"
