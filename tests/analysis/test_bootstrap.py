@@ -109,9 +109,7 @@ def test_clusters_that_share_an_error_widen_the_spread() -> None:
     y = planted.losses(FRONTIER_0, {"C": compute}, 0.002) * np.exp(random.normal(0, 0.02, 12))[seeds]
     found = fit(FRONTIER_0, {"C": compute}, y, LS)
     centre = np.array([1.0, -np.log(compute).mean()])  # of ln L in the middle, which a seed shifts whole
-    middle = {
-        k: (bootstrap.resample(found, 1000, 0, k, seeds).theta @ centre).std() for k in ("pairs", "cluster")
-    }
+    middle = {k: (bootstrap.resample(found, 1000, 0, k, seeds).theta @ centre).std() for k in ("pairs", "cluster")}
     assert middle["cluster"] == pytest.approx(0.02 / np.sqrt(12), rel=0.35)
     assert middle["pairs"] == pytest.approx(0.02 / np.sqrt(60), rel=0.35)
 
