@@ -1,30 +1,83 @@
 """Every figure of a sweep, as PNG and SVG, from its parquet alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from eutectic import files
-from eutectic.analysis.figures import isoflop, perplexity, ratio, style
-from eutectic.analysis.load import load
-from eutectic.analysis.report import report
+from eutectic.analysis.figures import (
+    audit,
+    contours,
+    frontier,
+    hyper,
+    isoflop,
+    landscape,
+    multiplier,
+    optima,
+    ratio,
+    residuals,
+    share,
+    style,
+)
+from eutectic.analysis.hyper import Window
+from eutectic.analysis.hyper import optima as find_optima
+from eutectic.analysis.load import Runs, load
+from eutectic.analysis.report import Report, report
 
-FIGURES = {"isoflop": isoflop.figure, "perplexity": perplexity.figure, "ratio": ratio.figure}
+
+def tuned(runs: Runs, report: Report) -> Figure | None:
+    """The hyperparameters of the architecture with the most cells (one size and token count) that varied both learning
+    rate and batch and have an optimum in both. None where there is no such cell."""
+    cells = runs.used.assign(batch=runs.used["batch_size"] * runs.used["seq_len"])
+    varied = cells.groupby(["arch", "params", "tokens"])[["lr", "batch"]].transform("nunique").min(axis=1) > 1
+    found = {arch: rows for arch in runs.archs if len(rows := cells[varied & (cells["arch"] == arch)])}
+    usable = {arch: sum(o.status == "optimum" for o in find_optima(rows, Window())) for arch, rows in found.items()}
+    best = max(usable, key=lambda arch: usable[arch], default="")
+    if not usable.get(best):
+        return None
+    drawn = hyper.figure(found[best], Window())
+    drawn.suptitle(best)
+    return drawn
+
+
+# each gives None where the runs do not bear it
+FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
+    "isoflop": isoflop.figure,
+    "frontier": frontier.figure,
+    "optima": optima.figure,
+    "ratio": ratio.figure,
+    "share": share.figure,
+    "multiplier": multiplier.figure,
+    "contours": contours.figure,
+    "residuals": residuals.figure,
+    "landscape": landscape.figure,
+    "audit": audit.figure,
+    "hyper": tuned,
+}
+METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw the figures of the sweep in a folder into its figures/. Raises UserError where load() does."""
+    """Draw the figures of the sweep in a folder into its figures/, and remove there those that its runs no longer
+    bear. Returns what was written. Raises UserError where load() does."""
     runs = load(folder)
     fitted = report(runs)
     out = files.make_folder(folder / "figures")
-    written = []
+    written: list[Path] = []
     for name, figure in FIGURES.items():
+        paths = [out / f"{name}.{ending}" for ending in METADATA]
         with matplotlib.rc_context(style.RC):
             drawn = figure(runs, fitted)
-            for ending in ("png", "svg"):
-                path = out / f"{name}.{ending}"
-                metadata = {"Date": None} if ending == "svg" else {"Software": None}
+            if drawn is None:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                continue
+            drawn.draw_without_rendering()
+            drawn.set_layout_engine("none")  # laid out once, not again for each file
+            for path in paths:
                 with files.replacing(path) as scratch:
-                    drawn.savefig(scratch, format=ending, metadata=metadata)
-                written.append(path)
+                    drawn.savefig(scratch, format=path.suffix[1:], metadata=METADATA[path.suffix[1:]])
+        written += paths
     return written

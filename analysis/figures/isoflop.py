@@ -1,45 +1,43 @@
-"""Loss against size at each budget, by architecture, with the parabola and its minimum."""
-
-from typing import Any
+"""Loss against size at each budget, by architecture, with the isoFLOP curve and its minimum."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from eutectic.analysis.figures import style
+from eutectic.analysis.isoflop import IsoflopOptimum
 from eutectic.analysis.load import Runs
 from eutectic.analysis.report import Report
 
 
 def figure(runs: Runs, report: Report) -> Figure:
-    """A panel per budget: every run, each parabola with at least four sizes, each optimum with its 95% interval."""
+    """A panel per budget: every run, each curve with sizes enough, each optimum with its 95% interval."""
     drawn, panels = style.panels(len(runs.budgets))
+    looks = style.looks(runs.archs, report.shares)
     for axes, budget in zip(panels, runs.budgets, strict=True):
-        for arch in runs.archs:
-            rows, optimum = runs.select(arch, budget), report.optimum(arch, budget)
-            look: dict[str, Any] = {"color": style.colour(arch), "marker": style.marker(arch)}
-            axes.plot(rows["params"], rows["loss"], linestyle="", markersize=3.5, alpha=0.8, label=arch, **look)
-            if optimum is None or optimum.coefficients is None:
-                continue
-            sizes = np.geomspace(rows["params"].min(), rows["params"].max(), 100)
-            axes.plot(sizes, optimum.predict(sizes), color=look["color"])
-            if optimum.params is not None and optimum.loss is not None and optimum.params_interval is not None:
-                low, high = np.clip(optimum.params_interval, sizes[0], sizes[-1])
-                error = [[optimum.params - low], [high - optimum.params]]
-                axes.errorbar(
-                    optimum.params,
-                    optimum.loss,
-                    xerr=error,
-                    markersize=7,
-                    capsize=2,
-                    elinewidth=0.8,
-                    markerfacecolor="white",
-                    **look,
-                )
-        axes.set_title(f"{budget:.3g} FLOPs".replace("e+", "e"))
+        here = runs.used[runs.used["budget"] == budget]
+        for arch, rows in here.groupby("arch", sort=False):
+            look, optimum = looks[str(arch)], report.optimum(str(arch), budget)
+            axes.plot(
+                rows["params"],
+                rows["loss"],
+                linestyle="",
+                markersize=3.5,
+                alpha=0.8,
+                zorder=style.POINTS,
+                **look,
+            )
+            if optimum is not None and optimum.coefficients is not None:
+                _curve(axes, optimum, rows["params"].min(), rows["params"].max(), look)
+        style.rasterize(axes, len(runs.used))
+        axes.set_title(f"{style.number(budget)} FLOPs")
         axes.set_xlabel("parameters")
         style.log_axis(axes, "x")
-    panels[0].set_ylabel("validation loss (nats per token)")
-    panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="architecture")
+        style.y_label(axes, style.LOSS)
+    for arch, look in looks.items():
+        panels[0].add_line(Line2D([], [], linestyle="", markersize=4, label=arch, **look))
+    style.legend(drawn, panels[0])
     style.caption(
         drawn,
         report,
@@ -47,3 +45,22 @@ def figure(runs: Runs, report: Report) -> Figure:
         "sizes trained; a parabola without a large point has its minimum beyond them.",
     )
     return drawn
+
+
+def _curve(axes: Axes, optimum: IsoflopOptimum, smallest: float, largest: float, look: style.Look) -> None:
+    sizes = np.geomspace(smallest, largest, 100)
+    axes.plot(sizes, optimum.predict(sizes), color=look["color"])
+    if optimum.params is None or optimum.params_interval is None or optimum.loss is None:
+        return
+    value = np.array([optimum.params])
+    low, high = np.clip(optimum.params_interval, smallest, largest)
+    axes.errorbar(
+        value,
+        [optimum.loss],
+        xerr=style.error(value, low, high),
+        markersize=7,
+        capsize=2,
+        elinewidth=0.8,
+        markerfacecolor="white",
+        **look,
+    )

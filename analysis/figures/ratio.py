@@ -1,54 +1,53 @@
-"""The best share of attention: loss against share at each budget, and the optimum against compute."""
+"""Loss against attention's share at each budget, and the parabola that its best share is read from."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eutectic.analysis.figures import style
 from eutectic.analysis.load import Runs
+from eutectic.analysis.ratio import HybridOptimum
 from eutectic.analysis.report import Report
 
+APART = 0.008  # shares between the points of two budgets
 
-def figure(runs: Runs, report: Report) -> Figure:
-    """Left, each share's loss at its best size, above the budget's lowest. Right, the best share by budget."""
-    drawn, (left, right) = style.panels(2)
-    for index, hybrid in enumerate(report.hybrids):
-        colour = style.budget_colour(index, len(report.hybrids))
-        label = f"{hybrid.budget:.3g}".replace("e+", "e")
-        gap = np.array(hybrid.losses) - hybrid.best_loss
-        left.errorbar(
-            hybrid.shares,
-            gap,
-            hybrid.errors,
-            color=colour,
-            marker="o",
-            markersize=4,
-            capsize=2,
-            linestyle="",
-            label=label,
-        )
-        if hybrid.coefficients is None:
-            left.plot(hybrid.shares, gap, color=colour, linewidth=0.8, linestyle=":")
-        else:
-            shares = np.linspace(min(hybrid.shares), max(hybrid.shares), 100)
-            curve = np.polynomial.polynomial.polyval(shares, hybrid.coefficients)
-            left.plot(shares, curve - hybrid.best_loss, color=colour)
-        if hybrid.share is not None and hybrid.interval is not None:
-            error = [[hybrid.share - hybrid.interval[0]], [hybrid.interval[1] - hybrid.share]]
-            right.errorbar(hybrid.budget, hybrid.share, error, color=colour, marker="o", capsize=2)
-        else:
-            right.plot(hybrid.budget, hybrid.best_share, color=colour, marker="o", markerfacecolor="white")
-    left.set_xlabel("attention's share of the sequence mixers")
-    left.set_ylabel("loss above the best share trained (nats per token)")
-    left.set_xlim(-0.05, 1.05)
-    if report.hybrids:
-        left.legend(title="FLOPs")
-    right.set_ylabel("best share of attention")
-    right.set_ylim(-0.05, 1.05)
-    style.compute_axis(right, runs.budgets)
+
+def figure(runs: Runs, report: Report) -> Figure | None:
+    """A panel for each set of mixers that attention is mixed with. None where no two shares have an optimum."""
+    shown = [f for f in report.families if any(len(set(h.shares)) > 1 for h in f.ratios)]
+    if not shown:
+        return None
+    drawn, panels = style.panels(len(shown))
+    for axes, family in zip(panels, shown, strict=True):
+        for hybrid in family.ratios:
+            index = report.budgets.index(hybrid.budget)
+            apart = APART * (index - (len(report.budgets) - 1) / 2)
+            _budget(axes, hybrid, apart, style.budget_colour(index, len(report.budgets)))
+        axes.set_title(f"attention mixed with {family.name}")
+        axes.set_xlabel("attention's share of the sequence mixers")
+        axes.set_xlim(-0.05, 1.05)
+        style.y_label(axes, "loss above the best share trained (nats per token)")
+    style.legend(drawn, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])), "FLOPs")
     style.caption(
         drawn,
         report,
-        "Left: loss at each share's best size with its standard error; solid, a parabola in the share. Right: "
-        "filled, the optimum with a 95% interval; white, the best of those tried where no optimum can be called.",
+        "Each share's loss at its isoFLOP optimum with its standard error, a little apart sideways; solid, the "
+        "parabola whose minimum is the best share at this budget; dotted, points joined where no optimum can be "
+        "called.",
     )
     return drawn
+
+
+def _budget(axes: Axes, hybrid: HybridOptimum, apart: float, colour: tuple[float, ...]) -> None:
+    gap = np.array(hybrid.losses) - hybrid.best_loss
+    look: style.Look = {"color": colour, "marker": "o", "markersize": 4, "capsize": 2, "linestyle": ""}
+    label = style.number(hybrid.budget)
+    shown = np.array(hybrid.shares) + apart
+    axes.errorbar(shown, gap, hybrid.errors, label=label, **look)
+    if hybrid.coefficients is None:
+        axes.plot(shown, gap, color=colour, linewidth=0.8, linestyle=":")
+    else:
+        shares = np.linspace(min(hybrid.shares), max(hybrid.shares), 100)
+        axes.plot(
+            shares, np.polynomial.polynomial.polyval(shares, hybrid.coefficients) - hybrid.best_loss, color=colour
+        )

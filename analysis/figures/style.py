@@ -1,26 +1,37 @@
-"""One look for every figure: a colour per attention share, a marker per mixer, a caption that counts what is shown."""
+"""One look for every figure: palette, markers, axes, legend, and a caption that counts what is shown."""
 
 import textwrap
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from eutectic.analysis.report import Report
-from eutectic.arch import layout
+from eutectic.analysis.laws import Array
+from eutectic.analysis.report import Report, families
 
-INCHES_PER_PANEL = 3.4
+Look = dict[str, Any]  # colour and marker, as matplotlib takes them
+
+INCHES_PER_PANEL, INCHES_PER_ROW = 3.4, 3.0
+MOST_COLUMNS = 4
+MANY = 5000  # runs in a figure above which their points are an image within the SVG
+POINTS = 0.9  # the z-order of those points
+LOSS = "validation loss (nats per token)"
 _MARKERS = "osD^vP*X<>hp"
+# Okabe & Ito's, told apart with any colour vision, without the yellow that white swallows
+_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+NEUTRAL, ACCENT, COOL = "0.35", "#D55E00", "#0072B2"
 RC: Any = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9,
     "legend.frameon": False,
+    "legend.fontsize": 7.5,
     "lines.linewidth": 1.3,
     "svg.hashsalt": "eutectic",
     "savefig.dpi": 200,
@@ -28,55 +39,115 @@ RC: Any = {
 
 
 def panels(count: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """A row of axes."""
+    """Axes in rows of up to four, of about equal length."""
+    rows = -(-count // MOST_COLUMNS)
+    columns = -(-count // rows)
+    size = (INCHES_PER_PANEL * columns + 0.6, INCHES_PER_ROW * rows + 0.6)
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(INCHES_PER_PANEL * count + 0.6, 3.6), layout="constrained")
-        axes = figure.subplots(1, count, sharey=share_y, squeeze=False)[0]
-    return figure, list(axes)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, sharey=share_y, squeeze=False).ravel()
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, list(axes[:count])
 
 
-def colour(arch: str) -> tuple[float, ...]:
-    """Of viridis, which reads without colour vision, by attention share: the same for an architecture everywhere."""
-    return tuple(matplotlib.colormaps["viridis"](0.92 * layout.parse(arch).share("attn")))
+def y_label(axes: Axes, text: str) -> None:
+    """Once for a row of panels."""
+    spec = axes.get_subplotspec()
+    if spec is not None and spec.is_first_col():
+        axes.set_ylabel(text)
 
 
-def marker(arch: str) -> str:
-    """By the layout's first mixer that is not attention."""
-    names = [term.name for layer in layout.parse(arch).block for term, _ in layer.parts]
-    first = next((name for name in names if name != "attn"), "attn")
-    return _MARKERS[zlib.crc32(first.encode()) % len(_MARKERS)]
+def rasterize(axes: Axes, runs: int) -> None:
+    """Make one image of all that is drawn at z-order POINTS, where runs are many."""
+    if runs > MANY:
+        axes.set_rasterization_zorder(POINTS + 0.05)
+
+
+def looks(archs: Sequence[str], shares: dict[str, float]) -> dict[str, Look]:
+    """By architecture, the same in every figure of a sweep.
+
+    Where all mix attention with the same mixers, the colour runs with attention's share, dark to bright; where they do
+    not, it is one hue for each set of mixers, darker with more attention, and pure attention is black.
+    """
+    kinds = families(list(archs))
+    found: dict[str, Look] = {}
+    for k, arch in enumerate(archs):
+        own = [i for i, members in enumerate(kinds.values()) if arch in members]
+        colour: tuple[float, ...]
+        if len(kinds) < 2:
+            colour = matplotlib.colormaps["plasma"](0.8 * shares[arch])
+        elif len(own) > 1 or shares[arch] == 1.0:
+            colour = (0.0, 0.0, 0.0)
+        else:
+            colour = tuple((1 - 0.6 * shares[arch]) * v for v in to_rgb(_HUES[own[0] % len(_HUES)]))
+        found[arch] = {"color": colour, "marker": _MARKERS[k % len(_MARKERS)]}
+    return found
 
 
 def budget_colour(index: int, count: int) -> tuple[float, ...]:
-    return tuple(matplotlib.colormaps["cividis"](0.85 * index / max(1, count - 1)))
+    return tuple(matplotlib.colormaps["cividis"](0.8 * index / max(1, count - 1)))
+
+
+def number(value: float) -> str:
+    """1e15, 2.5e14, 300."""
+    return f"{value:.3g}".replace("e+", "e").replace("e0", "e")
 
 
 def log_axis(axes: Axes, which: str) -> None:
-    """A log axis whose ticks are labelled at 1, 2 and 5 where it spans under a decade and a half."""
+    """A log axis with ticks as close as its span has room for labels. After all is drawn on it."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     getattr(axes, f"set_{which}scale")("log")
     low, high = sorted(axis.get_view_interval())
-    if high / low < 30:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    if high / low < 3:
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_minor_locator(NullLocator())
+    elif high / low < 100:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0) if high / low < 8 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
 def compute_axis(axes: Axes, budgets: Sequence[float]) -> None:
-    """A log axis of training compute, ticked where budgets are."""
+    """A log axis of training compute, ticked where budgets are, or at decades where they are many."""
     axes.set_xscale("log")
-    axes.set_xticks(budgets, [f"{budget:.3g}".replace("e+", "e") for budget in budgets])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(min(budgets) / 1.2, max(budgets) * 1.2)
+    if len(budgets) <= 6:
+        axes.xaxis.set_major_locator(FixedLocator(list(budgets)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    span = (max(budgets) / min(budgets)) ** 0.09
+    axes.set_xlim(min(budgets) / span, max(budgets) * span)
     axes.set_xlabel("training compute (FLOPs)")
 
 
-def _short(value: float) -> str:
-    """20000 -> 20k, 7.5 -> 7.5."""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
+def dodge(compute: Array, budgets: Sequence[float], index: int, count: int) -> Array:
+    """Compute moved sideways, by much less than budgets are apart, so that what stands at one is told apart."""
+    gap = float(np.diff(np.log(budgets)).min())
+    return compute * float(np.exp(0.12 * gap * (index - (count - 1) / 2) / count))
+
+
+def bound(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
+    """Limit a log y axis to the values and as much of their intervals as leaves the values a third of it."""
+    inner = np.log([v for v in values if np.isfinite(v)])
+    outer = np.log([v for v in ends if np.isfinite(v) and v > 0])
+    low, high = float(inner.min()), float(inner.max())
+    room = max(high - low, 0.05)
+    bottom = max(low - room, min(low, float(outer.min(initial=low)))) - 0.05 * room
+    top = min(high + room, max(high, float(outer.max(initial=high)))) + 0.05 * room
+    axes.set_ylim(float(np.exp(bottom)), float(np.exp(top)))
+
+
+def error(value: Array, low: Array, high: Array) -> Array:
+    """Lengths of error bars, (2, n); none where there is no interval."""
+    return np.nan_to_num(np.maximum([value - low, high - value], 0.0))
+
+
+def legend(figure: Figure, axes: Axes, title: str = "architecture") -> None:
+    """Right of all panels: the labels of one of them."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = -(-len(labels) // 24)
+    figure.legend(handles, labels, loc="outside right upper", title=title, ncols=columns)
 
 
 def caption(figure: Figure, report: Report, text: str) -> None:
@@ -86,3 +157,11 @@ def caption(figure: Figure, report: Report, text: str) -> None:
     whole = f"{text} {report.n_runs} runs, {seeds}{dropped}. FLOPs by {report.convention}, {report.tokenizer} tokens."
     width = int(figure.get_figwidth() * 19)
     figure.supxlabel(textwrap.fill(whole, width), fontsize=7, x=0.01, ha="left")
+
+
+def _short(value: float) -> str:
+    """20000 -> 20k, 7.5 -> 7.5."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.4g}"

@@ -1,18 +1,13 @@
-"""From a table with a planted truth to the report and the figures; and the tables that are refused."""
+"""From a table with a planted truth to the report; and the tables that are refused."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from eutectic.analysis import schema
-from eutectic.analysis.figures.draw import draw
 from eutectic.analysis.load import load, screen
 from eutectic.analysis.report import Report, families, report
 from eutectic.errors import UserError
@@ -170,34 +165,3 @@ def test_nothing_to_fit_is_said(tmp_path: Path) -> None:
     (tmp_path / "runs.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"runs\.parquet cannot be read"):
         load(tmp_path)
-
-
-def write(frame: pd.DataFrame, folder: Path) -> None:
-    pq.write_table(
-        pa.Table.from_pylist(frame.to_dict("records"), schema.arrow_schema(schema.RUNS)), folder / "runs.parquet"
-    )
-
-
-def test_figures_say_what_they_show(tmp_path: Path) -> None:
-    write(table(), tmp_path)
-    paths = draw(tmp_path)
-    assert [path.name for path in paths] == [
-        f"{name}.{ending}" for name in ("isoflop", "perplexity", "ratio") for ending in ("png", "svg")
-    ]
-    for path in paths:
-        if path.suffix == ".png":
-            width, height = Image.open(path).size
-            assert width > 700 and height > 600
-    words = {path.stem: " ".join(re.findall(r"<!-- (.*?) -->", path.read_text())) for path in paths[1::2]}
-    assert "validation loss (nats per token)" in words["isoflop"] and "parameters" in words["isoflop"]
-    assert all(name in words["isoflop"] for name in (*ARCHS, "1e15 FLOPs", "1e16 FLOPs"))
-    assert "training compute (FLOPs)" in words["perplexity"] and "perplexity" in words["perplexity"]
-    assert "best share of attention" in words["ratio"]
-    assert all("75 runs, 1 seed" in text for text in words.values())
-    first = [path.read_bytes() for path in paths]
-    assert first == [path.read_bytes() for path in draw(tmp_path)], "a figure is not a function of its table"
-
-
-def test_figures_of_almost_nothing(tmp_path: Path) -> None:
-    write(table()[:2], tmp_path)
-    assert len(draw(tmp_path)) == 6

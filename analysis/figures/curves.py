@@ -1,0 +1,121 @@
+"""What is drawn of compute-optimal decisions against compute: approach 2's points, and laws' lines with bands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from eutectic.analysis.compare import Estimate
+from eutectic.analysis.figures import style
+from eutectic.analysis.frontier import Frontier
+from eutectic.analysis.laws import Array
+from eutectic.analysis.load import Runs
+from eutectic.analysis.optimum import fit_cost
+from eutectic.analysis.report import Report, columns
+
+POINTS = 25
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity at each compute with its 95% interval, NaN where it has none; all (computes,)."""
+
+    compute: Array
+    value: Array
+    low: Array
+    high: Array
+
+    @property
+    def exp(self) -> "Curve":
+        return Curve(self.compute, np.exp(self.value), np.exp(self.low), np.exp(self.high))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Of one architecture, by quantity: loss, perplexity, params, tokens, ratio (tokens per parameter).
+
+    points: isoFLOP optima. lines: of the law L(N, D), or, where there is none, the power laws through the optima.
+    """
+
+    points: Mapping[str, Curve]
+    lines: Mapping[str, Curve]
+
+
+def curves(runs: Runs, report: Report) -> dict[str, Curves] | None:
+    """By architecture; None for one budget, and where nothing has an optimum or a law."""
+    if len(report.budgets) < 2:
+        return None
+    found = {arch: Curves(_points(runs, report, arch), _lines(report, arch)) for arch in runs.archs}
+    return found if any(len(c.points["loss"].value) or c.lines for c in found.values()) else None
+
+
+def band(compute: Array, estimates: list[Estimate]) -> Curve:
+    return Curve(compute, *np.array([(e.value, e.low, e.high) for e in estimates]).T)
+
+
+def show(axes: Axes, name: str, found: Mapping[str, Curves], looks: Mapping[str, style.Look], report: Report) -> None:
+    """Draw one quantity of every architecture on log axes."""
+    everything = []
+    for k, (arch, look) in enumerate(looks.items()):
+        own, line = found[arch].points[name], found[arch].lines.get(name)
+        everything.append(own)
+        axes.errorbar(
+            style.dodge(own.compute, report.budgets, k, len(looks)),
+            own.value,
+            style.error(own.value, own.low, own.high),
+            linestyle="",
+            markersize=4,
+            capsize=1.5,
+            elinewidth=0.8,
+            label=arch,
+            **look,
+        )
+        if line is not None:
+            everything.append(line)
+            axes.plot(line.compute, line.value, "-" if arch in report.laws else "--", color=look["color"])
+            axes.fill_between(line.compute, line.low, line.high, color=look["color"], alpha=0.1, linewidth=0)
+    style.compute_axis(axes, report.budgets)
+    ends = np.concatenate([end for curve in everything for end in (curve.low, curve.high)])
+    style.bound(axes, np.concatenate([curve.value for curve in everything]), ends)
+    style.log_axis(axes, "y")
+
+
+def _points(runs: Runs, report: Report, arch: str) -> dict[str, Curve]:
+    """The intervals of tokens and of their ratio are those of the size, at the tokens that its compute leaves."""
+    found = [o for o in report.optima if o.arch == arch and o.status == "optimum"]
+    compute = np.array([o.budget for o in found])
+    n, d, loss = (np.array([getattr(o, name) for o in found], float) for name in ("params", "tokens", "loss"))
+    low, high = np.array([o.params_interval for o in found], float).reshape(-1, 2).T
+    loss_low, loss_high = np.array([o.loss_interval for o in found], float).reshape(-1, 2).T
+    cost = fit_cost(*columns(runs.select(arch), "params", "tokens", "flops"))
+    fewer, more = (d * np.exp(cost.log(np.log(n)) - cost.log(np.log(end))) for end in (high, low))
+    height = Curve(compute, loss, loss_low, loss_high)
+    return {
+        "loss": height,
+        "perplexity": height.exp,
+        "params": Curve(compute, n, low, high),
+        "tokens": Curve(compute, d, fewer, more),
+        "ratio": Curve(compute, d / n, fewer / high, more / low),
+    }
+
+
+def _lines(report: Report, arch: str) -> dict[str, Curve]:
+    compute = np.geomspace(min(report.budgets), max(report.budgets), POINTS)
+    if arch not in report.laws:
+        return _power_laws(next(f for f in report.frontiers if f.arch == arch), compute)
+    candidate = report.laws[arch].candidate
+    best = candidate.optimum(compute)
+    values = {"loss": best.loss, "params": best.params, "tokens": best.tokens, "ratio": best.tokens / best.params}
+    found = {name: band(compute, [candidate.estimate(v) for v in value.T]) for name, value in values.items()}
+    return found | {"perplexity": found["loss"].exp}
+
+
+def _power_laws(front: Frontier, compute: Array) -> dict[str, Curve]:
+    if front.loss is None or front.params is None or front.tokens is None:
+        return {}
+    nothing = np.full(len(compute), np.nan), np.full(len(compute), np.nan)
+    laws = {"loss": front.loss, "params": front.params, "tokens": front.tokens}
+    found = {name: Curve(compute, law.predict(compute), *(law.band(compute) or nothing)) for name, law in laws.items()}
+    ratio = Curve(compute, found["tokens"].value / found["params"].value, *nothing)
+    return found | {"perplexity": found["loss"].exp, "ratio": ratio}

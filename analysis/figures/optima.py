@@ -1,0 +1,35 @@
+"""The compute-optimal size, its tokens, and tokens per parameter, against compute, by architecture."""
+
+from matplotlib.figure import Figure
+
+from eutectic.analysis.figures import style
+from eutectic.analysis.figures.curves import curves, show
+from eutectic.analysis.load import Runs
+from eutectic.analysis.report import Report
+
+_LABELS = {
+    "params": "compute-optimal parameters",
+    "tokens": "compute-optimal tokens",
+    "ratio": "tokens per parameter",
+}
+
+
+def figure(runs: Runs, report: Report) -> Figure | None:
+    """A panel each. None for one budget."""
+    found = curves(runs, report)
+    if found is None:
+        return None
+    drawn, panels = style.panels(len(_LABELS))
+    looks = style.looks(runs.archs, report.shares)
+    for axes, (name, label) in zip(panels, _LABELS.items(), strict=True):
+        show(axes, name, found, looks, report)
+        axes.set_ylabel(label)
+    style.legend(drawn, panels[0])
+    style.caption(
+        drawn,
+        report,
+        "Points, the isoFLOP optimum (approach 2) with a 95% interval, a little apart sideways; that of tokens is of "
+        "the size, at the tokens its compute leaves. Solid, the optimum of L(N, D) (approach 3) with its 95% band of "
+        "resamples; broken, a power law through the points where L(N, D) is refused. What runs off the axis is cut.",
+    )
+    return drawn
