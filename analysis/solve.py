@@ -19,6 +19,7 @@ Index = NDArray[np.intp]
 POLISHED, STRAYED = 12, 20
 PART = 500  # rows of a large table that starts are first polished on
 STEPS = 300
+PATIENCE = 60  # of a search
 CELLS = 60_000  # observations at once, over all problems: arrays that fit a core's cache
 FLAT = 1e-6  # gradient, over the sum of its observations' absolute parts, that counts as zero
 EXACT = 1e-11  # rms error, relatively, of data without noise
@@ -138,9 +139,16 @@ class Descent:
 
 
 def descend(
-    problem: Problem, loss: LossFn, theta: Array, y: Array, weights: Array, fixed: Mask | None = None
+    problem: Problem,
+    loss: LossFn,
+    theta: Array,
+    y: Array,
+    weights: Array,
+    fixed: Mask | None = None,
+    patience: int = STEPS,
 ) -> Descent:
-    """Minimize from each row of theta. y, weights: (batch or 1, n). fixed: (p,) booleans, parameters held."""
+    """Minimize from each row of theta. y, weights: (batch or 1, n). fixed: (p,) booleans, parameters held. patience:
+    steps without one more at its minimum, after which rows still under way are given up."""
     parts = []
     chunk = max(1, CELLS // len(problem.y))
     for first in range(0, len(theta), chunk):
@@ -149,7 +157,7 @@ def descend(
         part = theta[rows]
         with np.errstate(over="ignore", invalid="ignore"):  # a step too far overflows, and is not taken
             for stage in loss.stages:
-                part, local = _newton(problem, stage, part, own_y, own_w, fixed)
+                part, local = _newton(problem, stage, part, own_y, own_w, fixed, patience)
         if len(loss.stages) > 1:
             total = problem.evaluate(part)[0]
             local.value = (own_w * loss.value(total, own_y)).sum(1)
@@ -173,16 +181,16 @@ def _free(problem: Problem, theta: Array, gradient: Array, fixed: Mask | None) -
 
 
 def _newton(
-    problem: Problem, loss: LossFn, start: Array, y: Array, weights: Array, fixed: Mask | None
+    problem: Problem, loss: LossFn, start: Array, y: Array, weights: Array, fixed: Mask | None, patience: int
 ) -> tuple[Array, Local]:
     """Newton steps damped by Marquardt's rule, each taken only where it descends, within the bounds."""
     theta = np.clip(start, problem.low, problem.high)
     local = problem.newton(theta, y, weights, loss)
-    damping = np.full(len(theta), 1e-3)
-    still = np.ones(len(theta), bool)
-    for _ in range(STEPS):
+    damping = np.full(len(theta), 0.1)
+    still, last = np.ones(len(theta), bool), STEPS
+    for count in range(STEPS):
         rows = np.flatnonzero(still)
-        if not len(rows):
+        if not len(rows) or count - last > patience:
             break
         at, here = theta[rows], local.take(rows)
         free = _free(problem, at, here.gradient, fixed)
@@ -198,6 +206,7 @@ def _newton(
         settled = (promised < 1e-15 * here.value) & (damping[rows] < 1.0)
         exact = local.value[rows] < len(y[0]) * EXACT**2
         still[rows] = ~(settled | exact | (damping[rows] > 1e12))
+        last = last if still[rows].all() else count
     return theta, local
 
 
@@ -256,7 +265,7 @@ def _ahead(problem: Problem, loss: LossFn, x: Inputs, begin: Array, seed: int) -
     converge to, and how many do."""
     rows = np.random.default_rng(seed).choice(len(problem.y), PART, replace=False)
     part = Problem(problem.law, {name: v[rows] for name, v in x.items()}, problem.y[rows] * problem.scale)
-    ends = descend(part, loss, part.from_law(problem.to_law(begin)), part.y[None], np.ones((1, PART)))
+    ends = descend(part, loss, part.from_law(problem.to_law(begin)), part.y[None], np.ones((1, PART)), None, PATIENCE)
     theta = ends.theta[ends.converged] if ends.converged.any() else ends.theta
     near = np.abs(theta[:, None] - theta[None]).max(2) < SAME_PLACE
     first, counts = np.unique(near.argmax(1), return_counts=True)
@@ -274,7 +283,7 @@ def solve(
     tried, counts = len(begin), np.ones(len(begin), np.int64)
     if len(problem.y) > 2 * PART:
         begin, counts = _ahead(problem, loss, x, begin, seed)
-    ends = descend(problem, loss, begin, problem.y[None], np.ones((1, len(problem.y))))
+    ends = descend(problem, loss, begin, problem.y[None], np.ones((1, len(problem.y))), None, PATIENCE)
     order = np.argsort(np.where(ends.converged, ends.value, np.inf), kind="stable")
     best = order[0] if ends.converged.any() else np.nanargmin(ends.value)
     exact = float(loss.value(np.full(1, EXACT), np.ones(1))[0]) * len(problem.y)
