@@ -74,7 +74,9 @@ def draw(folder: Path) -> list[Path]:
                 for path in paths:
                     path.unlink(missing_ok=True)
                 continue
-            drawn.draw_without_rendering()
+            engine = drawn.get_layout_engine()
+            assert engine is not None  # style.panels asks for one
+            engine.execute(drawn)
             drawn.set_layout_engine("none")  # laid out once, not again for each file
             for path in paths:
                 with files.replacing(path) as scratch:
