@@ -22,7 +22,7 @@ from eutectic.analysis.solve import Refused
 from eutectic.arch import layout
 
 RESAMPLES = 1000
-WORK = 300_000  # rows resampled at most for one architecture: large tables need fewer resamples and get them
+WORK = 150_000  # rows resampled at most for one architecture: large tables need fewer resamples and get them
 FEWEST_RESAMPLES = 100
 FEWEST_SHARES = 3
 CELL = ("budget", "n_layers", "d_model", "seed")  # runs of different architectures that are compared in pairs

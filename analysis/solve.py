@@ -17,7 +17,7 @@ from eutectic.errors import UserError
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 POLISHED, STRAYED = 12, 20
-PART = 500  # rows of a large table that starts are first polished on
+PART = 250  # rows of a large table that starts are first polished on
 STEPS = 300
 PATIENCE = 60  # of a search
 CELLS = 60_000  # observations at once, over all problems: arrays that fit a core's cache

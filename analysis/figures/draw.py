@@ -1,6 +1,10 @@
 """Every figure of a sweep, as PNG and SVG, from its parquet alone."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -60,26 +64,31 @@ METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": 
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw the figures of the sweep in a folder into its figures/, and remove there those that its runs no longer
-    bear. Returns what was written. Raises UserError where load() does."""
+    """Draw the figures of the sweep in a folder into its figures/, a process each, and remove there those that its runs
+    no longer bear. Returns what was written. Raises UserError where load() does."""
     runs = load(folder)
     fitted = report(runs)
     out = files.make_folder(folder / "figures")
-    written: list[Path] = []
-    for name, figure in FIGURES.items():
-        paths = [out / f"{name}.{ending}" for ending in METADATA]
-        with matplotlib.rc_context(style.RC):
-            drawn = figure(runs, fitted)
-            if drawn is None:
-                for path in paths:
-                    path.unlink(missing_ok=True)
-                continue
-            engine = drawn.get_layout_engine()
-            assert engine is not None  # style.panels asks for one
-            engine.execute(drawn)
-            drawn.set_layout_engine("none")  # laid out once, not again for each file
+    # no figure draws the curves, which are the bulk
+    shown = replace(runs, curves=runs.curves.iloc[:0])
+    with ProcessPoolExecutor(min(len(FIGURES), os.cpu_count() or 1)) as pool:
+        written = pool.map(partial(_draw, runs=shown, fitted=fitted, out=out), FIGURES)
+        return [path for paths in written for path in paths]
+
+
+def _draw(name: str, runs: Runs, fitted: Report, out: Path) -> list[Path]:
+    paths = [out / f"{name}.{ending}" for ending in METADATA]
+    with matplotlib.rc_context(style.RC):
+        drawn = FIGURES[name](runs, fitted)
+        if drawn is None:
             for path in paths:
-                with files.replacing(path) as scratch:
-                    drawn.savefig(scratch, format=path.suffix[1:], metadata=METADATA[path.suffix[1:]])
-        written += paths
-    return written
+                path.unlink(missing_ok=True)
+            return []
+        engine = drawn.get_layout_engine()
+        assert engine is not None  # style.panels asks for one
+        engine.execute(drawn)
+        drawn.set_layout_engine("none")  # laid out once, not again for each file
+        for path in paths:
+            with files.replacing(path) as scratch:
+                drawn.savefig(scratch, format=path.suffix[1:], metadata=METADATA[path.suffix[1:]])
+    return paths
