@@ -75,6 +75,14 @@ class Ledger:
             return "failed"
         return "running" if _is_alive(_newest_claim(folder)) else "planned"
 
+    def loss(self, run_id: str) -> float | None:
+        """Of a run that is done or diverged, as its row has it."""
+        own = self.runs / run_id / "run.parquet"
+        path = own if own.exists() else self.folder / "runs.parquet"
+        rows = pq.read_table(path, columns=["run_id", "loss"]).to_pylist()
+        loss: float | None = next(row["loss"] for row in rows if row["run_id"] == run_id)
+        return loss
+
     def abandoned(self, run_id: str) -> bool:
         """Whether a run was begun and its worker is gone."""
         return self.status(run_id) == "planned" and _newest_claim(self.runs / run_id) is not None

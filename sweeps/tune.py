@@ -1,0 +1,188 @@
+"""Studies of learning rate and batch, one for each architecture and budget; their trials are runs like any other.
+
+    NAME/tune/journal.log   every study of the folder, unless they are in a database
+              ask.lock      held while a trial is asked, claimed or told
+
+A trial is running in its study until its run has ended in the ledger, whoever trained it. As trials are asked, claimed
+and told under one lock, the ledger alone says who is at work: a trial whose worker died is a running trial whose run
+nobody holds, and goes to the next worker that asks.
+"""
+
+import contextlib
+import dataclasses
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from eutectic import files
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps.ledger import Claim, Ledger
+from eutectic.sweeps.plan import FEWEST_STEPS
+from eutectic.sweeps.recipe import Recipe
+from eutectic.sweeps.worker import train_claimed, use
+
+# the learning rate is looked for within this factor of the recipe's, the batch within this power of two of it
+LR_FACTOR, BATCH_DOUBLINGS = 10.0, 3
+# what a told trial's run came to; a diverged run's loss is no loss of its setting, but the sampler is to shun it
+STATES = {"done": TrialState.COMPLETE, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model and a number of tokens to find the best settings of.
+
+    base: the run with the recipe's own settings. lr: lowest and highest. doublings: lowest and highest power of two of
+    the batch in sequences. micro_batch: most sequences in one forward pass, a power of two.
+    """
+
+    base: RunConfig
+    lr: tuple[float, float]
+    doublings: tuple[int, int]
+    micro_batch: int
+
+    @property
+    def study(self) -> str:
+        return f"{self.base.model.layout} at {self.base.budget:.3g}, {self.base.run_id}"
+
+    def trial(self, lr: float, doublings: int) -> RunConfig:
+        """The cell's run with other settings; three digits of a learning rate read well and hash alike."""
+        optim = dataclasses.replace(self.base.optim, lr=float(f"{lr:.3g}"))
+        batch = 2**doublings
+        micro = min(batch, self.micro_batch)
+        return dataclasses.replace(self.base, optim=optim, batch_size=batch, micro_batch=micro)
+
+
+def cells(recipe: Recipe, rows: Sequence[RunConfig]) -> list[Cell]:
+    """A cell for each seed, budget and architecture of a plan's rows: the size expected best."""
+    micro = 2 ** int(math.log2(max(1, recipe.micro_tokens // recipe.seq_len)))
+    found = []
+    for k, base in enumerate(rows):
+        if k // len(recipe.seeds) % recipe.sizes != recipe.sizes // 2:
+            continue
+        middle, highest = round(math.log2(base.batch_size)), int(math.log2(base.sequences // FEWEST_STEPS))
+        doublings = max(0, middle - BATCH_DOUBLINGS), min(highest, middle + BATCH_DOUBLINGS)
+        found.append(Cell(base, (base.optim.lr / LR_FACTOR, base.optim.lr * LR_FACTOR), doublings, micro))
+    return found
+
+
+class Studies:
+    """The studies of some cells, each to have `trials` trials, as this process sees them."""
+
+    def __init__(self, folder: Path, cells: Sequence[Cell], trials: int, url: str | None = None):
+        self.ledger, self.trials = Ledger(folder), trials
+        own = files.make_folder(folder / "tune")
+        self._lock = JournalFileOpenLock(str(own / "ask"))
+        storage = _open(own / "journal.log", url)
+        with self._locked():
+            self.studies = {
+                cell: optuna.create_study(storage=storage, study_name=cell.study, load_if_exists=True) for cell in cells
+            }
+
+    def take(self) -> tuple[str, Claim] | None:
+        """A run to train, which is ours, or None where all trials have been asked and none is abandoned."""
+        with self._locked():
+            self._settle()
+            for _, trial in self._running():
+                if claim := self.ledger.claim(trial.user_attrs["run_id"]):
+                    return trial.user_attrs["run_id"], claim
+            while (cell := self._next_cell()) is not None:
+                run_id = self._ask(cell)
+                if claim := self.ledger.claim(run_id):
+                    return run_id, claim
+                self._settle()  # this setting was asked before: its loss is known, or another worker's to find
+            return None
+
+    def settle(self) -> None:
+        """Tell the studies of every run that has ended."""
+        with self._locked():
+            self._settle()
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """By study, its trials: complete, pruned (diverged), fail or running."""
+        return {
+            cell.study: Counter(trial.state.name.lower() for trial in _asked(study))
+            for cell, study in self.studies.items()
+        }
+
+    def left(self) -> int:
+        """Trials that are to be asked, or were and have not ended."""
+        counts = self.counts().values()
+        return sum(max(0, self.trials - count.total()) + count["running"] for count in counts)
+
+    def _settle(self) -> None:
+        for study, trial in self._running():
+            run_id = trial.user_attrs.get("run_id")
+            if run_id is None:  # its worker died while it held the lock
+                study.tell(trial.number, state=TrialState.FAIL)
+            elif (status := self.ledger.status(run_id)) == "done":
+                study.tell(trial.number, self.ledger.loss(run_id))
+            elif status in STATES:
+                study.tell(trial.number, state=STATES[status])
+
+    def _running(self) -> list[tuple[optuna.Study, FrozenTrial]]:
+        states = (TrialState.RUNNING,)
+        return [(study, t) for study in self.studies.values() for t in study.get_trials(deepcopy=False, states=states)]
+
+    def _next_cell(self) -> Cell | None:
+        """The first of those with trials left that has the fewest in flight: samplers learn from what has ended."""
+        counts = self.counts()
+        due = [cell for cell in self.studies if counts[cell.study].total() < self.trials]
+        return min(due, key=lambda cell: counts[cell.study]["running"], default=None)
+
+    def _ask(self, cell: Cell) -> str:
+        """The run of a new trial, which is in the ledger."""
+        study = self.studies[cell]
+        # seeded by what the study holds: workers with one seed would all begin with the same settings
+        seed = zlib.crc32(f"{cell.study} {len(_asked(study))}".encode())
+        study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        trial = study.ask()
+        run = cell.trial(trial.suggest_float("lr", *cell.lr, log=True), trial.suggest_int("doublings", *cell.doublings))
+        self.ledger.add([run])
+        trial.set_user_attr("run_id", run.run_id)
+        return run.run_id
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+def _asked(study: optuna.Study) -> list[FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if "run_id" in trial.user_attrs]
+
+
+def _open(journal: Path, url: str | None) -> BaseStorage:
+    if url is None:
+        # a link by O_EXCL, as the ledger's claims: right on NFS 3 and later
+        return JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal))))
+    try:
+        return RDBStorage(url)
+    except Exception as error:  # each database's driver has its own; the URL may hold a password
+        raise UserError(
+            f"the database of --storage cannot be opened ({type(error).__name__}); "
+            "give an SQLAlchemy URL of a database, e.g. sqlite:///tune.db, or leave it out."
+        ) from None
+
+
+def work(
+    folder: Path, cells: Sequence[Cell], trials: int, url: str | None, device: str, cache: Path, number: int = 0
+) -> None:
+    """Ask, train and tell until every study has its trials. Arguments as of worker.work and Studies."""
+    use(device, number)
+    studies = Studies(folder, cells, trials, url)
+    while taken := studies.take():
+        train_claimed(studies.ledger, *taken, device, cache)

@@ -1,0 +1,201 @@
+"""Studies: no trial lost or doubled whoever dies, and a planted optimum found with its law."""
+
+import dataclasses
+import math
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from eutectic.arch import flops
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps import plan as planning
+from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps import tune
+from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.recipe import Recipe
+from eutectic.train import log, loop
+from eutectic.train.shards import Manifest
+
+QUICK = recipes.find("quick")
+FORK = multiprocessing.get_context("fork")  # workers that train what is planted here
+FLOOR = 2.0
+# best settings: 0.02 (N / 10k)^-0.4 and 16 sequences (D / 1M)^0.5; curvatures in nats per squared e-folding
+LR, BATCH, CURVATURE = (0.02, 1e4, -0.4), (16.0, 1e6, 0.5), (0.02, 0.01)
+DIVERGED_ABOVE = 3.0  # times the best learning rate
+
+
+def best(params: float, tokens: float) -> tuple[float, float]:
+    (lr, n, a), (batch, d, b) = LR, BATCH
+    return lr * (params / n) ** a, batch * (tokens / d) ** b
+
+
+def planted(config: RunConfig, _: Manifest, folder: Path, *__: object) -> None:
+    """Leaves what training would, its loss a quadratic of the logarithms of learning rate and batch."""
+    lr, batch = best(flops.count(config.model, config.data.seq_len, config.conv_algorithm).params, config.tokens)
+    x, y = math.log(config.optim.lr / lr), math.log(config.batch_size / batch)
+    loss = FLOOR + CURVATURE[0] * x * x + CURVATURE[1] * y * y
+    status = "diverged" if x > math.log(DIVERGED_ABOVE) else "done"
+    row = log.planned_columns(config) | {"status": status, "loss": loss, "source": "planted"}
+    log.write_rows(folder / "curve.parquet", "curves", [{"run_id": config.run_id, "step": 1}])
+    log.write_rows(folder / "run.parquet", "runs", [row])
+
+
+def slow(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> None:
+    time.sleep(0.05)  # workers that only ask would wait for the lock, not for each other
+    planted(config, manifest, folder)
+
+
+def stuck(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> None:
+    time.sleep(600)
+
+
+def cells(manifest: Manifest, recipe: Recipe = QUICK, **changes: object) -> list[tune.Cell]:
+    recipe = dataclasses.replace(recipe, **({"budgets": (1e10,), "archs": ("attn",)} | changes))  # type: ignore[arg-type]
+    return tune.cells(recipe, planning.plan(recipe, manifest, 1))
+
+
+def cache(manifest: Manifest) -> Path:
+    return Path(manifest.folder).parents[1]
+
+
+def trial_ids(studies: tune.Studies) -> list[str]:
+    """Runs of all trials, in the order asked."""
+    return [t.user_attrs["run_id"] for study in studies.studies.values() for t in study.trials]
+
+
+def test_a_cell_is_the_central_size_and_its_trials_keep_it(manifest: Manifest) -> None:
+    recipe = dataclasses.replace(QUICK, budgets=(1e10, 3e10), archs=("attn", "hyena"), seeds=(0, 1))
+    rows = planning.plan(recipe, manifest, 1)
+    found = tune.cells(recipe, rows)
+    block = recipe.sizes * 2
+    assert [cell.base for cell in found] == [row for k in range(4) for row in rows[k * block + 4 : k * block + 6]]
+    for cell in found:
+        for doublings in cell.doublings:
+            run = cell.trial(0.0123456, doublings)
+            assert (run.optim.lr, run.batch_size) == (0.0123, 2**doublings)
+            assert (run.sequences, run.model) == (cell.base.sequences, cell.base.model)
+            assert run.steps >= planning.FEWEST_STEPS and run.batch_size % run.micro_batch == 0
+            assert run.micro_batch * recipe.seq_len <= recipe.micro_tokens
+        assert 2 ** cell.doublings[0] < cell.base.batch_size < 2 ** cell.doublings[1]
+        assert cell.lr == (cell.base.optim.lr / 10, cell.base.optim.lr * 10)
+
+
+@pytest.mark.parametrize("database", [False, True])
+def test_trials_are_runs_and_their_losses_are_told(
+    database: bool, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train", planted)
+    found, url = cells(manifest), f"sqlite:///{tmp_path}/tune.db" if database else None
+    tune.work(tmp_path, found, 6, url, "cpu", cache(manifest))
+    tune.work(tmp_path, found, 12, url, "cpu", cache(manifest))  # goes on with the same study
+    assert (tmp_path / "tune" / "journal.log").exists() != database
+    studies = tune.Studies(tmp_path, found, 12, url)
+    (study,) = studies.studies.values()
+    ledger = Ledger(tmp_path)
+    assert sorted(trial_ids(studies)) == ledger.run_ids() and len(study.trials) == 12
+    assert ledger.collect() == 12 and studies.left() == 0
+    statuses = Counter(ledger.status(i) for i in ledger.run_ids())
+    assert statuses["diverged"] >= 1 and statuses["done"] + statuses["diverged"] == 12
+    for trial in study.trials:
+        run_id = trial.user_attrs["run_id"]
+        assert trial.state == tune.STATES[ledger.status(run_id)]
+        assert (ledger.loss(run_id) or 0) > FLOOR
+        assert trial.value == (ledger.loss(run_id) if ledger.status(run_id) == "done" else None)
+
+
+def test_a_setting_asked_twice_is_trained_once(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def counted(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> None:
+        trained.append(config.run_id)
+        planted(config, manifest, folder)
+
+    monkeypatch.setattr(loop, "train", counted)
+    (cell,) = cells(manifest)
+    narrow = dataclasses.replace(cell, lr=(0.00999, 0.01001), doublings=(2, 3))  # at most six runs
+    tune.work(tmp_path, [narrow], 15, None, "cpu", cache(manifest))
+    studies = tune.Studies(tmp_path, [narrow], 15)
+    assert studies.counts() == {narrow.study: {"complete": 15}}
+    assert sorted(set(trial_ids(studies))) == sorted(trained) and len(trained) <= 6
+
+
+def test_two_workers_neither_lose_nor_double_a_trial(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train", slow)
+    found = cells(manifest, archs=("attn", "hyena"))
+    workers = [
+        FORK.Process(target=tune.work, args=(tmp_path, found, 15, None, "cpu", cache(manifest), k)) for k in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    studies, ledger = tune.Studies(tmp_path, found, 15), Ledger(tmp_path)
+    studies.settle()
+    counts = studies.counts()
+    assert {study: count.total() for study, count in counts.items()} == {cell.study: 15 for cell in found}
+    assert all(set(count) <= {"complete", "pruned"} for count in counts.values())
+    ids = trial_ids(studies)
+    assert sorted(ids) == ledger.run_ids() and len(set(ids)) == 30
+    # trained once each, and by both
+    claims = list(ledger.runs.glob("*/claim-*.json"))
+    assert len(claims) == 30 and len({claim.read_text().partition('"pid"')[2].split(",")[0] for claim in claims}) == 2
+
+
+def test_a_killed_workers_trial_is_asked_again(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = cells(manifest)
+    monkeypatch.setattr(loop, "train", stuck)
+    worker = FORK.Process(target=tune.work, args=(tmp_path, found, 3, None, "cpu", cache(manifest)))
+    worker.start()
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("runs/*/claim-0.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    while (tmp_path / "tune" / "ask.lock").exists():
+        time.sleep(0.02)
+    (victim,) = Ledger(tmp_path).run_ids()
+    held = tune.Studies(tmp_path, found, 1)
+    assert held.take() is None and held.left() == 1, "a trial was taken from its worker"
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+
+    # and one that dies within the lock leaves a trial without a run, which counts for nothing
+    studies = tune.Studies(tmp_path, found, 3)
+    studies.studies[found[0]].ask()
+    monkeypatch.setattr(loop, "train", planted)
+    tune.work(tmp_path, found, 3, None, "cpu", cache(manifest))
+    ledger = Ledger(tmp_path)
+    assert len(ledger.run_ids()) == 3 and ledger.status(victim) in ("done", "diverged")
+    assert sorted(path.name for path in (ledger.runs / victim).glob("claim-*")) == ["claim-0.json", "claim-1.json"]
+    assert studies.counts()[found[0].study].total() == 3 and studies.left() == 0
+    assert [t.state.name for t in studies.studies[found[0]].trials if "run_id" not in t.user_attrs] == ["FAIL"]
+
+
+def test_a_run_that_fails_fails_its_trial(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(loop, "train", broken)
+    found = cells(manifest)
+    tune.work(tmp_path, found, 2, None, "cpu", cache(manifest))
+    assert tune.Studies(tmp_path, found, 2).counts() == {found[0].study: {"fail": 2}}
+    assert [Ledger(tmp_path).failure(i) for i in Ledger(tmp_path).run_ids()] == ["ValueError: broken"] * 2
+
+
+@pytest.mark.parametrize("url", ["nowhere", "sqlite:////no/such/folder/t.db", "mysql://me:secret@nowhere/db"])
+def test_a_storage_that_cannot_be_opened_is_said(url: str, manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"of --storage cannot be opened \(.*\); give an SQLAlchemy URL") as caught:
+        tune.Studies(tmp_path, cells(manifest), 1, url)
+    assert "secret" not in str(caught.value)
