@@ -19,11 +19,12 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass
 class Progress:
-    """How far a run is: optimizer steps taken, seconds spent, rows of its curve."""
+    """How far a run is: optimizer steps taken, seconds spent, rows of its curve, sum of the losses since the last."""
 
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, Any]] = field(default_factory=list)
+    total: float = 0.0
 
 
 def save(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.AdamW, progress: Progress) -> None:

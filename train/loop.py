@@ -1,6 +1,7 @@
 """Training one run, from its config to its row."""
 
 import math
+import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,7 @@ from eutectic import files
 from eutectic.arch import flops
 from eutectic.arch.model import Model, build
 from eutectic.config import RunConfig
-from eutectic.train import checkpoint, log
+from eutectic.train import checkpoint, log, preemption
 from eutectic.train.data import Batches, repeated_share, validation
 from eutectic.train.optim import adamw, lr_at
 from eutectic.train.shards import Manifest
@@ -38,7 +39,7 @@ def train(
 
     Returns its row of `runs`: status `done`, or `diverged` with the last finite training loss. On the CPU the result is
     the same to the bit however often it was interrupted. Raises LeaseLost where, about to
-    write, `held` says that the run is another's.
+    write, `held` says that the run is another's, and Preempted once it is saved for a process that was told to go.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -57,7 +58,7 @@ def train(
     )
 
     started, saved, reported = time.monotonic() - progress.seconds, time.monotonic(), 0.0
-    total, since = torch.zeros((), device=device), progress.step
+    total, since = torch.tensor(progress.total, device=device), progress.curve[-1]["step"] if progress.curve else 0
     for step in range(progress.step, config.steps):
         lr = lr_at(config.optim, step, config.steps)
         for group in optimizer.param_groups:
@@ -93,10 +94,14 @@ def train(
             progress = checkpoint.Progress(taken, seconds, [*progress.curve, row])
             if not math.isfinite(mean if valid is None else mean + valid):
                 break
-            if now - saved > CHECKPOINT_SECONDS:
-                _require(held)
-                checkpoint.save(folder / "checkpoint.safetensors", config.run_id, model, optimizer, progress)
-                saved = now
+        asked = preemption.asked()
+        if asked or now - saved > CHECKPOINT_SECONDS:
+            _require(held)
+            here = checkpoint.Progress(taken, now - started, progress.curve, total.item())
+            checkpoint.save(folder / "checkpoint.safetensors", config.run_id, model, optimizer, here)
+            saved = now
+        if signal.SIGUSR2 in asked:
+            raise preemption.Preempted
         if now - reported > PROGRESS_SECONDS:
             reported = now
             files.write_json(folder / "progress.json", {"step": taken, "steps": config.steps, "loss": _last(progress)})
