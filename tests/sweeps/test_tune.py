@@ -5,12 +5,15 @@ import math
 import multiprocessing
 import os
 import signal
+import statistics
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from eutectic.analysis.load import load
+from eutectic.analysis.tuned import tuned
 from eutectic.arch import flops
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
@@ -199,3 +202,40 @@ def test_a_storage_that_cannot_be_opened_is_said(url: str, manifest: Manifest, t
     with pytest.raises(UserError, match=r"of --storage cannot be opened \(.*\); give an SQLAlchemy URL") as caught:
         tune.Studies(tmp_path, cells(manifest), 1, url)
     assert "secret" not in str(caught.value)
+
+
+def test_the_planted_optimum_and_its_laws_are_found(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train", planted)
+    # text for the largest budget is not there to be read, and planted training reads none
+    found = cells(manifest, budgets=(1e10, 3e10, 1e11, 1e12))
+    tune.work(tmp_path, found, 20, None, "cpu", cache(manifest))
+    ledger = Ledger(tmp_path)
+    ledger.collect()
+    for study in tune.Studies(tmp_path, found, 20).studies.values():
+        above = [(ledger.loss(trial.user_attrs["run_id"]) or 0.0) - FLOOR for trial in study.trials]
+        # ten trials by chance, then ten by what they taught
+        assert statistics.median(above[10:]) < 0.5 * statistics.median(above[:10])
+    fitted = tuned(load(tmp_path))
+    assert [o.status for o in fitted.optima] == ["optimum"] * 4
+    for cell in fitted.optima:
+        lr, batch = best(cell.params, cell.tokens)
+        assert cell.values == pytest.approx({"lr": lr, "batch": batch * QUICK.seq_len}, rel=1e-6)
+        assert cell.loss == pytest.approx(FLOOR, abs=1e-9)
+    lr_law, batch_law = fitted.laws
+    for law, (scale, reference, exponent) in ((lr_law, LR), (batch_law, BATCH)):
+        assert law.fitted is not None and law.fitted.n == law.cells == 4
+        assert law.fitted.exponents == pytest.approx({law.over: exponent}, abs=1e-6)
+        unit = 1 if law.target == "lr" else QUICK.seq_len
+        assert law.fitted.constant == pytest.approx(unit * scale * reference**-exponent, rel=1e-5)
+    step_law, deepseek, porian = lr_law.published
+    assert porian.exponent == pytest.approx(-1 / 3)
+    middle = math.exp(sum(math.log(cell.params) for cell in fitted.optima) / 4)
+    assert porian.value == pytest.approx(0.0047 * (middle / 108e6) ** (-1 / 3))
+    # along cells whose tokens grow with their parameters by this power
+    n, d = ([math.log(getattr(cell, name)) for cell in fitted.optima] for name in ("params", "tokens"))
+    power = statistics.linear_regression(n, d).slope
+    assert step_law.exponent == pytest.approx(-0.713 + 0.307 * power)
+    assert deepseek.exponent == pytest.approx(-0.125 * (1 + power))
+    assert batch_law.published[0].exponent == pytest.approx(0.571)

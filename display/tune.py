@@ -1,0 +1,101 @@
+"""What tuning found: the best settings of each cell, and their laws beside those published."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from eutectic.analysis.hyper import HyperOptimum
+from eutectic.analysis.tuned import Tuned, TunedLaw
+from eutectic.display.words import digits, short
+
+NAMES = {"lr": "learning rate", "batch": "batch, tokens"}
+
+
+def show_tuned(console: Console, tuned: Tuned, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """counts: of each study's trials, by state."""
+    console.print(trials_table(counts))
+    console.print(optima_table(tuned))
+    console.print(laws_table(tuned))
+
+
+def trials_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    table = Table(title="trials")
+    table.add_column("study", no_wrap=True)
+    states = {"complete": "done", "pruned": "diverged", "fail": "failed", "running": "unfinished"}
+    for name in states.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for study, count in counts.items():
+        table.add_row(study, *(str(count.get(state, 0)) for state in states))
+    return table
+
+
+def optima_table(tuned: Tuned) -> Table:
+    table = Table(
+        title="best settings",
+        caption="minimum of a quadratic in the logarithms, through the runs near the lowest; brackets: 95%. In "
+        "parentheses, where there is no minimum to be had, the best run. Twice: nats lost by twice or half the best "
+        "learning rate",
+    )
+    for name in ("architecture", "params", "tokens", "runs used", *NAMES.values(), "loss", "twice"):
+        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    for cell in tuned.optima:
+        table.add_row(
+            cell.group, short(cell.params), short(cell.tokens), f"{cell.n_used} of {cell.n_runs}", *_settings(cell)
+        )
+    return table
+
+
+def _settings(cell: HyperOptimum) -> list[str]:
+    if cell.loss is None:
+        best = [f"({short(cell.best[name])})" if name in cell.best else "one tried" for name in NAMES]
+        return [*best, f"({cell.best_loss:.3f})", cell.status]
+    shown = []
+    for name in NAMES:
+        if name not in cell.values:
+            shown.append("one tried")
+            continue
+        low, high = cell.intervals[name]
+        shown.append(f"{short(cell.values[name])} [{short(low)}, {short(high)}]")
+    return [*shown, f"{cell.loss:.3f}", f"{cell.cost('lr'):.3f}" if "lr" in cell.values else ""]
+
+
+def laws_table(tuned: Tuned) -> Table:
+    table = Table(
+        title="laws",
+        caption="value at the geometric mean of the cells with an optimum, and exponent along them, where parameters "
+        "and tokens grow together; brackets: 95%",
+    )
+    for name in ("architecture", "of", "law", "at", "value", "exponent", "cells"):
+        table.add_column(name, justify="right" if name in ("value", "exponent", "cells") else "left", no_wrap=True)
+    for found in tuned.laws:
+        _add_law(table, found)
+    return table
+
+
+def _add_law(table: Table, found: TunedLaw) -> None:
+    fitted = found.fitted
+    if fitted is None:
+        table.add_row(
+            found.arch,
+            NAMES[found.target],
+            "none: three cells with an optimum are needed",
+            "",
+            "",
+            "",
+            str(found.cells),
+        )
+        return
+    (low, high), (least, most) = fitted.intervals["coefficient"], fitted.intervals[found.over]
+    table.add_row(
+        found.arch,
+        NAMES[found.target],
+        f"these runs, by {found.over}",
+        f"{short(fitted.centre[found.over])} {found.over}",
+        f"{digits(fitted.coefficient)} [{digits(low)}, {digits(high)}]",
+        f"{fitted.exponents[found.over]:.2f} [{least:.2f}, {most:.2f}]",
+        str(fitted.n),
+    )
+    for theirs in found.published:
+        table.add_row("", "", theirs.source, "", digits(theirs.value), f"{theirs.exponent:.2f}", "")
+    table.add_section()
