@@ -21,6 +21,7 @@ examples:
   eutectic sweep --source my-texts/ --tokenizer bpe-4096 --name mine
   eutectic sweep --recipe gpu --device cuda --workers 6
   eutectic sweep --recipe gpu --cluster slurm --workers 16 --slurm partition=gpu
+  eutectic tune --archs attn hyena --budgets 1e10 3e10 1e11 --trials 24           best learning rates and batches
   eutectic status                                 planned, running, done, failed, diverged
   eutectic retry                                  train again what failed, and nothing else
   eutectic predict --flops 1e13                   what to train with that: mix, size, tokens, learning rate, loss
@@ -33,6 +34,7 @@ A layout names a block of mixers that repeats: hyena*3+attn is three hyena layer
 COMMANDS = {
     "plan": "list the runs of a sweep with their cost; writes nothing",
     "sweep": "train the runs of a plan that are not done yet, then fit",
+    "tune": "find the best learning rate and batch of each architecture and budget, and their laws",
     "run": "train one planned run here and now, by its run_id",
     "status": "count runs by status",
     "retry": "train again the runs that failed",
@@ -82,10 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
         _common(command)
-        if name in ("plan", "sweep"):
+        if name in ("plan", "sweep", "tune"):
             _planning(command)
-        if name in ("plan", "sweep", "retry"):
+        if name in ("plan", "sweep"):
+            command.add_argument("--price", type=float, metavar="RATE", help="of a worker's hour, for the cost table")
+        if name in ("plan", "sweep", "tune", "retry"):
             _placing(command)
+        if name == "tune":
+            _tuning(command)
         if name == "sweep":
             command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
         if name == "fit":
@@ -99,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--name", help="folder under --results; by default the recipe's name")
+    command.add_argument(
+        "--name", help="folder under --results; by default the recipe's name, and -tune where it tunes"
+    )
     command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     command.add_argument("--json", action="store_true", help="print JSON on stdout")
 
@@ -107,7 +115,15 @@ def _common(command: argparse.ArgumentParser) -> None:
 def _planning(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--recipe", default="quick", help="a file of sweeps/grids/ (default: quick)")
-    add("--budget", nargs="+", default=[], type=_words, metavar="FLOPS", help="training FLOPs, e.g. 1e11 3e11")
+    add(
+        "--budget",
+        "--budgets",
+        nargs="+",
+        default=[],
+        type=_words,
+        metavar="FLOPS",
+        help="training FLOPs, e.g. 1e11 3e11",
+    )
     add("--archs", nargs="+", default=[], type=_words, metavar="LAYOUT", help="e.g. attn hyena 'hyena*3+attn'")
     add("--seeds", nargs="+", default=[], type=_words, metavar="SEED", help="one run of each row per seed")
     add("--channel", metavar="LAYOUT", help="channel mixers, e.g. mlp or 'moe(experts=8)'; by default swiglu")
@@ -115,7 +131,6 @@ def _planning(command: argparse.ArgumentParser) -> None:
     add("--mixer-file", type=Path, nargs="+", default=[], metavar="FILE", help="Python files that define mixers")
     add("--source", help="corpus: sotu, a file or folder of .txt .jsonl .jsonl.zst .parquet, or hf:NAME")
     add("--tokenizer", help="bytes, or bpe-VOCAB trained on the corpus")
-    add("--price", type=float, metavar="RATE", help="of a worker's hour, for the cost table")
 
 
 def _placing(command: argparse.ArgumentParser) -> None:
@@ -126,6 +141,12 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add("--hours", type=float, default=24.0, help="time limit of a job (default: 24)")
     add("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="sbatch options, e.g. partition=gpu account=me")
     add("--memory", type=float, metavar="GB", help="memory a worker has, where it is not this machine's")
+
+
+def _tuning(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--trials", default="24", metavar="N", help="runs of each architecture, budget and seed (default: 24)")
+    add("--storage", metavar="URL", help="SQLAlchemy URL of a database for the studies; by default a file of the sweep")
 
 
 def _fitting(command: argparse.ArgumentParser) -> None:

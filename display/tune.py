@@ -66,7 +66,7 @@ def laws_table(tuned: Tuned) -> Table:
         caption="value at the geometric mean of the cells with an optimum, and exponent along them, where parameters "
         "and tokens grow together; brackets: 95%",
     )
-    for name in ("architecture", "of", "law", "at", "value", "exponent", "cells"):
+    for name in ("architecture", "of", "law", "value", "exponent", "cells"):
         table.add_column(name, justify="right" if name in ("value", "exponent", "cells") else "left", no_wrap=True)
     for found in tuned.laws:
         _add_law(table, found)
@@ -76,26 +76,18 @@ def laws_table(tuned: Tuned) -> Table:
 def _add_law(table: Table, found: TunedLaw) -> None:
     fitted = found.fitted
     if fitted is None:
-        table.add_row(
-            found.arch,
-            NAMES[found.target],
-            "none: three cells with an optimum are needed",
-            "",
-            "",
-            "",
-            str(found.cells),
-        )
+        none = "none: three cells with an optimum are needed"
+        table.add_row(found.arch, NAMES[found.target], none, "", "", str(found.cells))
         return
     (low, high), (least, most) = fitted.intervals["coefficient"], fitted.intervals[found.over]
     table.add_row(
         found.arch,
         NAMES[found.target],
-        f"these runs, by {found.over}",
-        f"{short(fitted.centre[found.over])} {found.over}",
+        f"these runs, at {short(fitted.centre[found.over])} {found.over}",
         f"{digits(fitted.coefficient)} [{digits(low)}, {digits(high)}]",
         f"{fitted.exponents[found.over]:.2f} [{least:.2f}, {most:.2f}]",
         str(fitted.n),
     )
     for theirs in found.published:
-        table.add_row("", "", theirs.source, "", digits(theirs.value), f"{theirs.exponent:.2f}", "")
+        table.add_row("", "", theirs.source, digits(theirs.value), f"{theirs.exponent:.2f}", "")
     table.add_section()

@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import submitit
 
@@ -15,24 +15,53 @@ from eutectic import files
 from eutectic.errors import UserError
 from eutectic.sweeps.worker import work
 
+if TYPE_CHECKING:
+    from eutectic.sweeps.tune import Cell
+
 CLUSTERS = ("local", "debug", "slurm")
 
 
-@dataclass(frozen=True)
-class Work:
+@dataclass(frozen=True, kw_only=True)
+class Job:
     """The call a job makes. Slurm's preemption and time limit requeue it; runs go on from their checkpoints."""
 
     folder: Path
-    run_ids: list[str]
     device: str
     cache: Path
     number: int = 0
 
     def __call__(self) -> None:
-        work(self.folder, self.run_ids, self.device, self.cache, self.number)
+        self.work()
+
+    def work(self) -> None:
+        raise NotImplementedError
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         return submitit.helpers.DelayedSubmission(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Job):
+    """Train the runs of a list."""
+
+    run_ids: list[str]
+
+    def work(self) -> None:
+        work(self.folder, self.run_ids, self.device, self.cache, self.number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(Job):
+    """Ask and train until every cell's study has its trials. url: of their database, where they are in one."""
+
+    cells: "Sequence[Cell]"
+    trials: int
+    url: str | None
+
+    def work(self) -> None:
+        from eutectic.sweeps import tune  # with it optuna, which a sweep does not need
+
+        tune.work(self.folder, self.cells, self.trials, self.url, self.device, self.cache, self.number)
 
 
 @dataclass(frozen=True)
@@ -48,8 +77,8 @@ class Cluster:
     slurm: dict[str, str] = field(default_factory=dict)
 
 
-def submit(cluster: Cluster, job: Work) -> list[submitit.Job[None]]:
-    """One job per worker, all with the same list of runs. Raises UserError where the cluster takes none."""
+def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
+    """One job per worker, all with the same work to share. Raises UserError where the cluster takes none."""
     executor = _executor(cluster, job.folder / "jobs")
     jobs: list[submitit.Job[None]] = []
     for k in range(cluster.workers):

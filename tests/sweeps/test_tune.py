@@ -1,6 +1,8 @@
 """Studies: no trial lost or doubled whoever dies, and a planted optimum found with its law."""
 
+import argparse
 import dataclasses
+import json
 import math
 import multiprocessing
 import os
@@ -10,12 +12,18 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from eutectic import cli, commands
+from eutectic.analysis.hyper import HyperOptimum
+from eutectic.analysis.hyper_law import HyperLaw
 from eutectic.analysis.load import load
-from eutectic.analysis.tuned import tuned
+from eutectic.analysis.tuned import Beside, Tuned, TunedLaw, tuned
 from eutectic.arch import flops
 from eutectic.config import RunConfig
+from eutectic.display.tune import show_tuned
 from eutectic.errors import UserError
 from eutectic.sweeps import plan as planning
 from eutectic.sweeps import recipe as recipes
@@ -28,6 +36,7 @@ from eutectic.train.shards import Manifest
 QUICK = recipes.find("quick")
 FORK = multiprocessing.get_context("fork")  # workers that train what is planted here
 FLOOR = 2.0
+SMALL = "5e9"  # FLOPs, about the least that recipe plans for attn
 # best settings: 0.02 (N / 10k)^-0.4 and 16 sequences (D / 1M)^0.5; curvatures in nats per squared e-folding
 LR, BATCH, CURVATURE = (0.02, 1e4, -0.4), (16.0, 1e6, 0.5), (0.02, 0.01)
 DIVERGED_ABOVE = 3.0  # times the best learning rate
@@ -239,3 +248,81 @@ def test_the_planted_optimum_and_its_laws_are_found(
     assert step_law.exponent == pytest.approx(-0.713 + 0.307 * power)
     assert deepseek.exponent == pytest.approx(-0.125 * (1 + power))
     assert batch_law.published[0].exponent == pytest.approx(0.571)
+
+
+def options(*arguments: str) -> argparse.Namespace:
+    return cli._parser().parse_args(["tune", *arguments])
+
+
+def test_the_command_trains_shows_and_goes_on(
+    corpus: Path,
+    tmp_path: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+    monkeypatch.setattr(tune, "BATCH_DOUBLINGS", 1)  # batches of a sequence take a thousand steps
+    command = ["--archs", "attn", "--budgets", SMALL, "--source", str(corpus), "--name", "t"]
+    assert commands.tune(options(*command, "--trials", "2")) == 0  # by workers of their own
+    lines = capsys.readouterr().out.splitlines()
+    cells = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells[0][0].startswith("attn at ") and cells[0][1:] == ["2", "0", "0", "0"]
+    assert (cells[1][0], cells[1][-1]) == ("attn", "too few points")
+    assert cells[2][:3] == ["attn", "learning rate", "none: three cells with an optimum are needed"]
+    assert commands.tune(options(*command, "--trials", "3", "--cluster", "debug", "--json")) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (list(said["trials"].values()), said["failed"], said["unfinished"]) == ([{"complete": 3}], {}, 0)
+    rows = pq.read_table(tmp_path / "results/t/runs.parquet").to_pylist()
+    assert sorted(row["run_id"] for row in rows) == Ledger(tmp_path / "results/t").run_ids() and len(rows) == 3
+    (cell,) = said["report"]["optima"]
+    best = min(rows, key=lambda row: row["loss"])
+    assert (cell["n_runs"], cell["best_loss"], cell["params"]) == (3, best["loss"], best["params"])
+    assert cell["best"] == pytest.approx({"lr": best["lr"], "batch": best["batch_size"] * best["seq_len"]})
+
+
+def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    found = HyperOptimum(
+        "attn", 1e6, 2e7, "optimum", 24, 20, 2.5, {"lr": 0.01, "batch": 512.0}, {"lr": 0.0123, "batch": 1024.0},
+        {"lr": 0.1, "batch": 0.2}, {"lr": (0.01, 0.015), "batch": (700.0, 1500.0)}, 2.4, 0.01,
+        hessian=((0.04, 0.0), (0.0, 0.02)),
+    )  # fmt: skip
+    intervals = {"coefficient": (0.011, 0.013), "params": (-0.5, -0.3)}
+    fitted = HyperLaw("lr", 0.012, {"params": 1e6}, {"params": -0.4}, intervals, (), 4, 0.0, 1.0, (), ())
+    law = TunedLaw("attn", "lr", "params", 4, fitted, (Beside("Porian et al. (2024)", 0.0224, -1 / 3),))
+    show_tuned(Console(width=120, highlight=False), Tuned((found,), (law,)), {"attn at 1": {"complete": 23, "fail": 1}})
+    lines = capsys.readouterr().out.splitlines()
+    cells = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells[0] == ["attn at 1", "23", "0", "1", "0"]
+    twice = f"{0.04 * math.log(2) ** 2 / 2:.3f}"
+    assert cells[1] == ["attn", "1M", "20M", "20 of 24", "0.0123 [0.01, 0.015]", "1.02k [700, 1.5k]", "2.400", twice]
+    ours = ["attn", "learning rate", "these runs, at 1M params", "0.012 [0.011, 0.013]", "-0.40 [-0.50, -0.30]", "4"]
+    assert cells[2] == ours
+    assert cells[3] == ["", "", "Porian et al. (2024)", "0.0224", "-0.33", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", "0"], "--trials 0 asks for nothing"),
+        (["--trials", "many"], "--trials 'many' is not a number"),
+        (["--name", "s"], "results/s holds a sweep"),
+        (["--storage", "nowhere"], "the database of --storage cannot be opened (ArgumentError)"),
+        (["--budgets", "1e30"], "too large for the ladder"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    arguments: list[str],
+    words: str,
+    corpus: Path,
+    tmp_path: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+    (tmp_path / "results" / "s" / "runs").mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        commands.tune(options("--archs", "attn", "--budgets", SMALL, "--source", str(corpus), *arguments))
+    assert words in str(caught.value)
