@@ -49,8 +49,8 @@ def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, pric
     return text + (f", {price * hours:.2f} at {price:g} an hour of a worker" if price is not None else "")
 
 
-def show_status(console: Console, name: str, ledger: Ledger) -> None:
-    """Counts by budget and architecture, then the runs in flight and what failed."""
+def show_status(console: Console, name: str, ledger: Ledger, ended: dict[str, str]) -> None:
+    """Counts by budget and architecture, then the runs in flight and what failed. ended: how jobs did, by their id."""
     table = Table(title=name)
     for column in ("budget", "architecture", *STATUSES):
         table.add_column(column, justify="left" if column == "architecture" else "right", no_wrap=True)
@@ -64,6 +64,7 @@ def show_status(console: Console, name: str, ledger: Ledger) -> None:
             lines.append(f"{run_id} {arch} at {compute(budget)}: step {progress['step']} of {progress['steps']}")
         if status == "failed":
             lines.append(f"{run_id} {arch} at {compute(budget)} failed: {ledger.failure(run_id)}")
+    lines += [f"job {job} ended early: {how}" for job, how in ended.items()]
     for (budget, arch), count in sorted(counts.items()):
         table.add_row(compute(budget), arch, *(str(count[s] or "") for s in STATUSES))
     console.print(table)

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import math
 import os
+import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +16,14 @@ import submitit
 from eutectic import files
 from eutectic.errors import UserError
 from eutectic.sweeps.worker import work
+from eutectic.train import preemption
 
 if TYPE_CHECKING:
     from eutectic.sweeps.tune import Cell
 
 CLUSTERS = ("local", "debug", "slurm")
+# submitit takes every preemption of a short job for a time-out and gives up after three; what is limited is the job
+TIMEOUTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,12 @@ class Job:
     number: int = 0
 
     def __call__(self) -> None:
-        self.work()
+        requeue = preemption.heed()
+        try:
+            self.work()
+        except preemption.Preempted:
+            assert requeue is not None
+            requeue(signal.SIGUSR2, None)
 
     def work(self) -> None:
         raise NotImplementedError
@@ -66,7 +76,7 @@ class Tuning(Job):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where jobs go. hours and memory (bytes): of a job. slurm: sbatch options by submitit's names without `slurm_`."""
+    """Where jobs go. hours and memory (bytes): of a job. slurm: options of submitit's Slurm executor, or of sbatch."""
 
     name: str
     workers: int
@@ -79,6 +89,8 @@ class Cluster:
 
 def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
     """One job per worker, all with the same work to share. Raises UserError where the cluster takes none."""
+    if cluster.name == "slurm":
+        return _submit_array(cluster, job)
     executor = _executor(cluster, job.folder / "jobs")
     jobs: list[submitit.Job[None]] = []
     for k in range(cluster.workers):
@@ -88,8 +100,55 @@ def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
         except (submitit.core.utils.FailedJobError, OSError) as error:
             for earlier in jobs:
                 earlier.cancel(check=False)
-            raise UserError(f"{cluster.name} took no job ({error}); check the options given with --slurm.") from None
+            raise UserError(f"{cluster.name} took no job ({error}); use fewer workers.") from None
     return jobs
+
+
+def _submit_array(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
+    """One array of Slurm's, a task per worker."""
+    executor = _slurm(cluster, job.folder / "jobs", submitit.SlurmExecutor)
+    tasks = [dataclasses.replace(job, number=k) for k in range(cluster.workers)]
+    try:
+        jobs: list[submitit.Job[None]] = executor.submit_array(tasks)
+    except (submitit.core.utils.FailedJobError, OSError) as error:
+        raise UserError(f"slurm took no job ({error}); check the options given with --slurm.") from None
+    return jobs
+
+
+def script(cluster: Cluster, folder: Path) -> str:
+    """What `submit` would hand to sbatch for the sweep in a folder; also on a machine without Slurm."""
+    executor = _slurm(cluster, folder / "jobs", _Unsubmitted)
+    if cluster.workers > 1:
+        executor.parameters["map_count"] = cluster.workers
+    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
+    return text
+
+
+class _Unsubmitted(submitit.SlurmExecutor):
+    """Of which only the script is wanted."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 1
+
+
+def unfinished(folder: Path) -> dict[str, str]:
+    """State of a sweep's jobs that Slurm's accounting has as neither waiting, running nor completed, by job id."""
+    jobs = [path.name.removesuffix("_submission.sh") for path in folder.glob("jobs/*_submission.sh")]
+    if not jobs:
+        return {}
+    try:
+        found = subprocess.run(
+            ["sacct", "-nPX", "-o", "JobID,State", "-j", ",".join(jobs)], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    states = dict(line.split("|") for line in found.stdout.splitlines())
+    return {
+        job: state
+        for job, state in states.items()
+        if state not in ("PENDING", "REQUEUED", "RUNNING", "COMPLETING", "COMPLETED")
+    }
 
 
 @contextlib.contextmanager
@@ -109,17 +168,44 @@ def _stderr_to(path: Path) -> Iterator[None]:
 def _executor(cluster: Cluster, logs: Path) -> Any:
     try:
         executor = submitit.AutoExecutor(folder=logs, cluster=cluster.name)
-        executor.update_parameters(
-            name="eutectic",
-            timeout_min=round(60 * cluster.hours),
-            cpus_per_task=cluster.cpus,
-            mem_gb=math.ceil(cluster.memory / 1e9),
-            gpus_per_node=_gpus(cluster),
-            **{f"slurm_{key}": value for key, value in cluster.slurm.items()},
-        )
+        executor.update_parameters(**_needs(cluster))
     except (RuntimeError, NameError, ValueError, TypeError) as error:
         raise UserError(f"cannot submit to {cluster.name}: {error}") from None
     return executor
+
+
+def _slurm(cluster: Cluster, logs: Path, kind: type[submitit.SlurmExecutor]) -> submitit.SlurmExecutor:
+    """An executor with the user's options; what submitit does not know is an option of sbatch."""
+    options = {key.replace("-", "_"): _value(key, text) for key, text in cluster.slurm.items()}
+    known = kind._valid_parameters()
+    own: dict[str, Any] = {key: value for key, value in options.items() if key in known}
+    own["additional_parameters"] = {key: value for key, value in options.items() if key not in known}
+    try:
+        executor = kind(folder=logs, max_num_timeout=TIMEOUTS)
+        executor.update_parameters(**executor._convert_parameters(_needs(cluster)) | own)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UserError(f"cannot submit to slurm: {error}") from None
+    return executor
+
+
+def _value(key: str, text: str) -> bool | int | str | list[str]:
+    """An option's value as submitit wants it; one without a value is a switch, and a script's line is a list of it."""
+    if key in ("setup", "teardown", "srun_args"):
+        return [text]
+    if key in ("array_parallelism", "nodes", "signal_delay_s") and not text.isdigit():
+        raise UserError(f"--slurm {key}={text} must be a whole number.")
+    return int(text) if text.isdigit() else text or True
+
+
+def _needs(cluster: Cluster) -> dict[str, Any]:
+    """Of a job, by submitit's names for all clusters."""
+    return {
+        "name": "eutectic",
+        "timeout_min": round(60 * cluster.hours),
+        "cpus_per_task": cluster.cpus,
+        "mem_gb": math.ceil(cluster.memory / 1e9),
+        "gpus_per_node": _gpus(cluster),
+    }
 
 
 def _gpus(cluster: Cluster) -> int:
