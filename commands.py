@@ -57,6 +57,30 @@ def sweep(options: Options) -> int:
     return _train(options, ledger, recipe.device, options.workers or recipe.workers, seconds)
 
 
+def tune(options: Options) -> int:
+    from eutectic.sweeps import foreign
+    from eutectic.sweeps import tune as tuning
+
+    (trials,) = numbers([[options.trials]], int, "--trials")
+    if trials == 0:
+        raise UserError("--trials 0 asks for nothing; give the trials of each study, e.g. 24.")
+    recipe, rows, folder = _plan(options, prepare=True)
+    if (folder / "runs").is_dir() and not (folder / "tune").is_dir():
+        raise UserError(
+            f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
+        )
+    cells = tuning.cells(recipe, [run for run, _ in rows])
+    studies = tuning.Studies(folder, cells, trials, options.storage)
+    studies.settle()
+    foreign.keep(options.mixer_file, folder)
+    workers = min(options.workers or recipe.workers, studies.left())
+    if workers:
+        _train_trials(options, studies, recipe.device, workers)
+        if options.cluster == "slurm":
+            return 0
+    return _conclude_tuning(options, studies)
+
+
 def run(options: Options) -> int:
     from eutectic.sweeps.cost import available_memory
     from eutectic.sweeps.worker import work
@@ -245,7 +269,7 @@ def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
     runs = planning.plan(recipe, manifest, threads=1 if recipe.device == "cpu" else 0)
     cost.refuse_too_large(runs, recipe.device, memory)
-    name = options.name or _default_name(options, recipe)
+    name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
     return recipe, [(run, cost.estimate(run, recipe.device)) for run in runs], options.results / name
 
 
@@ -334,6 +358,55 @@ def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) ->
         raise
 
 
+def _train_trials(options: Options, studies: Any, device: str, workers: int) -> None:
+    """Submit workers that ask and train; those here are waited for, and ended first on an interrupt."""
+    from eutectic.sweeps.cost import job_memory
+    from eutectic.sweeps.submit import Tuning, running, submit
+    from eutectic.train.shards import default_cache
+
+    folder, cache, cells = studies.ledger.folder.resolve(), default_cache().resolve(), list(studies.studies)
+    work = Tuning(folder=folder, device=device, cache=cache, cells=cells, trials=studies.trials, url=options.storage)
+    memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
+    jobs = submit(_cluster(options, device, workers, memory), work)
+    if options.cluster == "slurm":
+        _err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
+        return
+    try:
+        with _err().status("") as line:
+            while list(running(jobs)):
+                line.update(f"{studies.left()} trials left")
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        for job in jobs:
+            job.cancel(check=False)
+        raise
+
+
+def _conclude_tuning(options: Options, studies: Any) -> int:
+    """Show the optima and laws of all that is collected, then what failed and what has not ended."""
+    from eutectic.analysis.load import load
+    from eutectic.analysis.tuned import tuned
+
+    studies.settle()
+    ledger = studies.ledger
+    ledger.collect()
+    _warn(ledger)
+    counts, unfinished = studies.counts(), studies.left()
+    failed = {i: ledger.failure(i) for i in ledger.run_ids() if ledger.status(i) == "failed"}
+    found = tuned(load(ledger.folder)) if (ledger.folder / "runs.parquet").exists() else None
+    if options.json:
+        report = _finite(found.to_dict()) if found else None
+        print_json({"trials": counts, "failed": failed, "unfinished": unfinished, "report": report})
+    elif found:
+        from eutectic.display.tune import show_tuned
+
+        show_tuned(_out(), found, counts)
+    _say_failed(failed, len(ledger.run_ids()))
+    if unfinished:
+        _err().print(f"{unfinished} trials have not ended; the same command goes on with those that nobody trains.")
+    return int(bool(failed or unfinished))
+
+
 def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
     """Show the optima of all that is collected, then what failed."""
     failed = {i: ledger.failure(i) for i in run_ids if ledger.status(i) == "failed"}
@@ -345,11 +418,15 @@ def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
         from eutectic.display.report import show_report
 
         show_report(_out(), _report(ledger.folder))
+    _say_failed(failed, len(run_ids))
+    return int(bool(failed))
+
+
+def _say_failed(failed: dict[str, str], total: int) -> None:
     for run_id, error in failed.items():
         _err().print(f"{run_id} failed: {error}", markup=False, soft_wrap=True)
     if failed:
-        _err().print(f"{len(failed)} of {len(run_ids)} runs failed; `eutectic retry` trains those again.")
-    return int(bool(failed))
+        _err().print(f"{len(failed)} of {total} runs failed; `eutectic retry` trains those again.")
 
 
 def _folder(options: Options) -> Path:
