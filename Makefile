@@ -13,7 +13,7 @@ PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER))
 	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
 NAMED = $(if $(NAME),--name '$(NAME)')
 
-.PHONY: help sweep plan status retry collect fit figures predict setup test test-slow schema zoo constraints
+.PHONY: help sweep plan status retry collect fit figures predict setup test test-slow test-slurm schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -21,7 +21,7 @@ help:
 	@echo 'make sweep DRY=1                             plan and cost only'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
-	@echo 'make test | test-slow'
+	@echo 'make test | test-slow | test-slurm'
 	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY PRICE'
 
 sweep: setup
@@ -63,6 +63,10 @@ test: .venv/.dev
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
+
+# a Slurm of two nodes on this machine, for root on Debian, whose packages it installs where they are missing
+test-slurm: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs --durations=0 tests/slurm
 
 schema: .venv/.dev
 	$(BIN)/python -m eutectic.analysis.schema > results/SCHEMA.md

@@ -1,0 +1,253 @@
+"""A real Slurm of two nodes on this machine, with accounting: its files in one folder, its daemons our children.
+
+Debian's packages, no systemd, no cgroups. Both nodes are slurmd processes of this host and claim what CPUs, memory and
+GPUs they like; a GPU is a clone of /dev/null, a character device, for which alone Slurm sets CUDA_VISIBLE_DEVICES.
+Accounting (slurmdbd over MariaDB) is needed: without sacct, submitit waits for ever for a job that died without a word.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb")
+NODES = ("n1", "n2")
+
+SLURM_CONF = """\
+ClusterName=eutectic
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ctld}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+# cred_expire is also what a requeued job waits before it may start again (by default 120 s)
+AuthInfo=socket={root}/run/munge.sock,cred_expire=5
+CredType=cred/munge
+{loopback}
+MailProg=/bin/true
+MpiDefault=none
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool/%n
+SlurmctldPidFile={root}/run/slurmctld.pid
+SlurmdPidFile={root}/run/slurmd.%n.pid
+SlurmctldLogFile={root}/log/slurmctld.log
+SlurmdLogFile={root}/log/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+# nodes that claim more than the host has would be drained
+SlurmdParameters=config_overrides
+ReturnToService=1
+SlurmctldTimeout=30
+SlurmdTimeout=10
+BatchStartTimeout=10
+# below cred_expire, or a requeued job can meet its own old processes and be held
+KillWait=3
+MinJobAge=300
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
+SelectType=select/cons_tres
+# the least loaded node first, so that two jobs are on two nodes
+SelectTypeParameters=CR_CPU_Memory,CR_LLN
+# a job that names no memory would take a node's whole
+DefMemPerCPU=200
+JobRequeue=1
+GresTypes=gpu
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={dbd}
+AccountingStorageTRES=gres/gpu
+AccountingStoragePass={root}/run/munge.sock
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=other Nodes=n1,n2 MaxTime=INFINITE State=UP
+"""
+GRES_CONF = "NodeName=n[1-2] Name=gpu File={root}/dev/gpu[0-1]\n"
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={root}/run/munge.sock
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={dbd}
+SlurmUser=root
+{loopback}
+LogFile={root}/log/slurmdbd.log
+PidFile={root}/run/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={db}
+StorageUser=slurm
+StoragePass={password}
+StorageLoc=slurm
+"""
+
+
+class Unavailable(Exception):
+    """Why there can be no Slurm here, in a sentence."""
+
+
+class Cluster:
+    """Two nodes, n1 and n2, each of 2 CPUs, 8 GB and 2 GPUs; partitions main (default) and other."""
+
+    def __init__(self, root: Path):
+        self.root, self.host = root, socket.gethostname().partition(".")[0]
+        self.environment = os.environ | {
+            "SLURM_CONF": str(root / "etc/slurm.conf"),
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+        }
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Raises Unavailable where packages, or the rights to install or to start them, are missing."""
+        install()
+        self._write()
+        self._munge()
+        self._database()
+        self._daemon("slurmdbd", "-D")
+        self._wait("slurmdbd", lambda: self.run("sacctmgr", "-n", "-i", "list", "cluster"))
+        for entity in (["cluster", "eutectic"], ["account", "lab"], ["user", "root", "account=lab"]):
+            self.run("sacctmgr", "-i", "add", *entity)
+        self._daemon("slurmctld", "-D")
+        self._wait("slurmctld", lambda: "UP" in self.run("scontrol", "ping"))
+        for node in NODES:
+            self._daemon("slurmd", "-D", "-N", node)
+        self._wait("the nodes", lambda: self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%t").split() == ["idle"] * 2)
+
+    def stop(self) -> None:
+        """Cancel what still runs, then stop the daemons, last started first."""
+        if len(self._children) == 3 + 1 + len(NODES):
+            self.run("scancel", "--user", "root")
+            self._wait("the queue's end", lambda: self.run("squeue", "-h") == "")
+        for child in reversed(self._children):
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(15)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def run(self, *command: str) -> str:
+        """What a command prints. Raises CalledProcessError."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def _write(self) -> None:
+        for name in ("etc", "log", "run", "state", "dev", *(f"spool/{node}" for node in NODES)):
+            (self.root / name).mkdir(parents=True)
+        self.root.chmod(0o755)  # munge wants its socket within everyone's reach
+        values = dict(zip(("ctld", "dbd", "db", *NODES), map(str, free_ports(5)), strict=True))
+        # the daemons listen on what the host's name resolves to; where that is not 127.0.0.1, on every interface
+        alone = socket.gethostbyname(self.host) == "127.0.0.1"
+        self.port, self.password = values["db"], os.urandom(12).hex()
+        values |= {"root": str(self.root), "host": self.host, "password": self.password}
+        for name, text, option in (
+            ("slurm.conf", SLURM_CONF, "NoInAddrAny,NoCtldInAddrAny"),
+            ("slurmdbd.conf", SLURMDBD_CONF, "NoInAddrAny"),
+            ("gres.conf", GRES_CONF, ""),
+        ):
+            loopback = f"CommunicationParameters={option}" if alone else ""
+            path = self.root / "etc" / name
+            path.touch(0o600)  # slurmdbd insists on it
+            path.write_text(text.format(**values, loopback=loopback))
+        for k in range(2):
+            os.mknod(self.root / f"dev/gpu{k}", 0o020666, os.makedev(1, 3))
+
+    def _munge(self) -> None:
+        key = self.root / "etc/munge.key"
+        key.touch(0o600)
+        key.write_bytes(os.urandom(128))
+        paths = {"socket": "run/munge.sock", "pid-file": "run/munged.pid", "log-file": "log/munged.log"}
+        paths |= {"seed-file": "run/munged.seed", "key-file": "etc/munge.key"}
+        self._daemon("munged", "-F", *(f"--{name}={self.root / path}" for name, path in paths.items()))
+        self._wait("munged", (self.root / "run/munge.sock").exists)
+
+    def _database(self) -> None:
+        data, sock = self.root / "mysql", self.root / "run/mysql.sock"
+        options = ["--no-defaults", "--user=root", f"--datadir={data}"]
+        with (self.root / "log/mariadb-install.log").open("wb") as log:
+            command = ["mariadb-install-db", *options, "--auth-root-authentication-method=socket", "--skip-test-db"]
+            subprocess.run(command, stdout=log, stderr=log, check=True)
+        self._daemon(
+            "mariadbd",
+            *options,
+            f"--socket={sock}",
+            f"--pid-file={self.root}/run/mariadbd.pid",
+            "--bind-address=127.0.0.1",
+            f"--port={self.port}",
+            "--innodb-lock-wait-timeout=900",
+            "--innodb-flush-log-at-trx-commit=2",
+            "--skip-name-resolve",
+        )
+        client = ["mariadb", "--no-defaults", f"--socket={sock}", "-u", "root", "-e"]
+        self._wait("mariadbd", lambda: self.run(*client, "select 1"))
+        create = f"CREATE DATABASE slurm; CREATE USER 'slurm'@'127.0.0.1' IDENTIFIED BY '{self.password}';"
+        self.run(*client, f"{create} GRANT ALL ON slurm.* TO 'slurm'@'127.0.0.1';")
+
+    def _daemon(self, *command: str) -> None:
+        """In the foreground of its own session, as our child: its pid is ours to stop, and none is left a zombie."""
+        with (self.root / "log/start.log").open("ab") as log:
+            self._children.append(
+                subprocess.Popen(
+                    command,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+
+    def _wait(self, what: str, ready: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                if ready() is not False:
+                    return
+            except subprocess.CalledProcessError:
+                pass
+            time.sleep(0.1)
+        tail = "\n".join((self.root / "log/start.log").read_text(errors="replace").splitlines()[-20:])
+        raise RuntimeError(f"{what} not there after 30 s:\n{tail}")
+
+
+def install() -> None:
+    """Debian's packages, where they are missing. Raises Unavailable where that cannot be."""
+    if os.geteuid() != 0:
+        raise Unavailable("a Slurm of one's own needs root.")
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    if all(shutil.which(program, path=path) for program in PROGRAMS):
+        return
+    if shutil.which("apt-get") is None:
+        raise Unavailable(f"there is no apt-get to install {' '.join(PACKAGES)} with.")
+    wait = ["-q", "-y", "-o", "DPkg::Lock::Timeout=120"]
+    for command in (["update"], ["install", "--no-install-recommends", *PACKAGES]):
+        done = subprocess.run(
+            ["apt-get", *wait, *command],
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise Unavailable(f"apt-get {command[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+
+
+def free_ports(n: int) -> list[int]:
+    """Below the range that the kernel hands to outgoing connections, one of which may else take it first."""
+    found: list[int] = []
+    for port in range(17000 + os.getpid() % 1000 * 10, 32000):
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == n:
+            return found
+    raise RuntimeError("no free ports")
