@@ -13,6 +13,7 @@ from eutectic.analysis.solve import Certificate, Problem, Refused
 
 HUBER = LossFn("huber")
 SMALLEST_DELTA = 1e-4  # of ln L: no run is known better
+NARROW = 0.03  # spread of N and D across the line of one budget, over their spread along it
 SPARE = 3  # points that a law needs beyond its parameters
 
 
@@ -113,7 +114,7 @@ def _require(law: Law, data: Inputs, n: int) -> None:
         logs.append(spread - spread.mean())
     if {"N", "D"} <= set(data):
         pair = np.stack([logs[list(data).index(name)] for name in ("N", "D")])
-        if np.linalg.svd(pair, compute_uv=False)[-1] < 1e-3 * np.linalg.norm(pair):
+        if np.linalg.svd(pair, compute_uv=False)[-1] < NARROW * np.linalg.norm(pair):
             raise Refused(
                 f"parameters and tokens vary together in all {n} points, as at one budget, so {law.name} cannot tell "
                 "their exponents apart; add another budget."

@@ -8,7 +8,8 @@ import numpy as np
 from eutectic.analysis.laws import Array, Inputs, Law, Term
 
 GOLDEN = (np.sqrt(5) - 1) / 2
-ITERATIONS = 40  # of an interval of ln C: 2e-7 of ln N
+REACH = 100.0  # ln N is looked for this far about ln C, whatever the units of N and D
+ITERATIONS = 45  # of that range: 1e-7 of ln N
 SHARES = np.linspace(0.0, 1.0, 41)
 
 
@@ -66,9 +67,9 @@ def optimum(law: Law, theta: Array, cost: Cost, compute: Array, share: Array | f
         return x if share is None else x | {"r": np.broadcast_to(np.asarray(share, float), shape)}
 
     if all(isinstance(term, Term) for term in law.terms):
-        best = np.clip(_balance(law, theta, inputs, shape), 0.0, log_c)
+        best = np.clip(_balance(law, theta, inputs, shape), log_c - REACH, log_c + REACH)
     else:
-        best = _golden(lambda z: law.log(theta, inputs(z)), np.zeros(shape), log_c.copy())
+        best = _golden(lambda z: law.log(theta, inputs(z)), log_c - REACH, log_c + REACH)
     at = inputs(np.where(np.isnan(theta).any(-1), np.nan, best))
     return Optimum(at["N"], at["D"], np.exp(law.log(theta, at)))
 

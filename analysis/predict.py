@@ -33,6 +33,7 @@ from eutectic.sweeps.cost import MEASURED, PEAKS, UTILIZATION
 from eutectic.sweeps.recipe import LADDER
 
 WIDTH_STEP, DEPTH_STEP = 128, 4  # shapes beyond the ladder are rounded to these
+FARTHEST = 10  # decades from the budgets, beyond which a law says nothing
 NAN = float("nan")
 
 
@@ -152,6 +153,12 @@ def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, s
     found, refusals = laws(runs, seed)
     if not found:
         raise UserError(f"no architecture of these runs has a law to predict by: {next(iter(refusals.values()))}")
+    away = max(np.log10(compute / max(runs.budgets)), np.log10(min(runs.budgets) / compute))
+    if away > FARTHEST:
+        raise UserError(
+            f"{compute:.3g} FLOPs are {away:.0f} decades from the budgets trained, {min(runs.budgets):.3g} to "
+            f"{max(runs.budgets):.3g}; ask within {FARTHEST} decades of them."
+        )
     at = np.array([compute])
     losses = {arch: c.estimate(c.optimum(at).loss[:, 0]) for arch, c in found.items()}
     ranked = dict(sorted(losses.items(), key=lambda item: item[1].value))

@@ -42,9 +42,9 @@ class LawOptimum:
 class ArchLaw:
     """An architecture's L(N, D) with resamples, and what follows.
 
-    exponents: of compute for N* and D* over the budgets trained. agreement: of N*'s exponent with the isoFLOP optima's
-    (approach 2), None where either has no interval. missized: nats lost at the largest budget by models four times too
-    small and too large.
+    exponents: of compute for N* and D* over the budgets trained. agreement: of the isoFLOP optimum (approach 2) with N*
+    at the largest budget that has one, None where none has. missized: nats lost at the largest budget by models four
+    times too small and too large.
     """
 
     candidate: Candidate
@@ -141,7 +141,7 @@ def report(runs: Runs, seed: int = 0) -> Report:
         optima=tuple(optima),
         frontiers=frontiers,
         envelopes=_envelopes(runs),
-        laws={f.arch: _arch_law(found[f.arch], f, runs.budgets) for f in frontiers if f.arch in found},
+        laws={arch: _arch_law(c, optima, runs.budgets) for arch, c in found.items()},
         refusals=refusals,
         families=tuple(
             _family(runs, name, archs, optima, shares, seed) for name, archs in families(runs.archs).items()
@@ -198,7 +198,7 @@ def _envelopes(runs: Runs) -> tuple[Frontier, ...]:
     )
 
 
-def _arch_law(candidate: Candidate, found: Frontier, budgets: list[float]) -> ArchLaw:
+def _arch_law(candidate: Candidate, optima: list[IsoflopOptimum], budgets: list[float]) -> ArchLaw:
     compute = np.array(budgets)
     best = candidate.optimum(compute)
     at = [
@@ -209,9 +209,11 @@ def _arch_law(candidate: Candidate, found: Frontier, budgets: list[float]) -> Ar
     grown = [np.log(v[:, -1] / v[:, 0]) / span for v in (best.params, best.tokens)]
     exponents = candidate.estimate(grown[0], log=False), candidate.estimate(grown[1], log=False)
     verdict = None
-    if found.params is not None and found.params.interval is not None:
-        ours = exponents[0]
-        verdict = agreement((found.params.exponent, found.params.interval), (ours.value, (ours.low, ours.high)))
+    found = {o.budget: o for o in optima if o.arch == candidate.arch and o.status == "optimum"}
+    if found:
+        theirs, ours = found[max(found)], at[budgets.index(max(found))].params
+        assert theirs.params is not None and theirs.params_interval is not None
+        verdict = agreement((theirs.params, theirs.params_interval), (ours.value, (ours.low, ours.high)))
     return ArchLaw(candidate, tuple(at), exponents, verdict, missized(candidate, budgets[-1]))
 
 

@@ -218,6 +218,8 @@ def _reasons(values: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
             mark(np.isinf(column), f"{name} infinite")
             mark(column == 0, f"{name} zero")
             mark(column < 0, f"{name} negative")
-    good = values[reason == ""]
+    # runs that differ in their seed alone are runs
+    seeded = values.assign(seed=frame["seed"].to_numpy()) if "seed" in frame else values
+    good = seeded[reason == ""]
     mark(good.duplicated().reindex(values.index, fill_value=False), "repeats an earlier row")
     return reason

@@ -32,7 +32,9 @@ def _answer_table(answer: Answer) -> Table:
     def row(name: str, estimate: Estimate, most: float, decades: float, text: Text = short) -> None:
         table.add_row(name, capped(estimate.value, most, text), interval(estimate, most, text), _away(decades))
 
-    table.add_row("share of attention", f"{answer.attn_share:.2f}", "", "")
+    by_law = [share.optimum.share for share in answer.shares if share.optimum is not None]
+    shares = f"{_best_of(by_law[0])} best by the law of mixes" if by_law else ""
+    table.add_row("share of attention", f"{answer.attn_share:.2f}", shares, "")
     row("parameters", answer.params, 1e12, reach.params)
     row("training tokens", answer.tokens, 1e15, reach.tokens)
     table.add_row("layers x width", _shape(answer.rungs[0]), " to ".join(ends), off)
@@ -59,7 +61,8 @@ def _duel_table(duel: Duel, at: float) -> Table:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
 
     def cell(estimate: Estimate, text: Text = "{:.3f}".format) -> str:
-        return f"{capped(estimate.value, 1e3, text)} {interval(estimate, 1e3, text)}".rstrip()
+        often = f" in {estimate.share:.0%}" if estimate.share < DECIDED else ""
+        return f"{capped(estimate.value, 1e3, text)} {interval(estimate, 1e3, text)}".rstrip() + often
 
     worth = "does not" if math.isnan(duel.multiplier.value) else cell(duel.multiplier, "{:.2g}".format)
     table.add_row("loss at its best size", *map(cell, duel.losses))
@@ -118,6 +121,10 @@ def _away(decades: float) -> str:
         return "within"
     times = short(10 ** abs(decades))
     return f"{times} times the largest" if decades > 0 else f"1/{times} of the smallest"
+
+
+def _best_of(share: Estimate) -> str:
+    return f"{share.value:.2f} {interval(share, 1.0, '{:.2f}'.format)}"
 
 
 def _shape(rung: Rung) -> str:

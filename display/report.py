@@ -78,8 +78,8 @@ def exponents_table(report: Report) -> Table:
     """The three approaches beside each other."""
     table = Table(
         title="exponents of compute for the best size",
-        caption="by the law, with the best tokens; by isoFLOP optima, and whether the two agree; and by the envelope "
-        "of training curves, which a decaying learning rate misleads. Brackets: 95%",
+        caption="by the law, with the best tokens; by isoFLOP optima, and whether the two agree on N at the largest "
+        "budget; and by the envelope of training curves, which a decaying learning rate misleads. Brackets: 95%",
     )
     for name in ("architecture", "N by law", "D by law", "N by isoFLOP", "", "N by envelope"):
         table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
@@ -115,7 +115,8 @@ def comparison_table(report: Report) -> Table:
     table.add_column("lost", justify="right", no_wrap=True)
     for row in report.comparisons:
         cells = [f"{_bracketed(row.multipliers[k])} ({report.wins[row.arch][k]:.0%})" for k in shown]
-        there = compute(row.crossover.value) if row.crossover.share >= 0.5 else "none seen"
+        there = f"{compute(row.crossover.value)} in {row.crossover.share:.0%}"
+        there = there if row.crossover.share >= 0.5 else "none seen"
         lost = ", ".join(f"{e.value:.2f}" for e in report.laws[row.arch].missized)
         table.add_row(row.arch, *cells, there, lost)
     return table
@@ -144,4 +145,8 @@ def hybrid_table(family: Family) -> Table:
 
 
 def _bracketed(estimate: Estimate) -> str:
-    return "beyond" if math.isnan(estimate.value) else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    """With how often it exists, where that is not in nearly all resamples."""
+    if math.isnan(estimate.value):
+        return "beyond"
+    often = f" in {estimate.share:.0%}" if estimate.share < 0.95 else ""
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]{often}"

@@ -13,6 +13,7 @@ from eutectic.display.words import compute, digits, short
 
 GROUPS_ABREAST = 3
 ROWS_SHOWN = 10
+WIDE = 1e6  # ends of an interval this many times apart are no interval
 
 
 def show_table_fit(console: Console, fitted: TableFit) -> None:
@@ -96,7 +97,7 @@ def _doubts(best: Best | None) -> list[str]:
     lines = []
     if best.beyond:
         lines.append(f"the best {' and '.join(best.beyond)} lie outside what these runs span: extrapolated")
-    if min(best.params.low, best.tokens.low) < 1:
+    if any(not e.high < WIDE * e.low for e in (best.params, best.tokens) if not math.isnan(e.low)):
         lines.append("the interval of the best size has no end: some resamples would spend all compute on one of both")
     if best.ratio is not None and best.ratio.value in (0, 1):
         lines.append("the best attention is an end of its range, not an optimum within")

@@ -136,14 +136,15 @@ def test_rows_left_out_are_named_with_the_reason() -> None:
     for row, (name, value) in bad.items():
         runs.loc[row, name] = value
     runs.loc[5, "status"] = "diverged"
-    runs = pd.concat([runs, runs.iloc[[7, 5, 8]].assign(seed=1)])
+    runs = pd.concat([runs, runs.iloc[[7, 5, 8]], runs.iloc[[9]].assign(seed=1)])
     table = columns(runs)
     reasons = ["no loss", "loss zero", "loss negative", "tokens infinite", "no params", "diverged"]
     assert table.dropped.to_dict("list") == {
         "row": [1, 2, 3, 4, 5, 6, 37, 38, 39],
         "reason": [*reasons, "repeats an earlier row", "diverged", "repeats an earlier row"],
     }
-    assert list(table.used.index) == list(range(7, 37))
+    # another seed that came to the same loss is another run
+    assert list(table.used.index) == [*range(7, 37), 40]
     shares = columns(planted().assign(ratio=np.linspace(0, 1.05, 36)), "hybrid-linear")
     assert shares.dropped.to_dict("list") == {"row": [35, 36], "reason": ["ratio outside 0 to 1"] * 2}
 
@@ -281,3 +282,16 @@ def test_chinchilla_with_no_options() -> None:
     assert table.sources["params"] == "Model Size" and table.sources["flops"] == "Training FLOP"
     fitted = fit_table(table, resamples=0).groups[0].fit
     assert fitted is not None and (fitted.n, fitted.objective) == (245, pytest.approx(1.8260105e-3, rel=1e-7))
+
+
+def test_the_best_size_does_not_depend_on_units() -> None:
+    """Also where it is below one of the table's units: billions of parameters, trillions of tokens."""
+    plain = fit_table(columns(planted()), resamples=0).groups[0].best
+    large = planted()
+    large["params"] /= 1e9
+    large["tokens"] /= 1e12
+    scaled = fit_table(columns(large), resamples=0).groups[0].best
+    assert plain is not None and scaled is not None
+    assert scaled.params.value * 1e9 == pytest.approx(plain.params.value, rel=1e-5)
+    assert scaled.tokens.value * 1e12 == pytest.approx(plain.tokens.value, rel=1e-5)
+    assert scaled.loss.value == pytest.approx(plain.loss.value, rel=1e-7)
