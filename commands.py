@@ -1,11 +1,13 @@
 """What each command of the CLI does, in terms of the parts that do it."""
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -342,7 +344,7 @@ def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) ->
     """Until our jobs have ended and nobody else is at one of the runs. On an interrupt the jobs are ended first."""
     from eutectic.sweeps.submit import running
 
-    try:
+    with _ended_on_interrupt(jobs):
         while True:
             busy = list(running(jobs)) if jobs else []
             statuses = {i: ledger.status(i) for i in run_ids}
@@ -352,6 +354,12 @@ def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) ->
             if not busy and not flights:
                 return
             time.sleep(POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def _ended_on_interrupt(jobs: list[Any]) -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         for job in jobs:
             job.cancel(check=False)
@@ -371,15 +379,10 @@ def _train_trials(options: Options, studies: Any, device: str, workers: int) -> 
     if options.cluster == "slurm":
         _err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
         return
-    try:
-        with _err().status("") as line:
-            while list(running(jobs)):
-                line.update(f"{studies.left()} trials left")
-                time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        for job in jobs:
-            job.cancel(check=False)
-        raise
+    with _ended_on_interrupt(jobs), _err().status("") as line:
+        while list(running(jobs)):
+            line.update(f"{studies.left()} trials left")
+            time.sleep(POLL_SECONDS)
 
 
 def _conclude_tuning(options: Options, studies: Any) -> int:

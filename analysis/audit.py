@@ -9,7 +9,7 @@ import pandas as pd
 from eutectic.analysis import isoflop
 from eutectic.analysis.fit import Fit, fit, scaled_huber
 from eutectic.analysis.frontier import power_law
-from eutectic.analysis.hybrid import nested
+from eutectic.analysis.hybrid import least_information, nested
 from eutectic.analysis.laws import CHINCHILLA, FRONTIER_0, GAMMA, HYBRID_INTERIOR, HYBRIDS, Array, Law
 from eutectic.analysis.load import Runs
 from eutectic.analysis.report import FEWEST_SHARES, columns, families
@@ -123,8 +123,7 @@ def _chosen(table: pd.DataFrame, seed: int) -> Fit | str:
         fits, steps = nested(x, losses, scaled_huber(HYBRID_INTERIOR, x, losses, seed), seed)
     except Refused as refusal:
         return str(refusal)
-    information = {step.law: step.information for step in steps}
-    return min(fits, key=lambda f: information[f.law.name])
+    return least_information(fits, steps)
 
 
 def _roll_frontier(arch: str, table: pd.DataFrame) -> list[Holdout]:

@@ -12,7 +12,6 @@ from eutectic.analysis.laws import Array
 from eutectic.analysis.solve import Refused
 
 LEVEL = 0.95
-KINDS = ("pairs", "cluster", "wild")
 FEWEST_CLUSTERS = 8
 FEWEST_CONVERGED = 0.9
 HIGHEST_LEVERAGE = 0.9

@@ -40,17 +40,13 @@ class Candidate:
     grid: Array
     losses: Array
 
-    @property
-    def degrees(self) -> int:
-        return self.fit.n - len(self.fit.law.names)
-
     def optimum(self, compute: Array) -> Optimum:
         """(1 + count, computes) each."""
         return optimum(self.fit.law, self.theta[:, None], self.cost, np.asarray(compute, float))
 
     def estimate(self, values: Array, log: bool = True) -> Estimate:
         """Of a decision's values, (1 + count,)."""
-        return estimate(values, self.degrees, log)
+        return estimate(values, self.fit.degrees, log)
 
 
 def estimate(values: Array, degrees: int, log: bool = True) -> Estimate:
@@ -93,14 +89,14 @@ def multiplier(a: Candidate, b: Candidate, compute: Array) -> list[Estimate]:
         wanted = np.interp(np.log(compute), log_c, theirs)
         needed.append(np.interp(-wanted, -ours, log_c, np.nan, np.nan))
     ratio = np.exp(np.array(needed)) / compute
-    return [estimate(column, min(a.degrees, b.degrees)) for column in ratio.T]
+    return [estimate(column, min(a.fit.degrees, b.fit.degrees)) for column in ratio.T]
 
 
 def crossover(a: Candidate, b: Candidate, compute: Array) -> Estimate:
     """The compute at which the better of the two changes, nearest to those given; NaN where it does not."""
     middle = float(np.log(compute).mean())
     roots = [_root(np.log(a.grid), gap, middle) for gap in np.log(a.losses) - np.log(b.losses)]
-    return estimate(np.array(roots), min(a.degrees, b.degrees))
+    return estimate(np.array(roots), min(a.fit.degrees, b.fit.degrees))
 
 
 def _root(log_c: Array, gap: Array, middle: float) -> float:

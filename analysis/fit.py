@@ -38,6 +38,11 @@ class Fit:
     problem: Problem = field(repr=False)
     centred: Array = field(repr=False)
 
+    @property
+    def degrees(self) -> int:
+        """Of freedom: points beyond the law's parameters."""
+        return self.n - len(self.law.names)
+
     def predict(self, x: Mapping[str, Any]) -> Array:
         """Fitted values at x, by variable letter."""
         return np.exp(self.law.log(self.theta, {name: np.asarray(v, float) for name, v in x.items()}))

@@ -60,6 +60,15 @@ class HybridLaw:
     drift: Estimate
     theta: Array
 
+    @property
+    def p_none(self) -> float:
+        """Of the law chosen."""
+        return _p_none(self.fit, self.steps)
+
+
+def _p_none(fit: Fit, steps: Sequence[Step]) -> float:
+    return next(step.p_none for step in steps if step.law == fit.law.name)
+
 
 def hybrid_law(
     x: Mapping[str, Array], losses: Array, cost: Cost, compute: Sequence[float], loss_fn: LossFn, count: int, seed: int
@@ -67,23 +76,22 @@ def hybrid_law(
     """Fit the nested laws to losses at x (N, D, r), choose one, and find the best share at each compute from `count`
     resamples. Raises Refused where none is fitted."""
     fits, steps = nested(x, losses, loss_fn, seed)
-    chosen = min(fits, key=lambda f: next(s.information for s in steps if s.law == f.law.name))
-    depends = chosen.law is not HYBRIDS[0] and next(s.p_none for s in steps if s.law == chosen.law.name) < 1 - LEVEL
+    chosen = least_information(fits, steps)
+    depends = _p_none(chosen, steps) < 1 - LEVEL
     theta = np.concatenate([chosen.theta[None], resample(chosen, count, seed, "wild").theta])
     middle = np.mean(np.log10(compute))
     ends = 10 ** (middle + np.array([-EXTENT / 2, EXTENT / 2]))
     asked = np.concatenate([np.asarray(compute, float), ends])
-    degrees = chosen.n - len(chosen.law.names)
     optima, drift = [], Estimate(0.0, 0.0, 0.0)
     if "r" in chosen.law.inputs:
         found = best_share(chosen.law, theta[:, None], cost, asked)
         assert found.share is not None
         for k, c in enumerate(compute):
-            one = estimate(found.share[:, k], degrees, log=False)
+            one = estimate(found.share[:, k], chosen.degrees, log=False)
             one = Estimate(one.value, max(0.0, one.low), min(1.0, one.high))
-            loss, params, tokens = (estimate(v[:, k], degrees) for v in (found.loss, found.params, found.tokens))
+            loss, params, tokens = (estimate(v[:, k], chosen.degrees) for v in (found.loss, found.params, found.tokens))
             optima.append(ShareOptimum(float(c), one, loss, params, tokens, _verdict(found.share[1:, k])))
-        drift = estimate((found.share[:, -1] - found.share[:, -2]) / EXTENT, degrees, log=False)
+        drift = estimate((found.share[:, -1] - found.share[:, -2]) / EXTENT, chosen.degrees, log=False)
     return HybridLaw(tuple(steps), chosen, cost, depends, tuple(optima), drift, theta)
 
 
@@ -109,7 +117,7 @@ def nested(x: Mapping[str, Array], losses: Array, loss_fn: LossFn, seed: int) ->
             refusal = error
             steps.append(Step(law.name, len(law.names), NAN, NAN, NAN, NAN, str(error)))
             continue
-        p_none, p_parent = (likelihood_ratio(f, one) if fits else 1.0 for f in (fits[:1] + fits[-1:] or [one, one]))
+        p_none, p_parent = (likelihood_ratio(fits[k], one) if fits else 1.0 for k in (0, -1))
         steps.append(Step(law.name, len(law.names), one.objective, p_none, p_parent, 0.0))
         fits.append(one)
     if not fits:
@@ -120,14 +128,20 @@ def nested(x: Mapping[str, Array], losses: Array, loss_fn: LossFn, seed: int) ->
     return fits, [replace(s, information=float(criteria.get(s.law, np.nan))) for s in steps]
 
 
+def least_information(fits: Sequence[Fit], steps: Sequence[Step]) -> Fit:
+    """The law that Schwarz's criterion chooses, of what nested() gives."""
+    information = {step.law: step.information for step in steps}
+    return min(fits, key=lambda f: information[f.law.name])
+
+
 def likelihood_ratio(small: Fit, large: Fit) -> float:
     """p-value of the larger of two nested laws: the fall of the objective over its scale, by Fisher's F.
 
     For losses other than squares this is the quasi-likelihood ratio of robust regression (Ronchetti 1982).
     """
-    added, degrees = len(large.law.names) - len(small.law.names), large.n - len(large.law.names)
+    added = len(large.law.names) - len(small.law.names)
     gain = max(0.0, 2 * (small.objective - large.objective) / _scale(large))
-    return float(stats.f.sf(gain / added, added, degrees))
+    return float(stats.f.sf(gain / added, added, large.degrees))
 
 
 def _scale(fit: Fit) -> float:
@@ -135,4 +149,4 @@ def _scale(fit: Fit) -> float:
     total = fit.problem.evaluate(fit.centred[None])[0][0]
     first, second, _ = fit.loss_fn.derivatives(total, fit.problem.y)
     units = fit.problem.scale**2 if fit.loss_fn.name == "ls" else 1.0
-    return float(units * (first**2).sum() / (fit.n - len(fit.law.names)) / max(second.mean(), 1e-12))
+    return float(units * (first**2).sum() / fit.degrees / max(second.mean(), 1e-12))

@@ -31,7 +31,7 @@ EXPONENTS = (0.1, 0.3, 0.5, 0.8, 1.2)  # where searches start
 
 @dataclass(frozen=True)
 class Parameter:
-    """Bounds and starts of one unknown. `rise`: how far a random start strays (standard deviation)."""
+    """Bounds and starts of one unknown."""
 
     name: str
     kind: str  # coefficient (kept as its logarithm), exponent, modifier, gamma or scale (kept as its logarithm)
@@ -58,6 +58,7 @@ class Parameter:
 
     @property
     def stray(self) -> float:
+        """How far a random start is from another (standard deviation)."""
         return {"coefficient": 0.7, "exponent": 0.15, "modifier": 0.3, "gamma": 0.3, "scale": 1.0}[self.kind]
 
 

@@ -11,8 +11,6 @@ from scipy.optimize import brentq, nnls
 
 from eutectic.analysis.audit import audit, best_law
 from eutectic.analysis.compare import (
-    DECADES,
-    PER_DECADE,
     Candidate,
     Estimate,
     crossover,
@@ -20,13 +18,11 @@ from eutectic.analysis.compare import (
     multiplier,
     win_probability,
 )
-from eutectic.analysis.fit import scaled_huber
 from eutectic.analysis.frontier import PowerLaw, power_law
-from eutectic.analysis.hybrid import ShareOptimum, hybrid_law
-from eutectic.analysis.laws import CHINCHILLA, HYBRID_INTERIOR, Array
+from eutectic.analysis.hybrid import ShareOptimum
+from eutectic.analysis.laws import CHINCHILLA, Array
 from eutectic.analysis.load import Runs
-from eutectic.analysis.optimum import fit_cost, optimum
-from eutectic.analysis.report import FEWEST_SHARES, columns, families, laws, resamples
+from eutectic.analysis.report import columns, families, laws, mix_law
 from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError
 from eutectic.sweeps.cost import MEASURED, PEAKS, UTILIZATION
@@ -150,7 +146,7 @@ def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, s
     """The answer at `compute` FLOPs. versus: two architectures to compare there. Raises UserError where the runs hold
     no law, or not of these."""
     _require(runs, versus)
-    found, refusals = laws(runs, seed)
+    found, refusals = laws(runs, seed, asked=(compute,))
     if not found:
         raise UserError(f"no architecture of these runs has a law to predict by: {next(iter(refusals.values()))}")
     away = max(np.log10(compute / max(runs.budgets)), np.log10(min(runs.budgets) / compute))
@@ -242,20 +238,11 @@ def _along(law: PowerLaw | None, x: Estimate) -> Estimate:
 
 
 def _share(runs: Runs, name: str, archs: Sequence[str], compute: float, seed: int) -> Share:
-    rows = runs.used[runs.used["arch"].isin(archs)]
-    if rows["attn_share"].nunique() < FEWEST_SHARES:
-        return Share(name, "", NAN, None, f"a law in the share needs {FEWEST_SHARES} shares of attention")
-    params, tokens, share, losses, flops = columns(rows, "params", "tokens", "attn_share", "loss", "flops")
-    x = {"N": params, "D": tokens, "r": share}
     try:
-        loss_fn = scaled_huber(HYBRID_INTERIOR, x, losses, seed)
-        cost = fit_cost(params, tokens, flops, share)
-        law = hybrid_law(x, losses, cost, (compute,), loss_fn, resamples(len(rows)), seed)
+        law = mix_law(runs, archs, (compute,), seed)
     except Refused as refusal:
         return Share(name, "", NAN, None, str(refusal))
-    chosen = law.fit.law.name
-    p_none = next(step.p_none for step in law.steps if step.law == chosen)
-    return Share(name, chosen, p_none, law.optima[0] if law.optima else None)
+    return Share(name, law.fit.law.name, law.p_none, law.optima[0] if law.optima else None)
 
 
 def _reach(runs: Runs, arch: str, compute: float, params: float, tokens: float, seed: int) -> Reach:
@@ -282,7 +269,7 @@ def _duel(found: Mapping[str, Candidate], refusals: Mapping[str, str], versus: t
         if arch in refusals:
             raise UserError(f"{arch} has no law to compare by: {refusals[arch]}")
     at = np.array([compute])
-    a, b = (_regridded(found[arch], compute) for arch in versus)
+    a, b = (found[arch] for arch in versus)
     return Duel(
         *versus,
         multiplier(a, b, at)[0],
@@ -291,12 +278,3 @@ def _duel(found: Mapping[str, Candidate], refusals: Mapping[str, str], versus: t
         float(win_probability({"a": a, "b": b}, at)["a"][0]),
         (missized(a, compute), missized(b, compute)),
     )
-
-
-def _regridded(candidate: Candidate, compute: float) -> Candidate:
-    """With a grid that reaches as far about this compute as about those of the runs."""
-    low = min(np.log10(candidate.grid[0]), np.log10(compute) - DECADES)
-    high = max(np.log10(candidate.grid[-1]), np.log10(compute) + DECADES)
-    grid = np.logspace(low, high, int(PER_DECADE * (high - low)) + 1)
-    losses = optimum(candidate.fit.law, candidate.theta[:, None], candidate.cost, grid).loss
-    return dataclasses.replace(candidate, grid=grid, losses=losses)

@@ -42,8 +42,7 @@ def profile(fit: Fit, parameter: str) -> Profile:
     1994). Raises Refused where a refit next to the interval's end, or any of an open side, does not converge.
     """
     problem, k, ones = _own(fit), fit.law.names.index(parameter), np.ones((1, fit.n))
-    degrees = fit.n - len(fit.theta)
-    square, bend = _noise(fit, degrees)
+    square, bend = _noise(fit)
     jacobian = problem.evaluate(fit.theta[None])[2][0]
     if fit.loss_fn.name == "ls":
         jacobian = jacobian * fit.y / np.exp(fit.residuals)
@@ -54,7 +53,7 @@ def profile(fit: Fit, parameter: str) -> Profile:
     starts = fit.theta + (held - fit.theta[k])[:, None] * covariance[k] / covariance[k, k]
     ends = solver.descend(problem, fit.loss_fn, starts, fit.y[None], ones, fixed=np.arange(len(fit.theta)) == k)
     rise = np.where(ends.converged, 2 * (ends.value - fit.objective) / (square / bend), np.nan)
-    critical, middle = float(stats.f.ppf(LEVEL, 1, degrees)), int(np.flatnonzero(held == fit.theta[k])[0])
+    critical, middle = float(stats.f.ppf(LEVEL, 1, fit.degrees)), int(np.flatnonzero(held == fit.theta[k])[0])
     low = _crossing(parameter, held[middle::-1], rise[middle::-1], critical)
     high = _crossing(parameter, held[middle:], rise[middle:], critical)
     natural = np.exp if fit.law.parameters[k].logarithmic else np.positive
@@ -86,7 +85,7 @@ def _own(fit: Fit) -> Problem:
     return own
 
 
-def _noise(fit: Fit, degrees: int) -> tuple[float, float]:
+def _noise(fit: Fit) -> tuple[float, float]:
     """The loss's first derivative squared, a degree of freedom, and its mean second derivative, over the residuals.
 
     Where few residuals lie within Huber's delta the second is uncertain (one over it is the sparsity of quantile
@@ -94,13 +93,13 @@ def _noise(fit: Fit, degrees: int) -> tuple[float, float]:
     limit of small delta.
     """
     if fit.loss_fn.name in ("ls", "ls-log"):
-        return 4 * fit.objective / degrees, 2.0
+        return 4 * fit.objective / fit.degrees, 2.0
     errors, delta = fit.residuals, fit.loss_fn.delta
     quartiles = np.quantile(errors, [0.25, 0.75])
     width = 1.06 * np.ptp(quartiles) / 1.349 * fit.n**-0.2
     within = np.mean(stats.norm.cdf((delta - errors) / width) - stats.norm.cdf((-delta - errors) / width))
     unit = delta if fit.loss_fn.name == "lad" else 1.0
-    return float((np.clip(errors, -delta, delta) ** 2).sum() / degrees / unit**2), float(within / unit)
+    return float((np.clip(errors, -delta, delta) ** 2).sum() / fit.degrees / unit**2), float(within / unit)
 
 
 def _crossing(parameter: str, held: Array, rise: Array, critical: float) -> float | None:

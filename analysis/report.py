@@ -1,7 +1,7 @@
 """Everything the runs of a sweep say, as one value: optima, laws, comparisons and the best mix, with what was used."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,8 +153,9 @@ def report(runs: Runs, seed: int = 0) -> Report:
     )
 
 
-def laws(runs: Runs, seed: int = 0) -> tuple[dict[str, Candidate], dict[str, str]]:
-    """Each architecture's L(N, D), resampled together with the others; and why some have none."""
+def laws(runs: Runs, seed: int = 0, asked: Sequence[float] = ()) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """Each architecture's L(N, D), resampled together with the others; and why some have none. asked: computes that
+    they will be compared at beside the budgets."""
     fits: dict[str, Fit] = {}
     costs, labels, refusals = {}, {}, {}
     for arch in runs.archs:
@@ -171,7 +172,7 @@ def laws(runs: Runs, seed: int = 0) -> tuple[dict[str, Candidate], dict[str, str
     if not fits:
         return {}, refusals
     count = resamples(max(f.n for f in fits.values()))
-    return candidates(fits, costs, labels, np.array(runs.budgets), count, seed), refusals
+    return candidates(fits, costs, labels, np.array([*runs.budgets, *asked]), count, seed), refusals
 
 
 def resamples(n: int) -> int:
@@ -222,18 +223,21 @@ def _family(
 ) -> Family:
     own = [o for o in optima if o.arch in archs]
     ratios = tuple(h for budget in runs.budgets if (h := hybrid_optimum(budget, own, shares)) is not None)
+    try:
+        return Family(name, archs, mix_law(runs, archs, runs.budgets, seed), "", ratios)
+    except Refused as refusal:
+        return Family(name, archs, None, str(refusal), ratios)
+
+
+def mix_law(runs: Runs, archs: Sequence[str], compute: Sequence[float], seed: int) -> HybridLaw:
+    """L(N, D, r) of a family's architectures, and its best share at each compute. Raises Refused for none."""
     rows = runs.used[runs.used["arch"].isin(archs)]
     params, tokens, share, losses, flops = columns(rows, "params", "tokens", "attn_share", "loss", "flops")
     if len(np.unique(share)) < FEWEST_SHARES:
-        return Family(name, archs, None, f"a law in the share needs {FEWEST_SHARES} shares of attention", ratios)
+        raise Refused(f"a law in the share needs {FEWEST_SHARES} shares of attention")
     x = {"N": params, "D": tokens, "r": share}
-    try:
-        loss_fn = scaled_huber(HYBRID_INTERIOR, x, losses, seed)
-        cost = fit_cost(params, tokens, flops, share)
-        law = hybrid_law(x, losses, cost, runs.budgets, loss_fn, resamples(len(rows)), seed)
-    except Refused as refusal:
-        return Family(name, archs, None, str(refusal), ratios)
-    return Family(name, archs, law, "", ratios)
+    loss_fn = scaled_huber(HYBRID_INTERIOR, x, losses, seed)
+    return hybrid_law(x, losses, fit_cost(params, tokens, flops, share), compute, loss_fn, resamples(len(rows)), seed)
 
 
 def _comparisons(found: Mapping[str, Candidate], budgets: list[float]) -> tuple[Comparison, ...]:

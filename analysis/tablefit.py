@@ -171,4 +171,4 @@ def _estimate(found: Fit, values: Array, log: bool) -> Estimate:
     """values: at the fit, then at each resample, if there are any."""
     if len(values) == 1:
         return Estimate(float(values[0]), np.nan, np.nan)
-    return estimate(values, found.n - len(found.law.names), log)
+    return estimate(values, found.degrees, log)

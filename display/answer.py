@@ -7,6 +7,7 @@ from rich.table import Table
 
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.predict import Answer, Duel, Rung
+from eutectic.display.tables import table_of
 from eutectic.display.words import Text, capped, compute, interval, short
 
 DECIDED = 0.95  # of resamples
@@ -23,9 +24,9 @@ def show_answer(console: Console, answer: Answer, source: str) -> None:
 
 
 def _answer_table(answer: Answer) -> Table:
-    table = Table(title=f"with {compute(answer.compute)} FLOPs: train {answer.arch}", title_justify="left")
-    for name in ("", "answer", "95% interval", "beyond the runs"):
-        table.add_column(name, justify="right" if name == "answer" else "left", no_wrap=True)
+    left = ("", "95% interval", "beyond the runs")
+    title = f"with {compute(answer.compute)} FLOPs: train {answer.arch}"
+    table = table_of("", "answer", *left[1:], left=left, title=title, title_justify="left")
     reach, ends = answer.reach, dict.fromkeys(_shape(rung) for rung in answer.rungs[1:])
     off = "" if answer.rungs[0].where == "ladder" else f"{answer.rungs[0].where} the ladder"
 
@@ -46,9 +47,8 @@ def _answer_table(answer: Answer) -> Table:
 
 
 def _losses_table(answer: Answer) -> Table:
-    table = Table(title=f"each at its best size with {compute(answer.compute)} FLOPs", title_justify="left")
-    for name in ("architecture", "loss", "95% interval", "lowest in"):
-        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    title = f"each at its best size with {compute(answer.compute)} FLOPs"
+    table = table_of("architecture", "loss", "95% interval", "lowest in", title=title, title_justify="left")
     for arch, loss in answer.losses.items():
         cells = capped(loss.value, 100.0, "{:.3f}".format), interval(loss, 100.0, "{:.3f}".format)
         table.add_row(arch, *cells, f"{answer.wins[arch]:.0%} of resamples")
@@ -56,9 +56,8 @@ def _losses_table(answer: Answer) -> Table:
 
 
 def _duel_table(duel: Duel, at: float) -> Table:
-    table = Table(title=f"{duel.a} against {duel.b} with {compute(at)} FLOPs", title_justify="left")
-    for name in ("", duel.a, duel.b):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    title = f"{duel.a} against {duel.b} with {compute(at)} FLOPs"
+    table = table_of("", duel.a, duel.b, left=("",), title=title, title_justify="left")
 
     def cell(estimate: Estimate, text: Text = "{:.3f}".format) -> str:
         often = f" in {estimate.share:.0%}" if estimate.share < DECIDED else ""

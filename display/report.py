@@ -7,6 +7,7 @@ from rich.table import Table
 
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.report import Family, Report
+from eutectic.display.tables import table_of
 from eutectic.display.words import compute, short
 
 
@@ -27,12 +28,17 @@ def show_report(console: Console, report: Report) -> None:
 
 
 def optima_table(report: Report) -> Table:
-    table = Table(
+    table = table_of(
+        "budget",
+        "architecture",
+        "attention",
+        "best params",
+        "tokens",
+        "loss",
+        "perplexity",
         title="isoFLOP optima",
         caption=f"{report.n_runs} runs, {len(report.seeds)} seed(s), FLOPs by {report.convention}; brackets: 95%",
     )
-    for name in ("budget", "architecture", "attention", "best params", "tokens", "loss", "perplexity"):
-        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
     for optimum in sorted(report.optima, key=lambda o: o.budget):
         cells = [compute(optimum.budget), optimum.arch, f"{report.shares[optimum.arch]:.2f}"]
         if optimum.params is None or optimum.loss is None or optimum.loss_interval is None:
@@ -51,14 +57,14 @@ def optima_table(report: Report) -> Table:
 
 
 def laws_table(report: Report) -> Table:
-    table = Table(
+    numbers = ("E", "A", "alpha", "B", "beta", "objective", "delta", "runs", "gradient", "starts", "condition")
+    table = table_of(
+        "architecture",
+        *numbers,
         title="laws",
         caption="L(N,D) = E + A/N^alpha + B/D^beta by Huber loss of ln L (delta twice the median error), its sum over "
         "the runs, and its certificate: relative gradient, starts that ended in the best of how many basins, condition",
     )
-    numbers = ("E", "A", "alpha", "B", "beta", "objective", "delta", "runs", "gradient", "starts", "condition")
-    for name in ("architecture", *numbers):
-        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
     for arch, law in report.laws.items():
         fit, certificate = law.fit, law.fit.certificate
         table.add_row(
@@ -76,13 +82,17 @@ def laws_table(report: Report) -> Table:
 
 def exponents_table(report: Report) -> Table:
     """The three approaches beside each other."""
-    table = Table(
+    table = table_of(
+        "architecture",
+        "N by law",
+        "D by law",
+        "N by isoFLOP",
+        "",
+        "N by envelope",
         title="exponents of compute for the best size",
         caption="by the law, with the best tokens; by isoFLOP optima, and whether the two agree on N at the largest "
         "budget; and by the envelope of training curves, which a decaying learning rate misleads. Brackets: 95%",
     )
-    for name in ("architecture", "N by law", "D by law", "N by isoFLOP", "", "N by envelope"):
-        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
     envelopes = {front.arch: front.params for front in report.envelopes}
     for front in report.frontiers:
         law, lowest = report.laws.get(front.arch), envelopes.get(front.arch)
@@ -100,19 +110,18 @@ def exponents_table(report: Report) -> Table:
 
 def comparison_table(report: Report) -> Table:
     reference = report.comparisons[0].reference
-    table = Table(
+    last = len(report.budgets) - 1
+    shown = sorted({0, last // 2, last})
+    table = table_of(
+        "architecture",
+        *(compute(report.budgets[k]) for k in shown),
+        "crossing",
+        "lost",
         title=f"FLOPs that reach the loss of {reference}, over its own",
         caption="by the laws, at each budget; brackets: 95%. In parentheses how often, over resamples, its loss is the "
         f"lowest of all. Crossing: the compute at which it and {reference} change places. Lost: nats at the largest "
         "budget by models four times too small and too large",
     )
-    table.add_column("architecture", no_wrap=True)
-    last = len(report.budgets) - 1
-    shown = sorted({0, last // 2, last})
-    for k in shown:
-        table.add_column(compute(report.budgets[k]), justify="right", no_wrap=True)
-    table.add_column("crossing", justify="right", no_wrap=True)
-    table.add_column("lost", justify="right", no_wrap=True)
     for row in report.comparisons:
         cells = [f"{_bracketed(row.multipliers[k])} ({report.wins[row.arch][k]:.0%})" for k in shown]
         there = f"{compute(row.crossover.value)} in {row.crossover.share:.0%}"
@@ -123,9 +132,16 @@ def comparison_table(report: Report) -> Table:
 
 
 def hybrid_table(family: Family) -> Table:
-    table = Table(title=f"best share of attention among {family.name}")
-    for name in ("budget", "from isoFLOP optima", "best trained", "loss", "gain over both ends", "by the law"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = table_of(
+        "budget",
+        "from isoFLOP optima",
+        "best trained",
+        "loss",
+        "gain over both ends",
+        "by the law",
+        left=(),
+        title=f"best share of attention among {family.name}",
+    )
     by_law = {o.compute: o for o in family.law.optima} if family.law else {}
     for hybrid in family.ratios:
         low, high = hybrid.interval or (0.0, 0.0)
@@ -135,10 +151,9 @@ def hybrid_table(family: Family) -> Table:
         theirs = f"{_bracketed(law.share)} {law.verdict}" if law else ""
         table.add_row(compute(hybrid.budget), share, hybrid.best_arch, f"{hybrid.best_loss:.3f}", gain, theirs)
     if family.law:
-        drift, name = family.law.drift, family.law.fit.law.name
-        test = next(step.p_none for step in family.law.steps if step.law == name)
+        drift = family.law.drift
         table.caption = (
-            f"law: {name}, p = {test:.1g} against no dependence on the share; "
+            f"law: {family.law.fit.law.name}, p = {family.law.p_none:.1g} against no dependence on the share; "
             f"the best share moves by {drift.value:+.2f} [{drift.low:+.2f}, {drift.high:+.2f}] a decade of compute"
         )
     return table

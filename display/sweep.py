@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from eutectic.config import RunConfig
+from eutectic.display.tables import table_of
 from eutectic.display.words import compute, duration, short
 from eutectic.sweeps.ledger import STATUSES, Ledger
 
@@ -20,9 +21,20 @@ QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 
 def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> Table:
     """A line per run, then the totals."""
-    table = Table(title=f"{len(rows)} runs on {device}", caption=_total(rows, device, workers, price))
-    for name in ("budget", "architecture", "width", "params", "tokens", "steps", "batch", "lr", "memory", "time"):
-        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
+    table = table_of(
+        "budget",
+        "architecture",
+        "width",
+        "params",
+        "tokens",
+        "steps",
+        "batch",
+        "lr",
+        "memory",
+        "time",
+        title=f"{len(rows)} runs on {device}",
+        caption=_total(rows, device, workers, price),
+    )
     for run, cost in rows:
         table.add_row(
             compute(run.budget),
@@ -51,9 +63,7 @@ def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, pric
 
 def show_status(console: Console, name: str, ledger: Ledger, ended: dict[str, str]) -> None:
     """Counts by budget and architecture, then the runs in flight and what failed. ended: how jobs did, by their id."""
-    table = Table(title=name)
-    for column in ("budget", "architecture", *STATUSES):
-        table.add_column(column, justify="left" if column == "architecture" else "right", no_wrap=True)
+    table = table_of("budget", "architecture", *STATUSES, title=name)
     counts: dict[tuple[float, str], Counter[str]] = {}
     lines = []
     for run_id in ledger.run_ids():

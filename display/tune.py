@@ -7,6 +7,7 @@ from rich.table import Table
 
 from eutectic.analysis.hyper import HyperOptimum
 from eutectic.analysis.tuned import Tuned, TunedLaw
+from eutectic.display.tables import table_of
 from eutectic.display.words import digits, short
 
 NAMES = {"lr": "learning rate", "batch": "batch, tokens"}
@@ -20,25 +21,27 @@ def show_tuned(console: Console, tuned: Tuned, counts: Mapping[str, Mapping[str,
 
 
 def trials_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    table = Table(title="trials")
-    table.add_column("study", no_wrap=True)
     states = {"complete": "done", "pruned": "diverged", "fail": "failed", "running": "unfinished"}
-    for name in states.values():
-        table.add_column(name, justify="right", no_wrap=True)
+    table = table_of("study", *states.values(), left=("study",), title="trials")
     for study, count in counts.items():
         table.add_row(study, *(str(count.get(state, 0)) for state in states))
     return table
 
 
 def optima_table(tuned: Tuned) -> Table:
-    table = Table(
+    table = table_of(
+        "architecture",
+        "params",
+        "tokens",
+        "runs used",
+        *NAMES.values(),
+        "loss",
+        "twice",
         title="best settings",
         caption="minimum of a quadratic in the logarithms, through the runs near the lowest; brackets: 95%. In "
         "parentheses, where there is no minimum to be had, the best run. Twice: nats lost by twice or half the best "
         "learning rate",
     )
-    for name in ("architecture", "params", "tokens", "runs used", *NAMES.values(), "loss", "twice"):
-        table.add_column(name, justify="left" if name == "architecture" else "right", no_wrap=True)
     for cell in tuned.optima:
         table.add_row(
             cell.group, short(cell.params), short(cell.tokens), f"{cell.n_used} of {cell.n_runs}", *_settings(cell)
@@ -61,13 +64,17 @@ def _settings(cell: HyperOptimum) -> list[str]:
 
 
 def laws_table(tuned: Tuned) -> Table:
-    table = Table(
+    left = ("architecture", "of", "law")
+    table = table_of(
+        *left,
+        "value",
+        "exponent",
+        "cells",
+        left=left,
         title="laws",
         caption="value at the geometric mean of the cells with an optimum, and exponent along them, where parameters "
         "and tokens grow together; brackets: 95%",
     )
-    for name in ("architecture", "of", "law", "value", "exponent", "cells"):
-        table.add_column(name, justify="right" if name in ("value", "exponent", "cells") else "left", no_wrap=True)
     for found in tuned.laws:
         _add_law(table, found)
     return table

@@ -1,6 +1,6 @@
 """What is drawn of compute-optimal decisions against compute: approach 2's points, and laws' lines with bands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,24 +60,30 @@ def show(axes: Axes, name: str, found: Mapping[str, Curves], looks: Mapping[str,
     for k, (arch, look) in enumerate(looks.items()):
         own, line = found[arch].points[name], found[arch].lines.get(name)
         everything.append(own)
-        axes.errorbar(
-            style.dodge(own.compute, report.budgets, k, len(looks)),
-            own.value,
-            style.error(own.value, own.low, own.high),
-            linestyle="",
-            markersize=4,
-            capsize=1.5,
-            elinewidth=0.8,
-            label=arch,
-            **look,
-        )
+        show_points(axes, own, style.dodge(own.compute, report.budgets, k, len(looks)), arch, look)
         if line is not None:
             everything.append(line)
-            axes.plot(line.compute, line.value, "-" if arch in report.laws else "--", color=look["color"])
-            axes.fill_between(line.compute, line.low, line.high, color=look["color"], alpha=0.1, linewidth=0)
+            show_line(axes, line, look, "-" if arch in report.laws else "--")
+    show_axes(axes, everything, report)
+
+
+def show_points(axes: Axes, curve: Curve, at: Array, label: str, look: style.Look) -> None:
+    """Points with their intervals, at these computes."""
+    error = style.error(curve.value, curve.low, curve.high)
+    axes.errorbar(at, curve.value, error, linestyle="", markersize=4, capsize=1.5, elinewidth=0.8, label=label, **look)
+
+
+def show_line(axes: Axes, curve: Curve, look: style.Look, stroke: str = "-") -> None:
+    """A line with its band."""
+    axes.plot(curve.compute, curve.value, stroke, color=look["color"])
+    axes.fill_between(curve.compute, curve.low, curve.high, color=look["color"], alpha=0.1, linewidth=0)
+
+
+def show_axes(axes: Axes, shown: Sequence[Curve], report: Report, *values: float) -> None:
+    """Log axes about the curves shown, and about these values."""
     style.compute_axis(axes, report.budgets)
-    ends = np.concatenate([end for curve in everything for end in (curve.low, curve.high)])
-    style.bound(axes, np.concatenate([curve.value for curve in everything]), ends)
+    ends = np.concatenate([end for curve in shown for end in (curve.low, curve.high)])
+    style.bound(axes, np.concatenate([values, *(curve.value for curve in shown)]), ends)
     style.log_axis(axes, "y")
 
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from eutectic.analysis.compare import multiplier
 from eutectic.analysis.figures import style
-from eutectic.analysis.figures.curves import POINTS, band
+from eutectic.analysis.figures.curves import POINTS, band, show_axes, show_line, show_points
 from eutectic.analysis.load import Runs
 from eutectic.analysis.report import Report
 
@@ -25,24 +25,11 @@ def figure(runs: Runs, report: Report) -> Figure | None:
         line = band(compute, multiplier(ours, theirs, compute))
         at = band(np.array(report.budgets), list(comparison.multipliers))
         shown += [line, at]
-        axes.plot(compute, line.value, color=look["color"])
-        axes.fill_between(compute, line.low, line.high, color=look["color"], alpha=0.1, linewidth=0)
-        axes.errorbar(
-            style.dodge(at.compute, report.budgets, k, len(report.comparisons)),
-            at.value,
-            style.error(at.value, at.low, at.high),
-            linestyle="",
-            markersize=4,
-            capsize=1.5,
-            elinewidth=0.8,
-            label=comparison.arch,
-            **look,
-        )
+        show_line(axes, line, look)
+        x = style.dodge(at.compute, report.budgets, k, len(report.comparisons))
+        show_points(axes, at, x, comparison.arch, look)
     axes.axhline(1.0, color=style.NEUTRAL, linewidth=0.8, linestyle="--", zorder=1)
-    style.compute_axis(axes, report.budgets)
-    values = np.concatenate([[1.0], *(curve.value for curve in shown)])
-    style.bound(axes, values, np.concatenate([end for curve in shown for end in (curve.low, curve.high)]))
-    style.log_axis(axes, "y")
+    show_axes(axes, shown, report, 1.0)
     axes.set_xlabel(f"training compute of {reference} (FLOPs)")
     axes.set_ylabel(f"share of {reference}'s FLOPs for its loss")
     style.legend(drawn, axes)

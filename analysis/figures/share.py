@@ -58,7 +58,7 @@ def _law(axes: Axes, law: HybridLaw, budgets: tuple[float, ...]) -> None:
     compute = np.exp(np.interp(halves, whole, np.log(budgets)))  # the budgets and halfway between them
     found = best_share(law.fit.law, law.theta[:, None], law.cost, compute).share
     assert found is not None
-    line = band(compute, [estimate(v, law.fit.n - len(law.fit.law.names), log=False) for v in found.T])
+    line = band(compute, [estimate(v, law.fit.degrees, log=False) for v in found.T])
     axes.plot(compute, line.value, color=_LAW)
     axes.fill_between(compute, np.clip(line.low, 0, 1), np.clip(line.high, 0, 1), color=_LAW, alpha=0.15, linewidth=0)
     for optimum in law.optima:
