@@ -64,10 +64,14 @@ class Model(nn.Module):
             nn.init.normal_(self.head.weight, std=std)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embedding(tokens)
+        return self.logits(self.hidden(tokens))
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Ids (batch, length) to what the last block leaves, (batch, length, d_model)."""
+        x: Tensor = self.embedding(tokens)
         for block in self.blocks:
             x = block(x)
-        return self._logits(x)
+        return x
 
     def prefill(self, tokens: Tensor, states: list[State] | None = None) -> tuple[Tensor, list[State]]:
         """Ids (batch, length) after the tokens that `states` have seen to logits and the states after."""
@@ -82,10 +86,10 @@ class Model(nn.Module):
         for block, state in zip(self.layers(), states, strict=True):
             x, state = getattr(block, how)(x, state)
             after.append(state)
-        return self._logits(x), after
+        return self.logits(x), after
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Capped softly as cap * tanh(logits / cap) (Gemma 2) where the config says so."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Of what `hidden` gives; capped softly as cap * tanh(logits / cap) (Gemma 2) where the config says so."""
         logits = nn.functional.linear(self.norm(x), self.head_weight())
         return self.logit_cap * torch.tanh(logits / self.logit_cap) if self.logit_cap else logits
 

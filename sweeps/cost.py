@@ -34,13 +34,15 @@ UTILIZATION = 0.4  # of the peak, in training that keeps a GPU busy; small model
 
 @dataclass(frozen=True)
 class Cost:
-    """params and tokens; memory in bytes and seconds of one worker, both estimates."""
+    """params and tokens; memory in bytes and seconds of one worker, both estimates. busy: share of the seconds in which
+    the run by itself would keep its device computing."""
 
     params: int
     tokens: int
     flops: float
     memory: float
     seconds: float
+    busy: float
 
 
 def estimate(run: RunConfig, device: str) -> Cost:
@@ -54,7 +56,7 @@ def estimate(run: RunConfig, device: str) -> Cost:
     speed = SPEEDS[device]
     elements = run.tokens * model.n_layers * model.d_model
     seconds = speed.startup + run.steps * speed.step + elements * speed.element + total / speed.flops
-    return Cost(counts.params, run.tokens, total, memory, seconds)
+    return Cost(counts.params, run.tokens, total, memory, seconds, total / speed.flops / seconds)
 
 
 def job_memory(runs: Iterable[RunConfig], device: str) -> float:

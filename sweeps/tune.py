@@ -11,10 +11,12 @@ nobody holds, and goes to the next worker that asks.
 import contextlib
 import dataclasses
 import math
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -25,10 +27,11 @@ from optuna.trial import FrozenTrial, TrialState
 from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
+from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Claim, Ledger
 from eutectic.sweeps.plan import FEWEST_STEPS
 from eutectic.sweeps.recipe import Recipe
-from eutectic.sweeps.worker import train_claimed, use
+from eutectic.sweeps.worker import fill_gpu, task, train_claimed
 
 # the learning rate is looked for within this factor of the recipe's, the batch within this power of two of it
 LR_FACTOR, BATCH_DOUBLINGS = 10.0, 3
@@ -182,7 +185,19 @@ def work(
     folder: Path, cells: Sequence[Cell], trials: int, url: str | None, device: str, cache: Path, number: int = 0
 ) -> None:
     """Ask, train and tell until every study has its trials. Arguments as of worker.work and Studies."""
-    use(device, number)
+    if device == "cpu":
+        _ask_and_train(folder, cells, trials, url, device, cache, True)
+        return
+    widest = [cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells]
+    largest = max(widest, key=lambda run: estimate(run, device).memory)
+    loop = partial(_ask_and_train, folder, cells, trials, url, device, cache)
+    asker = task(largest, loop, lambda why: None)  # its trial goes to the next that asks
+    fill_gpu([asker] * min(len(os.sched_getaffinity(0)), len(cells) * trials), cache, number)
+
+
+def _ask_and_train(
+    folder: Path, cells: Sequence[Cell], trials: int, url: str | None, device: str, cache: Path, alone: bool
+) -> None:
     studies = Studies(folder, cells, trials, url)
     while taken := studies.take():
-        train_claimed(studies.ledger, *taken, device, cache)
+        train_claimed(studies.ledger, *taken, device, cache, alone)

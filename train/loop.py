@@ -4,28 +4,25 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from eutectic import files
 from eutectic.arch import flops
-from eutectic.arch.model import Model, build
+from eutectic.arch.model import build
 from eutectic.config import RunConfig
 from eutectic.train import checkpoint, log, preemption
 from eutectic.train.data import Batches, repeated_share, validation
 from eutectic.train.optim import adamw, lr_at
 from eutectic.train.shards import Manifest
+from eutectic.train.step import Stepper
 
 ROWS = 100  # of a curve, about
 CHECKPOINT_SECONDS = 60.0
 PROGRESS_SECONDS = 1.0
-LossFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class LeaseLost(Exception):
@@ -46,12 +43,13 @@ def train(
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats()
+        torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be captured
     model = build(config.model, config.seed).to(device)
     optimizer = adamw(model, config.optim)
     progress = checkpoint.load(folder / "checkpoint.safetensors", config.run_id, model, optimizer)
     batches = Batches(manifest, config.data.seq_len, config.batch_size, config.seed)
     held_out = torch.from_numpy(validation(manifest, config.data.seq_len, config.data.valid_sequences)).to(device)
-    loss_of = _loss_function(model, config, device)
+    stepper = Stepper(model, optimizer, config, device)
     log_steps, eval_steps = _log_steps(config), _eval_steps(config)
     per_sequence = flops.count(config.model, config.data.seq_len, config.conv_algorithm).training_flops(
         config.convention, config.data.seq_len
@@ -61,23 +59,15 @@ def train(
     total, since = torch.tensor(progress.total, device=device), progress.curve[-1]["step"] if progress.curve else 0
     for step in range(progress.step, config.steps):
         lr = lr_at(config.optim, step, config.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["lr_scale"]
         size = min(config.batch_size, config.sequences - step * config.batch_size)
-        rows = torch.from_numpy(batches.batch(step, size)).to(device, non_blocking=True)
-        for part in rows.split(config.micro_batch):
-            loss, objective = loss_of(part)
-            (objective * (len(part) / size)).backward()
-            total += loss.detach() * (len(part) / size)
-        grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        loss, grad_norm = stepper.step(torch.from_numpy(batches.batch(step, size)), lr)
+        total += loss
 
         taken, now = step + 1, time.monotonic()
         if taken in log_steps:
             mean = total.item() / (taken - since)
             total, since = torch.zeros((), device=device), taken
-            valid = _validate(model, loss_of, held_out, config.micro_batch) if taken in eval_steps else None
+            valid = stepper.validate(held_out) if taken in eval_steps else None
             sequences = step * config.batch_size + size
             seconds = time.monotonic() - started
             row = {
@@ -113,37 +103,6 @@ def train(
 def _require(held: Callable[[], bool]) -> None:
     if not held():
         raise LeaseLost
-
-
-def _loss_function(model: Model, config: RunConfig, device: str) -> LossFunction:
-    """Mean cross-entropy (nats per token) of rows (n, seq_len + 1), and that with the mixers' penalties, if any.
-
-    On an accelerator whole micro-batches run compiled, and a short one, which would cost a compilation, as it is.
-    """
-
-    def loss_of(rows: Tensor) -> tuple[Tensor, Tensor]:
-        with _precision(config, device):
-            logits = model(rows[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
-        penalty = model.penalty()
-        return loss, loss if penalty is None else loss + penalty
-
-    if device == "cpu":
-        return loss_of
-    compiled = torch.compile(loss_of, dynamic=False)
-    return lambda rows: (compiled if len(rows) == config.micro_batch else loss_of)(rows)
-
-
-def _precision(config: RunConfig, device: str) -> AbstractContextManager[Any]:
-    return torch.autocast(device, torch.bfloat16) if config.precision == "bf16" else nullcontext()
-
-
-@torch.no_grad()
-def _validate(model: Model, loss_of: LossFunction, held_out: Tensor, micro_batch: int) -> float:
-    model.eval()
-    total = sum(loss_of(part)[0].double() * len(part) for part in held_out.split(micro_batch))
-    model.train()
-    return float(total) / len(held_out)
 
 
 def _eval_steps(config: RunConfig) -> set[int]:

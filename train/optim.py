@@ -11,19 +11,25 @@ from eutectic.config import OptimConfig
 def adamw(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
     """Weight decay on matrices only; gains, biases and parameters marked `no_weight_decay` go without.
 
-    A group's `lr_scale` is what its parameters' mark of that name says, 1 without one.
+    A group's `lr_scale` is what its parameters' mark of that name says, 1 without one. On a GPU a group's learning rate
+    is a tensor there, so that a captured step reads the one of the day.
     """
+    on_gpu = next(model.parameters()).is_cuda
     groups: dict[tuple[float, float], list[nn.Parameter]] = {(optim.weight_decay, 1.0): [], (0.0, 1.0): []}
     for parameter in model.parameters():
         decays = parameter.ndim >= 2 and not getattr(parameter, "no_weight_decay", False)
         kind = (optim.weight_decay if decays else 0.0, getattr(parameter, "lr_scale", 1.0))
         groups.setdefault(kind, []).append(parameter)
+    made = [{"params": p, "weight_decay": decay, "lr_scale": scale} for (decay, scale), p in groups.items()]
+    if on_gpu:
+        made = [{**group, "lr": torch.tensor(optim.lr, device="cuda")} for group in made]
     return torch.optim.AdamW(
-        [{"params": p, "weight_decay": decay, "lr_scale": scale} for (decay, scale), p in groups.items()],
+        made,
         lr=optim.lr,
         betas=(optim.beta1, optim.beta2),
         eps=optim.eps,
         fused=True,
+        capturable=on_gpu,
     )
 
 

@@ -20,9 +20,14 @@ def heed() -> Callable[[int, Any], None] | None:
     before = signal.getsignal(signal.SIGUSR2)
     if not callable(before):  # no job of submitit's: run here and now
         return None
+    install()
+    return before
+
+
+def install() -> None:
+    """Handle both signals from now on, whoever did before."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda number, _: _asked.add(number))
-    return before
 
 
 def asked() -> set[int]:

@@ -136,7 +136,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(
         loss = cross_entropy(*args)
         return loss * math.nan if next(calls) == 12 else loss  # in the seventh step, of two micro-batches each
 
-    monkeypatch.setattr(loop.F, "cross_entropy", poisoned)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
     row = trained(dataclasses.replace(small_run, evals=1), manifest, tmp_path)
     curve = numbers(tmp_path / "curve.parquet")
     assert (row["status"], row["steps_done"]) == ("diverged", 7)

@@ -1,0 +1,147 @@
+"""Runs per GPU-hour of a sweep's worker, against the same runs one after another, each compiled whole in a new process.
+
+    python bench/sweep_throughput.py --budgets 3e14 1e15
+    python bench/sweep_throughput.py --budgets 1e16 --every 3
+    python bench/sweep_throughput.py --table > results/bench/sweep_throughput.md
+
+Both ways start without compiled kernels and keep theirs between runs. The worker trains all runs of the plan; one after
+another, which takes long, only every --every-th is. Equal seeds: the two losses of a run are compared.
+Rows go to results/bench/sweep_throughput.parquet as they come.
+"""
+
+import argparse
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eutectic.config import RunConfig
+from eutectic.sweeps import plan, recipe, worker
+from eutectic.sweeps.cost import estimate
+from eutectic.sweeps.ledger import Ledger
+from eutectic.train import shards
+
+OUT = Path("results/bench/sweep_throughput.parquet")
+ARCHS = ["attn", "hyena", "hyena*3+attn", "mamba2"]
+TOGETHER, ALONE = "worker", "one by one"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="gpu")
+    parser.add_argument("--budgets", nargs="+", type=float)
+    parser.add_argument("--archs", nargs="+", default=ARCHS)
+    parser.add_argument("--sizes", type=int, default=3)
+    parser.add_argument("--every", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
+    parser.add_argument("--alone", nargs=2, metavar=("FOLDER", "RUN"), help="train one run, as a process of its own")
+    options = parser.parse_args()
+    if options.table:
+        print(table(pd.read_parquet(options.out)), end="")
+    elif options.alone:
+        train_alone(Path(options.alone[0]), options.alone[1], recipe.find(options.recipe).device)
+    else:
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    chosen = dataclasses.replace(
+        recipe.find(options.recipe), budgets=tuple(options.budgets), archs=tuple(options.archs), sizes=options.sizes
+    )
+    cache = shards.default_cache()
+    manifest = shards.prepare(chosen.source, chosen.tokenizer, cache)
+    runs = plan.plan(chosen, manifest, threads=int(chosen.device == "cpu"))
+    sample = runs[options.every // 2 :: options.every]
+    with tempfile.TemporaryDirectory() as scratch:
+        ways = {TOGETHER: Ledger(Path(scratch, "together")), ALONE: Ledger(Path(scratch, "alone"))}
+        for way, ledger in ways.items():
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(scratch, f"compiled {way}"))
+            own = runs if way == TOGETHER else sample
+            ledger.add(own)
+            longest = sorted(own, key=lambda run: -estimate(run, chosen.device).seconds)
+            began = time.monotonic()
+            if way == TOGETHER:
+                worker.work(ledger.folder, [run.run_id for run in longest], chosen.device, cache)
+                record(options.out, way, ledger, own, time.monotonic() - began)
+                continue
+            for run in longest:
+                began = time.monotonic()
+                command = [sys.executable, __file__, "--recipe", options.recipe, "--alone", str(ledger.folder)]
+                subprocess.run([*command, run.run_id], check=True)
+                record(options.out, way, ledger, [run], time.monotonic() - began)
+    print(table(pd.read_parquet(options.out)))
+
+
+def train_alone(folder: Path, run_id: str, device: str) -> None:
+    """As others do: the whole model compiled, kernels launched one by one."""
+    import torch
+
+    from eutectic.train import loop
+    from eutectic.train.step import Stepper
+
+    class Whole(Stepper):
+        def _compile(self) -> None:
+            self._capturable = False
+            self._loss = torch.compile(self._loss, dynamic=False)  # type: ignore[method-assign]
+
+    loop.Stepper = Whole  # type: ignore[misc]
+    worker.train_planned(folder, run_id, device, shards.default_cache(), True)
+
+
+def record(out: Path, way: str, ledger: Ledger, runs: list[RunConfig], seconds: float) -> None:
+    """Append a row per run; seconds: of all of them, wall-clock."""
+    ledger.collect()
+    done = pd.read_parquet(ledger.folder / "runs.parquet").set_index("run_id")
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        row = done.loc[run.run_id] if run.run_id in done.index else None
+        columns = ("device", "loss", "params", "flops", "seconds", "peak_memory")
+        known = {} if row is None else {name: row[name] for name in columns}
+        shape = {"arch": run.model.layout, "budget": run.budget, "d_model": run.model.d_model, "steps": run.steps}
+        cost = estimate(run, "cpu" if run.threads else "cuda")
+        guess = {"expected_memory": cost.memory, "expected_seconds": cost.seconds, "busy": cost.busy}
+        rows.append({"way": way, "run_id": run.run_id, **shape, **known, **guess, "wall": seconds / len(runs)})
+        if row is None:
+            print(f"{run.run_id} {run.model.layout}: {ledger.failure(run.run_id)}", file=sys.stderr)
+    old = [pd.read_parquet(out)] if out.exists() else []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pd.concat([*old, pd.DataFrame(rows)]).to_parquet(out, index=False)
+
+
+def table(rows: pd.DataFrame) -> str:
+    """By budget: seconds of GPU a run takes either way, their ratio, and the largest gap of losses."""
+    lines = [
+        "| device | budget | runs | one by one, s | worker, s | times more | losses differ by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = rows.drop_duplicates(["way", "run_id", "device"], keep="last")
+    for (device, budget), own in rows.groupby(["device", "budget"]):
+        ways = {way: part.set_index("run_id") for way, part in own.groupby("way")}
+        if set(ways) != {TOGETHER, ALONE}:
+            continue
+        mean = {way: part["wall"].mean() for way, part in ways.items()}
+        gap = (ways[TOGETHER]["loss"] - ways[ALONE]["loss"]).abs().max()
+        counts = f"{len(ways[TOGETHER])} and {len(ways[ALONE])}"
+        ratio = mean[ALONE] / mean[TOGETHER]
+        cells = (
+            device,
+            f"{budget:.3g}",
+            counts,
+            f"{mean[ALONE]:.1f}",
+            f"{mean[TOGETHER]:.1f}",
+            f"{ratio:.2f}",
+            f"{gap:.4f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""On a GPU: the captured step is the launched one, for every mixer; what cannot be captured is launched."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from zoo import CASES, IDS
+
+from eutectic.arch.model import Model, build
+from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from eutectic.train.optim import adamw
+from eutectic.train.step import WARM_UP, Stepper
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+LENGTH, BATCH, STEPS = 128, 8, WARM_UP + 5
+
+
+def stepper(layout: str, channel: str = "swiglu") -> tuple[Model, Stepper]:
+    torch.cuda.set_stream(torch.cuda.Stream())
+    model = ModelConfig(
+        layout, n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, d_ffn=176, vocab_size=512, channel=channel
+    )
+    data = DataConfig("", "", "", "", 512, LENGTH, 1)
+    config = RunConfig(
+        "",
+        0,
+        "",
+        "",
+        data,
+        model,
+        OptimConfig(1e-3),
+        1000,
+        BATCH,
+        BATCH // 2,
+        evals=1,
+        precision="bf16",
+        threads=0,
+        seed=0,
+    )
+    made = build(model, 0).to("cuda")
+    return made, Stepper(made, adamw(made, config.optim), config, "cuda")
+
+
+def losses(taker: Stepper) -> list[tuple[float, float]]:
+    """Of steps on batches that differ, at learning rates that differ, the last of a smaller batch."""
+    rows = torch.randint(512, (STEPS + 1, BATCH, LENGTH + 1), generator=torch.Generator().manual_seed(0))
+    return [
+        tuple(t.item() for t in taker.step(part, 1e-3 / (k + 1))) for k, part in enumerate([*rows[:-1], rows[-1, :3]])
+    ]
+
+
+@pytest.mark.parametrize(("layout", "channel"), CASES, ids=IDS)
+def test_a_captured_step_is_the_launched_one(layout: str, channel: str) -> None:
+    model, captured = stepper(layout, channel)
+    ours = losses(captured)
+    assert captured._graph is not None
+    other, launched = stepper(layout, channel)
+    launched._capturable = False
+    for (loss, norm), (theirs, their_norm) in zip(ours, losses(launched), strict=True):
+        assert loss == pytest.approx(theirs, rel=1e-4)
+        assert norm == pytest.approx(their_norm, rel=2e-2)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert (a - b).abs().max() < 5e-3 * b.abs().max() + 1e-4
+
+
+def test_a_step_that_waits_for_the_gpu_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Waits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * min(1.0, float(x.detach().abs().max()) + 1.0)
+
+    model, taker = stepper("attn")
+    monkeypatch.setattr(taker, "_compile", lambda: None)
+    for block in model.layers():
+        block.compile(backend="eager")
+    model.norm = nn.Sequential(model.norm, Waits())
+    taker._head = taker._cross_entropy
+    found = losses(taker)
+    assert taker._graph is None
+    assert not taker._capturable
+    assert all(loss == loss for loss, _ in found)

@@ -1,0 +1,118 @@
+"""One optimizer step: on the CPU as it is written, on a GPU from compiled blocks and replayed as one CUDA graph.
+
+Small models keep a GPU waiting for its next kernel, and compiling a whole model takes longer than training it. So what
+is compiled is a block, once for all blocks of its kind, and the loss; and the whole step, gradients, clipping and AdamW
+included, is then captured and costs one launch.
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eutectic.arch.model import Model
+from eutectic.config import RunConfig
+
+WARM_UP = 3  # steps before the capture, which compile, choose algorithms and reserve workspaces
+
+
+class Stepper:
+    """Takes the optimizer steps of one run, and measures losses (nats per token)."""
+
+    def __init__(self, model: Model, optimizer: torch.optim.AdamW, config: RunConfig, device: str):
+        self.model, self.optimizer, self.config, self.device = model, optimizer, config, device
+        self._head = self._cross_entropy
+        self._taken, self._capturable = 0, device == "cuda"
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if device == "cuda":
+            torch.compiler.reset()  # a process that trains many shapes would reach the limit of compiled versions
+            self._compile()
+
+    def step(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """Train on rows (n, seq_len + 1) of token ids, on the CPU. Returns the loss before the update and the norm of
+        its gradient, scalars on the device that the next step may overwrite."""
+        self._set(lr)
+        self._taken += 1
+        if self._capturable and self._taken > WARM_UP and len(rows) == self.config.batch_size:
+            return self._replay(rows)
+        return self._take(self._there(rows))
+
+    @torch.no_grad()
+    def validate(self, rows: Tensor) -> float:
+        """Mean loss of rows (n, seq_len + 1) on the device. Not compiled: a forward pass alone is another program."""
+        self.model.eval()
+        with self._eager():
+            parts = rows.split(self.config.micro_batch)
+            total = sum(self._loss(part)[0].double() * len(part) for part in parts)
+        self.model.train()
+        return float(total) / len(rows)
+
+    def _compile(self) -> None:
+        for block in self.model.layers():
+            block.compile(dynamic=False)
+        self._head = torch.compile(self._cross_entropy, dynamic=False)
+
+    def _take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        total = torch.zeros((), device=self.device)
+        for part in rows.split(self.config.micro_batch):
+            share = len(part) / len(rows)
+            with nullcontext() if len(part) == self.config.micro_batch else self._eager():
+                loss, objective = self._loss(part)
+                (objective * share).backward()
+            total += loss.detach() * share
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total, norm
+
+    def _replay(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if self._graph is None:
+            self._rows = self._there(rows)
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+                    self._outcome = self._take(self._rows)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                print(
+                    f"the step of {self.config.run_id} cannot be captured ({reason}); it is launched.", file=sys.stderr
+                )
+                self._capturable = False
+                self.optimizer.zero_grad()
+                return self._take(self._rows)
+            self._graph = graph
+        else:
+            self._rows.copy_(rows.pin_memory(), non_blocking=True)
+        self._graph.replay()
+        return self._outcome
+
+    def _loss(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy of rows, and that with the mixers' penalties, if any."""
+        with self._precision():
+            loss = self._head(self.model.hidden(rows[:, :-1]), rows[:, 1:])
+        penalty = self.model.penalty()
+        return loss, loss if penalty is None else loss + penalty
+
+    def _cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.model.logits(x).float().flatten(0, 1), targets.flatten())
+
+    def _set(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            rate = lr * group["lr_scale"]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _there(self, rows: Tensor) -> Tensor:
+        return rows.to(self.device, non_blocking=True)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device, torch.bfloat16) if self.config.precision == "bf16" else nullcontext()
+
+    def _eager(self) -> AbstractContextManager[Any]:
+        """A batch of another size, or without gradients, would cost a compilation of its own."""
+        return torch.compiler.set_stance("force_eager") if self.device == "cuda" else nullcontext()
