@@ -9,11 +9,16 @@ import numpy as np
 from eutectic.analysis import solve as solver
 from eutectic.analysis.laws import VARIABLES, Array, Inputs, Law
 from eutectic.analysis.losses import LossFn
-from eutectic.analysis.solve import Certificate, Problem, Refused
+from eutectic.analysis.problem import Problem
+from eutectic.analysis.solve import Certificate, Refused
 
 HUBER = LossFn("huber")
 SMALLEST_DELTA = 1e-4  # of ln L: no run is known better
-NARROW = 0.03  # spread of N and D across the line of one budget, over their spread along it
+# the logarithm of the largest over the smallest budget, of runs at one: losses fall as about C^-0.05, half a per cent a
+# tenth, which is what seeds differ by. With errors of .3% simulated runs of two budgets 1% apart give E half as large
+# again as it is, 10% apart the right one on average.
+ONE_BUDGET = 0.1
+NARROW = 0.03  # spread of N and D across the line that they are nearest to, over their spread along it
 SPARE = 3  # points that a law needs beyond its parameters
 
 
@@ -63,18 +68,19 @@ class Fit:
 def fit(
     law: Law, x: Mapping[str, Any], y: Any, loss_fn: LossFn = HUBER, seed: int = 0, parent: Fit | None = None
 ) -> Fit:
-    """Fit y, all positive, to the law at x, arrays by variable letter (`law.inputs`). seed: of the random starts.
-    parent: the parent law's fit to the same data, where there is one, to start from.
+    """Fit y, all positive, to the law at x, arrays by variable letter (`law.inputs`, and C where the runs' true FLOPs
+    are known). seed: of the random starts. parent: the parent law's fit to the same data, where there is one, to start
+    from.
 
-    Raises Refused where there are too few points, a variable does not vary by itself, or the minimum found does not
-    merit a certificate.
+    Raises Refused where there are too few points, all of one budget, where a variable does not vary by itself, or the
+    minimum found does not merit a certificate.
     """
     data = {name: np.asarray(x[name], float) for name in law.inputs}
     observed = np.asarray(y, float)
-    _require(law, data, len(observed))
+    _require(law, x, data, len(observed))
     problem = Problem(law, data, observed)
     theirs = None if parent is None else parent.centred
-    centred, objective, certificate = solver.solve(problem, loss_fn, data, seed, theirs)
+    centred, objective, certificate = solver.solve(problem, loss_fn, seed, theirs)
     if certificate.refusal:
         raise Refused(f"{law.name} is not fitted to these {len(observed)} points: {certificate.refusal}.")
     theta = problem.to_law(centred[None])[0]
@@ -101,13 +107,14 @@ def scaled_huber(law: Law, x: Mapping[str, Any], y: Any, seed: int = 0) -> LossF
     return LossFn("huber", max(2.0 * float(np.median(np.abs(rough.residuals))), SMALLEST_DELTA))
 
 
-def _require(law: Law, data: Inputs, n: int) -> None:
+def _require(law: Law, x: Mapping[str, Any], data: Inputs, n: int) -> None:
     needed = len(law.names) + SPARE
     if n < needed:
         raise Refused(
             f"{law.name} has {len(law.names)} parameters and needs {needed} points or more; there are {n}: "
             "train more sizes and budgets or choose a smaller law."
         )
+    _require_budgets(law, x, n)
     logs = []
     for name, values in data.items():
         spread = values if name == "r" else np.log(values)
@@ -121,6 +128,18 @@ def _require(law: Law, data: Inputs, n: int) -> None:
         pair = np.stack([logs[list(data).index(name)] for name in ("N", "D")])
         if np.linalg.svd(pair, compute_uv=False)[-1] < NARROW * np.linalg.norm(pair):
             raise Refused(
-                f"parameters and tokens vary together in all {n} points, as at one budget, so {law.name} cannot tell "
-                "their exponents apart; add another budget."
+                f"parameters and tokens vary together in all {n} points, so {law.name} cannot tell their exponents "
+                "apart; add runs of more and of fewer tokens for their size."
             )
+
+
+def _require_budgets(law: Law, x: Mapping[str, Any], n: int) -> None:
+    """Of a law in compute, or in the two that it is spent on; where C is not known it is as N D."""
+    if "C" not in law.inputs and not {"N", "D"} <= set(law.inputs):
+        return
+    compute = np.log(x["C"]) if "C" in x else np.log(x["N"]) + np.log(x["D"])
+    if np.ptp(compute) < ONE_BUDGET:
+        raise Refused(
+            f"{law.name} needs two budgets or more, and all {n} points are of one (their FLOPs are within "
+            f"{ONE_BUDGET:.0%} of each other); add another."
+        )

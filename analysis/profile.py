@@ -9,7 +9,8 @@ from scipy import stats
 from eutectic.analysis import solve as solver
 from eutectic.analysis.fit import Fit
 from eutectic.analysis.laws import Array, BoundGroup, BoundRepeated, BoundTerm
-from eutectic.analysis.solve import Problem, Refused
+from eutectic.analysis.problem import Problem
+from eutectic.analysis.solve import Refused
 
 LEVEL = 0.95
 # distances from the estimate, in standard errors: close where intervals end, then ever wider for long tails

@@ -161,7 +161,7 @@ def laws(runs: Runs, seed: int = 0, asked: Sequence[float] = ()) -> tuple[dict[s
     for arch in runs.archs:
         rows = runs.select(arch)
         params, tokens, losses, flops = columns(rows, "params", "tokens", "loss", "flops")
-        x = {"N": params, "D": tokens}
+        x = {"N": params, "D": tokens, "C": flops}
         try:
             fits[arch] = fit(CHINCHILLA, x, losses, scaled_huber(CHINCHILLA, x, losses, seed), seed)
         except Refused as refusal:
@@ -235,7 +235,7 @@ def mix_law(runs: Runs, archs: Sequence[str], compute: Sequence[float], seed: in
     params, tokens, share, losses, flops = columns(rows, "params", "tokens", "attn_share", "loss", "flops")
     if len(np.unique(share)) < FEWEST_SHARES:
         raise Refused(f"a law in the share needs {FEWEST_SHARES} shares of attention")
-    x = {"N": params, "D": tokens, "r": share}
+    x = {"N": params, "D": tokens, "r": share, "C": flops}
     loss_fn = scaled_huber(HYBRID_INTERIOR, x, losses, seed)
     return hybrid_law(x, losses, fit_cost(params, tokens, flops, share), compute, loss_fn, resamples(len(rows)), seed)
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eutectic.analysis.laws import EXPONENTS, Array, BoundTerm, Inputs, Law, log_sum
+from eutectic.analysis.laws import EXPONENTS, Array, BoundTerm
 from eutectic.analysis.losses import LossFn
+from eutectic.analysis.problem import Local, Problem
 from eutectic.errors import UserError
 
 Mask = NDArray[np.bool_]
-Index = NDArray[np.intp]
 POLISHED, STRAYED = 12, 20
 PART = 250  # rows of a large table that starts are first polished on
 STEPS = 300
@@ -50,78 +50,6 @@ class Certificate:
     condition: float
     at_bounds: tuple[str, ...]
     refusal: str
-
-
-class Problem:
-    """A law at data, with observations near one. x: (n,) arrays by variable; y: (n,) observations."""
-
-    def __init__(self, law: Law, x: Inputs, y: Array):
-        self.law, self.names = law, law.names
-        self.scale = float(np.exp(np.log(y).mean()))
-        self.y = y / self.scale
-        self.terms = [term.bind(self.names, x) for term in law.terms]
-        self.low, self.high = np.array([p.bounds for p in law.parameters]).T
-
-    def to_law(self, theta: Array) -> Array:
-        """From centred features and scaled observations to the law's own parameters. theta: (batch, p)."""
-        out = theta.copy()
-        for term in self.terms:
-            for inner in getattr(term, "terms", [term]):
-                out[:, inner.intercept] -= theta @ inner.centre
-        for term in self.terms:
-            # a group raised to a power bears the observations' scale within it
-            power = theta[:, term.gamma] if hasattr(term, "gamma") else 1.0
-            for inner in getattr(term, "terms", [term]):
-                out[:, inner.intercept] += np.log(self.scale) / power
-        return out
-
-    def from_law(self, theta: Array) -> Array:
-        """The inverse of to_law."""
-        shift = self.to_law(np.array(theta)) - theta
-        return theta - shift
-
-    def evaluate(self, theta: Array) -> tuple[Array, Array, Array]:
-        """ln of the fitted values (batch, n), terms' shares of them (terms, batch, n), gradient (batch, p, n)."""
-        logs = np.stack([term.value(theta) for term in self.terms])
-        total = log_sum(logs)
-        shares = np.exp(logs - total)
-        gradient = sum(share[:, None] * term.slope(theta) for share, term in zip(shares, self.terms, strict=True))
-        return total, shares, gradient
-
-    def newton(self, theta: Array, y: Array, weights: Array, loss: LossFn) -> "Local":
-        """Objective and its derivatives at theta. y, weights: (batch or 1, n)."""
-        total, shares, gradient = self.evaluate(theta)
-        first, second, above = loss.derivatives(total, y)
-        first, second = weights * first, weights * second
-        hessian = (gradient * (second - first)[:, None]) @ gradient.transpose(0, 2, 1)
-        for share, term in zip(shares, self.terms, strict=True):
-            hessian += term.curvature(theta, first * share)
-        parts = np.abs(first)[:, None] * np.abs(gradient)
-        return Local(
-            (weights * loss.value(total, y)).sum(1),
-            (gradient @ first[:, :, None])[:, :, 0],
-            hessian,
-            ((weights * above)[:, None] * gradient**2).sum(2),
-            parts.sum(2),
-        )
-
-
-@dataclass
-class Local:
-    """value (batch,), gradient, steep (a diagonal above the Hessian's) and parts (its absolute sums) (batch, p)."""
-
-    value: Array
-    gradient: Array
-    hessian: Array
-    steep: Array
-    parts: Array
-
-    def take(self, rows: Index) -> "Local":
-        return Local(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-    def put(self, rows: Index, other: "Local") -> None:
-        for name in self.__dataclass_fields__:
-            getattr(self, name)[rows] = getattr(other, name)
 
 
 @dataclass(frozen=True)
@@ -223,13 +151,13 @@ def _step(local: Local, damping: Array, free: Mask) -> Array:
         return gradient / np.maximum(local.steep, 1e-30)
 
 
-def starts(problem: Problem, loss: LossFn, x: Inputs, seed: int, parent: Array | None) -> Array:
+def starts(problem: Problem, loss: LossFn, seed: int, parent: Array | None) -> Array:
     """Where to polish from: the best of a grid, or the parent law's solution, and strays from it by seed."""
     law, names = problem.law, problem.names
     if law.parent is None:
         best = _screen(problem, loss)[:POLISHED]
     else:
-        theirs = solve(Problem(law.parent, x, problem.y), loss, x, seed)[0] if parent is None else parent
+        theirs = solve(Problem(law.parent, problem.x, problem.y), loss, seed)[0] if parent is None else parent
         where = [names.index(name) for name in law.parent.names]
         best = np.array([[p.neutral for p in law.parameters]])
         best[:, where] = theirs
@@ -260,11 +188,11 @@ def _screen(problem: Problem, loss: LossFn) -> Array:
     return theta[np.argsort(loss.value(total, problem.y).sum(1), kind="stable")]
 
 
-def _ahead(problem: Problem, loss: LossFn, x: Inputs, begin: Array, seed: int) -> tuple[Array, NDArray[np.int64]]:
+def _ahead(problem: Problem, loss: LossFn, begin: Array, seed: int) -> tuple[Array, NDArray[np.int64]]:
     """Starts polished on a random part of a large table, to be finished on the whole: one for each place that some
     converge to, and how many do."""
     rows = np.random.default_rng(seed).choice(len(problem.y), PART, replace=False)
-    part = Problem(problem.law, {name: v[rows] for name, v in x.items()}, problem.y[rows] * problem.scale)
+    part = Problem(problem.law, {name: v[rows] for name, v in problem.x.items()}, problem.y[rows] * problem.scale)
     ends = descend(part, loss, part.from_law(problem.to_law(begin)), part.y[None], np.ones((1, PART)), None, PATIENCE)
     theta = ends.theta[ends.converged] if ends.converged.any() else ends.theta
     near = np.abs(theta[:, None] - theta[None]).max(2) < SAME_PLACE
@@ -273,16 +201,16 @@ def _ahead(problem: Problem, loss: LossFn, x: Inputs, begin: Array, seed: int) -
 
 
 def solve(
-    problem: Problem, loss: LossFn, x: Inputs, seed: int = 0, parent: Array | None = None
+    problem: Problem, loss: LossFn, seed: int = 0, parent: Array | None = None
 ) -> tuple[Array, float, Certificate]:
     """The best minimum found from the starts: centred theta (p,), the objective's sum, and its certificate.
 
     parent: the parent law's centred theta at the same data, where it is known.
     """
-    begin = starts(problem, loss, x, seed, parent)
+    begin = starts(problem, loss, seed, parent)
     tried, counts = len(begin), np.ones(len(begin), np.int64)
     if len(problem.y) > 2 * PART:
-        begin, counts = _ahead(problem, loss, x, begin, seed)
+        begin, counts = _ahead(problem, loss, begin, seed)
     ends = descend(problem, loss, begin, problem.y[None], np.ones((1, len(problem.y))), None, PATIENCE)
     order = np.argsort(np.where(ends.converged, ends.value, np.inf), kind="stable")
     best = order[0] if ends.converged.any() else np.nanargmin(ends.value)

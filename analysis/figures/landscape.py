@@ -27,7 +27,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     where = [fit.law.names.index(name) for name in EXPONENTS]
     cloud = theta[~np.isnan(theta[:, 0])][:CLOUD, where]
     top = np.maximum(2.0 * fit.theta[where], 1.05 * np.quantile(cloud, 0.99, axis=0))
-    first = starts(fit.problem, fit.loss_fn, fit.x, 0, None)
+    first = starts(fit.problem, fit.loss_fn, 0, None)
     ends = _descend(fit, first)
     same = ends.converged & (np.abs(ends.theta - fit.centred).max(1) < SAME_PLACE)
     drawn, (axes,) = style.panels(1)

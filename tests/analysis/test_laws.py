@@ -11,7 +11,7 @@ from eutectic.analysis import losses
 from eutectic.analysis.fit import fit
 from eutectic.analysis.laws import CHINCHILLA, GAMMA, HYBRIDS, LAWS, REPEATED, Array, Law
 from eutectic.analysis.losses import LossFn
-from eutectic.analysis.solve import Problem
+from eutectic.analysis.problem import Problem
 
 LOSS_FNS = [LossFn("huber", 0.02), losses.find("lad"), LossFn("ls"), LossFn("ls-log")]
 

@@ -114,7 +114,7 @@ def test_what_cannot_be_fitted_says_why() -> None:
     assert (found.laws, found.comparisons, found.wins) == ({}, (), {})
     assert "needs 8 points or more; there are 5" in found.refusals["attn"]
     assert [o.status for o in found.optima] == ["optimum"] * 5
-    assert "as at one budget" in found.families[0].refusal
+    assert "needs two budgets or more, and all 25 points are of one" in found.families[0].refusal
 
 
 def test_curves_make_envelopes() -> None:

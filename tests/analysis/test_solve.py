@@ -13,7 +13,8 @@ from eutectic.analysis import losses, solve
 from eutectic.analysis.fit import HUBER, SMALLEST_DELTA, fit, scaled_huber
 from eutectic.analysis.laws import CHINCHILLA, FRONTIER, FRONTIER_0, GAMMA, LAWS, Array, Law, Term
 from eutectic.analysis.losses import LossFn
-from eutectic.analysis.solve import Problem, Refused
+from eutectic.analysis.problem import Problem
+from eutectic.analysis.solve import Refused
 
 LS = LossFn("ls-log")
 
@@ -40,7 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *centres: float) -> tuple[Problem, 
     problem = Problem(HUMP, {"r": PLACES}, HUMPS)
     start = problem.from_law(np.array([hump(centre) for centre in centres]))
     monkeypatch.setattr(solve, "starts", lambda *_: start)
-    return problem, solve.solve(problem, LS, {"r": PLACES})
+    return problem, solve.solve(problem, LS)
 
 
 def test_two_basins_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,10 +233,39 @@ def test_too_few_points() -> None:
         fit(CHINCHILLA, few, y[:7])
 
 
-def test_one_budget() -> None:
+ONE = "needs two budgets or more, and all 24 points are of one"
+
+
+def budgets(law: Law, ratio: float, jitter: float, known: bool) -> tuple[dict[str, Array], Array]:
+    """Two budgets, hit to the jitter, of twelve sizes each; known: what the runs cost, tokens being as by another cost
+    C = N^1.15 D, so that 6 N D spreads over a factor of 1.6."""
+    params = np.tile(np.geomspace(2e7, 5e8, 12), 2)
+    compute = np.repeat([1e18, ratio * 1e18], 12) * np.exp(jitter * np.random.default_rng(0).uniform(-1, 1, 24))
+    x = {"N": params, "D": compute / (params**1.15 if known else 6 * params), "C": compute}
+    x["M"] = x["D"] / x["N"]
+    return {name: v for name, v in x.items() if name in law.inputs or (known and name == "C")}, planted.losses(law, x)
+
+
+@pytest.mark.parametrize("name", ["chinchilla", "gamma", "frontier", "overtrained"])
+@pytest.mark.parametrize("known", [False, True])
+def test_one_budget(name: str, known: bool) -> None:
+    """Hit to 1%, or missed by as much as suites that match FLOPs by a formula do."""
+    law = LAWS[name]
+    for ratio, jitter in ((1.0, 0.0), (1.0, 0.01), (1.05, 0.02)):
+        with pytest.raises(Refused, match=ONE):
+            fit(law, *budgets(law, ratio, jitter, known))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_two_budgets_a_fifth_apart(known: bool) -> None:
+    found = fit(CHINCHILLA, *budgets(CHINCHILLA, 1.2, 0.01, known))
+    assert found.theta == pytest.approx(planted.theta(CHINCHILLA), rel=1e-4)
+
+
+def test_one_number_of_tokens_a_parameter() -> None:
     params = np.geomspace(1e7, 1e9, 12)
-    x = {"N": params, "D": 1e18 / (6 * params)}
-    with pytest.raises(Refused, match="parameters and tokens vary together in all 12 points, as at one budget"):
+    x = {"N": params, "D": 20 * params}
+    with pytest.raises(Refused, match=r"vary together in all 12 points, .* add runs of more and of fewer tokens"):
         fit(CHINCHILLA, x, planted.losses(CHINCHILLA, x))
 
 

@@ -175,7 +175,7 @@ def test_a_bad_table_gets_a_sentence(
     ("change", "words"),
     [
         (lambda t: t[:7], "chinchilla has 5 parameters and needs 8 points or more; there are 7"),
-        (lambda t: t.assign(params=1e18 / t["tokens"]), "vary together in all 36 points, as at one budget"),
+        (lambda t: t.assign(params=1e18 / t["tokens"]), "needs two budgets or more, and all 36 points are of one"),
         (lambda t: t.assign(params=1e7 * np.exp(0 * t["loss"])), r"parameters \(N\) is 1e\+07 in all 36 points"),
     ],
 )
