@@ -57,11 +57,21 @@ class StaysWide(nn.Module):
         return super()._apply(at_least_float32, recurse)
 
 
+@torch.library.custom_op("eutectic::rotary_angles", mutates_args=())
 def rotary_angles(positions: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """cos and sin (length, dim / 2) of position * base^(-2i/dim) (Su et al. 2021, eq. 15), in float32 or wider."""
+    """cos and sin (length, dim / 2) of position * base^(-2i/dim) (Su et al. 2021, eq. 15), in float64.
+
+    An op of its own, as a compiler would fuse it into what follows and compute each angle again for every batch and head.
+    """
     inverse = base ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float64) / dim)
     angles = positions.double()[:, None] * inverse
     return angles.cos(), angles.sin()
+
+
+@rotary_angles.register_fake
+def _(positions: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:
+    empty = positions.new_empty(len(positions), -(-dim // 2), dtype=torch.float64)
+    return empty, torch.empty_like(empty)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> None:
                 worker.work(ledger.folder, [run.run_id for run in longest], chosen.device, cache)
                 record(options.out, way, ledger, own, time.monotonic() - began)
                 continue
-            for run in longest:
+            for run in reversed(longest):
                 began = time.monotonic()
                 command = [sys.executable, __file__, "--recipe", options.recipe, "--alone", str(ledger.folder)]
                 subprocess.run([*command, run.run_id], check=True)

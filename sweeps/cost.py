@@ -24,8 +24,8 @@ class Speed:
     flops: float
 
 
-# cpu: one thread of a two-core machine; cuda: one process of several on an H200
-SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(25.0, 0.02, 0.0, 60e12)}
+# cpu: one thread of a two-core machine; cuda: a process on an H100 or H200
+SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(20.0, 0.001, 0.0, 60e12)}
 # dense bf16 matmul, FLOP/s, as vendors have it but for those measured here (8192 cubed)
 MEASURED = ("h200",)
 PEAKS = {"h200": 788e12, "h100": 989e12, "a100": 312e12, "b200": 2250e12, "l40s": 362e12}

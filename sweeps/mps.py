@@ -37,7 +37,7 @@ def _started(place: Path, stack: contextlib.ExitStack) -> bool:
         for name in PLACES:
             del os.environ[name]
         return False
-    stack.callback(_say, "quit")
+    stack.callback(_say, "quit -t 5")
     os.environ["CUDA_VISIBLE_DEVICES"] = "0"  # the daemon's clients count the devices that it was given
     return True
 

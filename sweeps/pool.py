@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 
 from eutectic.train import preemption
 
-FULL = 2.0  # shares of a GPU that runs would use, were each alone, to keep it busy whatever each waits for
+FULL = 4.0  # GPUs that runs would keep busy, were each alone: while some compile the others are to fill one
 TRIES = 2
 TICK_SECONDS = 1.0
 
@@ -73,9 +73,10 @@ def run(tasks: Sequence[Task], memory: float, most: int) -> None:
                     os.kill(slot.process.pid or 0, number)
     finally:
         for slot in slots:
-            slot.pipe.close()  # which ends an idle process; one that trains is not waited for
+            slot.pipe.close()  # which ends an idle process
             if slot.task:
                 slot.process.kill()
+            slot.process.join()
     if leaving:
         raise preemption.Preempted
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
@@ -46,15 +47,23 @@ def fill_gpu(tasks: Sequence[pool.Task], cache: Path, number: int) -> None:
     """Do the tasks on the GPU of this number. Compiled kernels are kept beside the tokens, for runs of equal shape."""
     import torch
 
-    cores = len(os.sched_getaffinity(0))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     gpus = visible.split(",")
+    gpu, cores = gpus[number % len(gpus)], len(os.sched_getaffinity(0))
+    most = min(cores, len(tasks))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # as many compile at once as there are processes
-    with shared_gpu(gpus[number % len(gpus)]) as together:
-        memory = torch.cuda.get_device_properties(0).total_memory
-        _say(f"{len(tasks)} runs on {torch.cuda.get_device_name(0)}, {'under MPS' if together else 'by turns'}")
-        pool.run(tasks, memory, cores)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores // max(1, most)))
+    memory = _memory(gpu)
+    with shared_gpu(gpu) as together:
+        _say(f"{len(tasks)} tasks on GPU {gpu} of {memory / 1e9:.0f} GB, {'under MPS' if together else 'by turns'}")
+        pool.run(tasks, memory, most)
+
+
+def _memory(gpu: str) -> float:
+    """Of a GPU, in bytes, asked by a process that leaves: what has a context there keeps an MPS daemon from ending."""
+    ask = "import torch; print(torch.cuda.get_device_properties(0).total_memory)"
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
+    return float(subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, check=True).stdout)
 
 
 def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool) -> None:

@@ -2,14 +2,17 @@
 
 Small models keep a GPU waiting for its next kernel, and compiling a whole model takes longer than training it. So what
 is compiled is a block, once for all blocks of its kind, and the loss; and the whole step, gradients, clipping and AdamW
-included, is then captured and costs one launch.
+included, is then captured and costs one launch. Equal seeds are to give equal losses on equal GPUs, so algorithms are
+asked for that add in a fixed order: attention's usual backward pass does not, and training amplifies rounding.
 """
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch._inductor.config as inductor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,9 +28,10 @@ class Stepper:
     def __init__(self, model: Model, optimizer: torch.optim.AdamW, config: RunConfig, device: str):
         self.model, self.optimizer, self.config, self.device = model, optimizer, config, device
         self._head = self._cross_entropy
-        self._taken, self._capturable = 0, device == "cuda"
+        self._taken, self._capturable, self._strict = 0, device == "cuda", True
         self._graph: torch.cuda.CUDAGraph | None = None
         if device == "cuda":
+            self._order(strict=True)
             torch.compiler.reset()  # a process that trains many shapes would reach the limit of compiled versions
             self._compile()
 
@@ -38,15 +42,26 @@ class Stepper:
         self._taken += 1
         if self._capturable and self._taken > WARM_UP and len(rows) == self.config.batch_size:
             return self._replay(rows)
-        return self._take(self._there(rows))
+        try:
+            return self._take(self._there(rows))
+        except RuntimeError as error:
+            if "does not have a deterministic implementation" not in str(error):
+                raise
+            print(f"equal seeds will not give equal losses: {error}", file=sys.stderr)
+            self._strict = False
+            self._order(strict=False)
+            self.optimizer.zero_grad()
+            return self._take(self._there(rows))
 
     @torch.no_grad()
     def validate(self, rows: Tensor) -> float:
         """Mean loss of rows (n, seq_len + 1) on the device. Not compiled: a forward pass alone is another program."""
         self.model.eval()
+        self._order(strict=False)  # of a forward pass, which is in order wherever that matters
         with self._eager():
             parts = rows.split(self.config.micro_batch)
             total = sum(self._loss(part)[0].double() * len(part) for part in parts)
+        self._order(self._strict)
         self.model.train()
         return float(total) / len(rows)
 
@@ -116,3 +131,11 @@ class Stepper:
     def _eager(self) -> AbstractContextManager[Any]:
         """A batch of another size, or without gradients, would cost a compilation of its own."""
         return torch.compiler.set_stance("force_eager") if self.device == "cuda" else nullcontext()
+
+    def _order(self, strict: bool) -> None:
+        """Have a GPU's algorithms add in a fixed order; strict: raise where an op has none such."""
+        if self.device == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=not strict)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            inductor.deterministic = True  # or it would time reductions, and choose among orders by that

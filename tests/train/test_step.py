@@ -15,11 +15,13 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 LENGTH, BATCH, STEPS = 128, 8, WARM_UP + 5
 
 
+def model_config(layout: str, channel: str) -> ModelConfig:
+    return ModelConfig(layout, 2, 64, 4, 2, d_ffn=176, vocab_size=512, channel=channel)
+
+
 def stepper(layout: str, channel: str = "swiglu") -> tuple[Model, Stepper]:
     torch.cuda.set_stream(torch.cuda.Stream())
-    model = ModelConfig(
-        layout, n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, d_ffn=176, vocab_size=512, channel=channel
-    )
+    model = model_config(layout, channel)
     data = DataConfig("", "", "", "", 512, LENGTH, 1)
     config = RunConfig(
         "",
@@ -59,8 +61,13 @@ def test_a_captured_step_is_the_launched_one(layout: str, channel: str) -> None:
     for (loss, norm), (theirs, their_norm) in zip(ours, losses(launched), strict=True):
         assert loss == pytest.approx(theirs, rel=1e-4)
         assert norm == pytest.approx(their_norm, rel=2e-2)
-    for a, b in zip(model.parameters(), other.parameters(), strict=True):
-        assert (a - b).abs().max() < 5e-3 * b.abs().max() + 1e-4
+    # where a gradient is rounding alone, AdamW's step is of full size and of either sign
+    start = _flat(build(model_config(layout, channel), 0))
+    assert (_flat(model) - _flat(other)).norm() < 0.05 * (_flat(other) - start).norm()
+
+
+def _flat(model: Model) -> Tensor:
+    return torch.cat([p.detach().cpu().flatten() for p in model.parameters()])
 
 
 def test_a_step_that_waits_for_the_gpu_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
