@@ -72,10 +72,15 @@ class HyperLaw:
 
     def band(self, at: Mapping[str, Array]) -> tuple[Array, Array]:
         """The law's own 95% interval at these params and tokens, without the scatter of a single cell."""
-        rows = _rows(at, self.centre)
-        t = stats.t.ppf((1 + LEVEL) / 2, self.n - rows.shape[1])
-        margin = t * np.sqrt(np.einsum("ij,jk,ik->i", rows, np.array(self.covariance), rows))
+        margin = self.margin(at)
         return self.predict(at) * np.exp(-margin), self.predict(at) * np.exp(margin)
+
+    def margin(self, at: Mapping[str, Array], scatter: float = 0.0) -> Array:
+        """Half the width of the 95% interval of ln target; with the law's `scatter`, of a single cell's."""
+        rows = _rows(at, self.centre)
+        variance = np.einsum("ij,jk,ik->i", rows, np.array(self.covariance), rows)
+        t = float(stats.t.ppf((1 + LEVEL) / 2, self.n - rows.shape[1]))
+        return t * np.sqrt(variance + scatter**2)
 
     def excludes(self, name: str, value: float) -> bool:
         """Whether the interval of an exponent leaves this value out."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,14 +23,19 @@ ONE_VALUED = (
     "match",
 )
 CURVES = ("run_id", "tokens", "flops", "train_loss")
+CELL = ["arch", "params", "tokens", "seed"]  # runs that differ in how they were trained alone
+OUTDONE = "another learning rate or batch did better"
 
 
 @dataclass(frozen=True)
 class Runs:
-    """used: rows of the `runs` schema that can be fitted. dropped: columns run_id, arch, budget, reason. curves: of the
-    `curves` schema what envelopes are made of (CURVES); no rows where none were logged."""
+    """used: rows of the `runs` schema to fit laws of size to, of each cell (CELL) those at its best learning rate and
+    batch. tried: these and the rows that were outdone, to find the best settings from. dropped: columns run_id, arch,
+    budget, reason. curves: of the `curves` schema what envelopes are made of (CURVES); no rows where none were logged.
+    """
 
     used: pd.DataFrame
+    tried: pd.DataFrame
     dropped: pd.DataFrame
     curves: pd.DataFrame
 
@@ -66,7 +72,11 @@ def load(folder: Path) -> Runs:
 
 
 def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
-    """Split rows into those to fit and those not. Raises UserError where rows do not compare or none is left."""
+    """Split rows into those to fit and those not. Raises UserError where rows do not compare or none is left.
+
+    Of a cell whose learning rate or batch varies only the run of lowest loss is fitted: the others say how well their
+    settings were chosen, not what a model of this size can do.
+    """
     for column in ONE_VALUED:
         values = sorted(str(v) for v in frame[column].unique())
         if len(values) > 1:
@@ -86,7 +96,17 @@ def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
     bad = reason != ""
     if bad.all():
         raise UserError(f"none of the {len(frame)} runs ended with a loss; see `eutectic status`.")
-    dropped = frame.loc[bad, ["run_id", "arch", "budget"]].assign(reason=reason[bad])
+    tried = frame[~bad]
+    reason[~bad] = np.where(_outdone(tried), OUTDONE, "")
+    out = reason != ""
+    dropped = frame.loc[out, ["run_id", "arch", "budget"]].assign(reason=reason[out])
     if curves is None:
         curves = pd.DataFrame(columns=CURVES)
-    return Runs(frame[~bad].reset_index(drop=True), dropped.reset_index(drop=True), curves)
+    used, tried, dropped = (rows.reset_index(drop=True) for rows in (frame[~out], tried, dropped))
+    return Runs(used, tried, dropped, curves)
+
+
+def _outdone(rows: pd.DataFrame) -> "pd.Series[bool]":
+    cells = rows.groupby(CELL)
+    varied = (cells[["lr", "batch_size"]].transform("nunique") > 1).any(axis=1)
+    return varied & (cells["loss"].rank(method="first") > 1)

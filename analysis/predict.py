@@ -18,11 +18,11 @@ from eutectic.analysis.compare import (
     multiplier,
     win_probability,
 )
-from eutectic.analysis.frontier import PowerLaw, power_law
 from eutectic.analysis.hybrid import ShareOptimum
 from eutectic.analysis.laws import CHINCHILLA, Array
 from eutectic.analysis.load import Runs
 from eutectic.analysis.report import columns, families, laws, mix_law
+from eutectic.analysis.settings import Basis, beyond, settings
 from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError
 from eutectic.sweeps.cost import MEASURED, PEAKS, UTILIZATION
@@ -94,8 +94,8 @@ class Answer:
     """What to train with `compute` FLOPs: the architecture of lowest predicted loss, and all else for that one.
 
     wins: for each architecture, the share of resamples in which its loss is lowest. losses: of each, lowest first.
-    rungs: for params, and for the ends of its interval. lr: peak; batch: tokens a step; both by power laws of size and
-    of tokens through what these runs were trained with. refusals: why an architecture has no law, and no part in this.
+    rungs: for params, and for the ends of its interval. lr: peak; batch: tokens a step; basis: what each of the two
+    rests on, by name. refusals: why an architecture has no law, and no part in this.
     """
 
     compute: float
@@ -110,6 +110,7 @@ class Answer:
     rungs: tuple[Rung, Rung, Rung]
     lr: Estimate
     batch: Estimate
+    basis: dict[str, Basis]
     shares: tuple[Share, ...]
     reach: Reach
     refusals: dict[str, str]
@@ -125,12 +126,13 @@ class Answer:
 
 def compute_of(hours: float, device: str, runs: Runs) -> tuple[float, str]:
     """FLOPs that a device's hours buy, and how they were counted. Raises UserError for a device of unknown speed."""
-    if device in PEAKS:
-        rate = PEAKS[device] * UTILIZATION
-        source = "measured" if device in MEASURED else "its vendor's figure"
-        peak = f"{PEAKS[device] / 1e12:g} TFLOP/s (dense bf16, {source})"
-        return hours * 3600 * rate, f"{hours:g} h of {device} at {UTILIZATION:.0%} of {peak}"
-    if device != "cpu":
+    known = device.lower()
+    if known in PEAKS:
+        rate = PEAKS[known] * UTILIZATION
+        source = "measured" if known in MEASURED else "its vendor's figure"
+        peak = f"{PEAKS[known] / 1e12:g} TFLOP/s (dense bf16, {source})"
+        return hours * 3600 * rate, f"{hours:g} h of {known} at {UTILIZATION:.0%} of {peak}"
+    if known != "cpu":
         raise UserError(
             f"no speed is known of device {device!r}; there are {', '.join(PEAKS)} and cpu, or use --flops."
         )
@@ -148,7 +150,11 @@ def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, s
     _require(runs, versus)
     found, refusals = laws(runs, seed, asked=(compute,))
     if not found:
-        raise UserError(f"no architecture of these runs has a law to predict by: {next(iter(refusals.values()))}")
+        sizes = " Runs of one size at several settings count as one; add sizes by `eutectic sweep` under this --name."
+        raise UserError(
+            f"no architecture of these runs has a law to predict by: {next(iter(refusals.values()))}"
+            + sizes * (len(runs.tried) > len(runs.used))
+        )
     away = max(np.log10(compute / max(runs.budgets)), np.log10(min(runs.budgets) / compute))
     if away > FARTHEST:
         raise UserError(
@@ -161,7 +167,7 @@ def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, s
     arch = next(iter(ranked))
     rows, best = runs.select(arch), found[arch].optimum(at)
     params, tokens, loss = (found[arch].estimate(v[:, 0]) for v in (best.params, best.tokens, best.loss))
-    trained, seen, lr, batch, length = columns(rows, "params", "tokens", "lr", "batch_size", "seq_len")
+    chosen = settings(runs, arch, {"params": params, "tokens": tokens})
     return Answer(
         compute=compute,
         arch=arch,
@@ -173,8 +179,9 @@ def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, s
         loss=loss,
         perplexity=Estimate(float(np.exp(loss.value)), float(np.exp(loss.low)), float(np.exp(loss.high)), loss.share),
         rungs=_rungs(rows, params),
-        lr=_along(power_law(trained, lr), params),
-        batch=_along(power_law(seen, batch * length), tokens),
+        lr=chosen["lr"][0],
+        batch=chosen["batch"][0],
+        basis={target: basis for target, (_, basis) in chosen.items()},
         shares=tuple(
             _share(runs, name, archs, compute, seed) for name, archs in families(runs.archs).items() if arch in archs
         ),
@@ -229,14 +236,6 @@ def _features(layers: Array | np.float64, width: Array | np.float64) -> Array:
     return np.stack([layers * width**2, layers * width, width], -1)
 
 
-def _along(law: PowerLaw | None, x: Estimate) -> Estimate:
-    """A power law's value at x, with the interval that x's leaves; NaN where it has no law."""
-    if law is None:
-        return Estimate(NAN, NAN, NAN)
-    value, *ends = (float(v) for v in law.predict(np.array([x.value, x.low, x.high])))
-    return Estimate(value, min(ends), max(ends))
-
-
 def _share(runs: Runs, name: str, archs: Sequence[str], compute: float, seed: int) -> Share:
     try:
         law = mix_law(runs, archs, (compute,), seed)
@@ -247,7 +246,7 @@ def _share(runs: Runs, name: str, archs: Sequence[str], compute: float, seed: in
 
 def _reach(runs: Runs, arch: str, compute: float, params: float, tokens: float, seed: int) -> Reach:
     rows = runs.select(arch)
-    away = [_beyond(v, rows[name]) for v, name in ((compute, "budget"), (params, "params"), (tokens, "tokens"))]
+    away = [beyond(v, rows[name]) for v, name in ((compute, "budget"), (params, "params"), (tokens, "tokens"))]
     held = audit(dataclasses.replace(runs, used=rows), seed)
     tried = [h for h in held if h.law == CHINCHILLA.name and not h.refusal]
     if not tried:
@@ -257,11 +256,6 @@ def _reach(runs: Runs, arch: str, compute: float, params: float, tokens: float, 
     n = sum(h.n for h in same)
     rms = float(np.sqrt(sum(h.n * h.rms**2 for h in same) / n))
     return Reach(away[0], away[1], away[2], nearest, rms, n, best_law(held)[arch])
-
-
-def _beyond(value: float, trained: pd.Series) -> float:
-    low, high = float(trained.min()), float(trained.max())
-    return float(np.log10(value / np.clip(value, low, high)))
 
 
 def _duel(found: Mapping[str, Candidate], refusals: Mapping[str, str], versus: tuple[str, str], compute: float) -> Duel:

@@ -52,7 +52,7 @@ class Tuned:
 
 def tuned(runs: Runs, window: Window | None = None) -> Tuned:
     """Fit every cell of the runs, and the laws of each architecture through its cells."""
-    rows = runs.used
+    rows = runs.tried
     table = rows[["params", "tokens", "lr", "loss"]].assign(
         group=rows["arch"], batch=rows["batch_size"] * rows["seq_len"]
     )

@@ -7,10 +7,13 @@ from rich.table import Table
 
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.predict import Answer, Duel, Rung
+from eutectic.analysis.settings import Basis
 from eutectic.display.tables import table_of
 from eutectic.display.words import Text, capped, compute, interval, short
 
 DECIDED = 0.95  # of resamples
+SETTINGS = {"lr": "learning rate", "batch": "batch"}
+WORDS = {"params": "parameters", "tokens": "tokens"}
 
 
 def show_answer(console: Console, answer: Answer, source: str) -> None:
@@ -39,8 +42,8 @@ def _answer_table(answer: Answer) -> Table:
     row("parameters", answer.params, 1e12, reach.params)
     row("training tokens", answer.tokens, 1e15, reach.tokens)
     table.add_row("layers x width", _shape(answer.rungs[0]), " to ".join(ends), off)
-    row("peak learning rate", answer.lr, 1.0, reach.params, "{:.2g}".format)
-    row("tokens a batch", answer.batch, 1e12, reach.tokens)
+    row("peak learning rate", answer.lr, 1.0, answer.basis["lr"].beyond, "{:.2g}".format)
+    row("tokens a batch", answer.batch, 1e12, answer.basis["batch"].beyond)
     row("loss, nats a token", answer.loss, 100.0, reach.compute, "{:.3f}".format)
     row("perplexity", answer.perplexity, 1e6, reach.compute)
     return table
@@ -96,11 +99,41 @@ def _answer_notes(answer: Answer) -> list[str]:
     lines.append(f"{compute(answer.compute)} FLOPs are {place} {trained}. {_tried(answer)}")
     if any(rung.where == "beyond" for rung in answer.rungs):
         lines.append("Shapes beyond the recipes' ladder keep its last rung's width over depth.")
+    lines += _settings_notes(answer)
+    untuned = [name for target, name in SETTINGS.items() if not answer.basis[target].tuned]
+    verb = "continue" if len(untuned) > 1 else "continues"
+    rule = f"{' and '.join(untuned).capitalize()} {verb} what these runs were trained with; not tuned. "
     lines.append(
-        "Learning rate and batch continue what these runs were trained with. Intervals take the law for true, and know "
-        f"nothing of where it ends. {answer.n_runs} runs, FLOPs by {answer.convention}, tokens of {answer.tokenizer}."
+        f"{rule * bool(untuned)}Intervals take the law for true, and know nothing of where it ends. "
+        f"{answer.n_runs} runs, FLOPs by {answer.convention}, tokens of {answer.tokenizer}."
     )
     return lines + [f"{arch} was left out: {refusal}" for arch, refusal in answer.refusals.items()]
+
+
+def _settings_notes(answer: Answer) -> list[str]:
+    lines = [_tuning(name, answer.basis[target]) for target, name in SETTINGS.items() if answer.basis[target].varied]
+    most = max(answer.basis.values(), key=lambda basis: basis.varied)
+    if 0 < most.varied < most.cells:
+        lines.append(
+            f"Only {most.varied} of {most.cells} cells of {answer.arch} were trained at several settings and fitted at "
+            "the best: beside them the others look worse than they need be, which moves the best size."
+        )
+    return lines
+
+
+def _tuning(name: str, basis: Basis) -> str:
+    """Of a setting tried at several values: where its law comes from, and what missing the best costs."""
+    over, found = WORDS[basis.over], "1 cell" if basis.optima == 1 else f"{basis.optima} cells"
+    found += " of this architecture (a size and its tokens)"
+    if basis.tuned:
+        away = f", {_away(basis.beyond)} of them" if basis.beyond else ""
+        text = f"The {name} is tuned: by a power law of {over} through the best of {found}{away}."
+    else:
+        text = f"No law of the {name}: {found} with an optimum in it, and three that differ in {over} are needed."
+    if basis.nearest is None:
+        return text
+    where = f"{short(basis.nearest.params)} parameters and {short(basis.nearest.tokens)} tokens"
+    return f"{text} Twice or half the best costs {basis.nearest.twice:.2g} nats at the nearest, {where}."
 
 
 def _tried(answer: Answer) -> str:

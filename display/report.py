@@ -1,6 +1,7 @@
 """The report of a sweep as tables."""
 
 import math
+from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
@@ -9,6 +10,8 @@ from eutectic.analysis.compare import Estimate
 from eutectic.analysis.report import Family, Report
 from eutectic.display.tables import table_of
 from eutectic.display.words import compute, short
+
+MANY = 10  # runs left out for one reason: more are counted, not listed
 
 
 def show_report(console: Console, report: Report) -> None:
@@ -23,8 +26,13 @@ def show_report(console: Console, report: Report) -> None:
             console.print(f"{family.name}: {family.refusal}", markup=False)
     for arch, refusal in report.refusals.items():
         console.print(f"{arch}: {refusal}", markup=False)
+    counts = Counter(reason for *_, reason in report.dropped)
     for run_id, arch, budget, reason in report.dropped:
-        console.print(f"not used: {run_id} ({arch} at {compute(budget)}): {reason}")
+        if counts[reason] <= MANY:
+            console.print(f"not used: {run_id} ({arch} at {compute(budget)}): {reason}", markup=False)
+    for reason, count in counts.items():
+        if count > MANY:
+            console.print(f"not used: {count} runs: {reason}")
 
 
 def optima_table(report: Report) -> Table:

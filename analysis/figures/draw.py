@@ -34,7 +34,7 @@ from eutectic.analysis.report import Report, report
 def tuned(runs: Runs, report: Report) -> Figure | None:
     """The hyperparameters of the architecture with the most cells (one size and token count) that varied both learning
     rate and batch and have an optimum in both. None where there is no such cell."""
-    cells = runs.used.assign(batch=runs.used["batch_size"] * runs.used["seq_len"])
+    cells = runs.tried.assign(batch=runs.tried["batch_size"] * runs.tried["seq_len"])
     varied = cells.groupby(["arch", "params", "tokens"])[["lr", "batch"]].transform("nunique").min(axis=1) > 1
     found = {arch: rows for arch in runs.archs if len(rows := cells[varied & (cells["arch"] == arch)])}
     usable = {arch: sum(o.status == "optimum" for o in find_optima(rows, Window())) for arch, rows in found.items()}

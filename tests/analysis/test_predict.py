@@ -171,9 +171,10 @@ def test_hours_of_a_device_are_floating_point_operations(runs: Runs) -> None:
         3600 * 0.4 * 989e12,
         "1 h of h100 at 40% of 989 TFLOP/s (dense bf16, its vendor's figure)",
     )
+    assert compute_of(100.0, "H200", runs) == (compute, source)
     frame = sweep_table.table(loss, {"attn": 1.0}, BUDGETS[:2])
     slow = screen(frame.assign(threads=1, seconds=1e6))
-    assert compute_of(2.0, "cpu", slow)[0] == pytest.approx(7200 * frame["flops"].mean() / 1e6)
+    assert compute_of(2.0, "CPU", slow)[0] == pytest.approx(7200 * frame["flops"].mean() / 1e6)
 
 
 def test_what_cannot_be_answered_is_refused(runs: Runs) -> None:
