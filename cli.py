@@ -48,14 +48,14 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for an error or failed runs, 130 when interrupted."""
     parser = _parser()
-    options = parser.parse_args(argv)
-    if options.command is None:
-        parser.print_help()
-        return 0
     # a kill ends the workers as Ctrl-C does, and both work in a background job, whose shell has SIGINT ignored
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     try:
+        options = parser.parse_args(argv)
+        if options.command is None:
+            parser.print_help()
+            return 0
         from eutectic import commands
 
         command: Callable[[argparse.Namespace], int] = getattr(commands, options.command)
@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("plan", "sweep", "tune"):
             _planning(command)
         if name in ("plan", "sweep"):
-            command.add_argument("--price", type=float, metavar="RATE", help="of a worker's hour, for the cost table")
+            command.add_argument(
+                "--price", type=_number(float, "--price"), metavar="RATE", help="of a worker's hour, for the cost table"
+            )
         if name in ("plan", "sweep", "tune", "retry"):
             _placing(command)
         if name == "tune":
@@ -137,10 +139,15 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--device", choices=("cpu", "cuda"), help="by default the recipe's")
     add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
-    add("--workers", type=int, metavar="N", help="jobs at once; by default the recipe's")
-    add("--hours", type=float, default=24.0, help="time limit of a job (default: 24)")
+    add("--workers", type=_number(int, "--workers"), metavar="N", help="jobs at once; by default the recipe's")
+    add("--hours", type=_number(float, "--hours"), default=24.0, help="time limit of a job (default: 24)")
     add("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="sbatch options, e.g. partition=gpu account=me")
-    add("--memory", type=float, metavar="GB", help="memory a worker has, where it is not this machine's")
+    add(
+        "--memory",
+        type=_number(float, "--memory"),
+        metavar="GB",
+        help="memory a worker has, where it is not this machine's",
+    )
 
 
 def _tuning(command: argparse.ArgumentParser) -> None:
@@ -160,10 +167,23 @@ def _fitting(command: argparse.ArgumentParser) -> None:
     add("--group", metavar="COL", help="fit each value of this column by itself; by default arch, where there is one")
     add("--ratio", metavar="COL", help="column of attention's share, 0 to 1")
     add("--law", metavar="NAME", help="default: chinchilla; an unknown name lists those there are")
-    add("--loss-fn", metavar="NAME", help="huber (default), lad or ls")
-    add("--delta", type=float, metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
-    add("--bootstrap", type=int, metavar="N", help="resamples for 95%% intervals, or 0 (default: 1000)")
-    add("--seed", type=int, metavar="S", help="of resamples and of the solver's starts (default: 0)")
+    add("--loss-fn", metavar="NAME", help="huber (default), lad, ls or ls-log")
+    add("--delta", type=_number(float, "--delta"), metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
+    add(
+        "--bootstrap",
+        type=_number(int, "--bootstrap"),
+        metavar="N",
+        help="resamples for 95%% intervals, or 0 (default: 1000)",
+    )
+    add(
+        "--resample",
+        metavar="HOW",
+        help="pairs (default), wild, or a column whose rows of one value are drawn together, e.g. seed or run_id",
+    )
+    add(
+        "--profile", action="store_true", default=None, help="intervals of the parameters by profile likelihood as well"
+    )
+    add("--seed", type=_number(int, "--seed"), metavar="S", help="of resamples and of the solver's starts (default: 0)")
 
 
 def _predicting(command: argparse.ArgumentParser) -> None:
@@ -179,16 +199,20 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
+def _number(kind: Callable[[str], Any], option: str) -> Callable[[str], Any]:
+    """What makes a number of an option's one word."""
+    return lambda word: numbers([[word]], kind, option)[0]
+
+
 def numbers(words: list[list[str]], kind: Callable[[str], Any], what: str) -> list[Any]:
-    """Flatten and convert an option's words. Raises UserError for one that is no positive number."""
+    """Flatten and convert an option's words. Raises UserError for one that is no positive (float) or whole number."""
     values = []
     for word in (w for part in words for w in part):
         try:
             value = kind(word)
         except ValueError:
-            raise UserError(
-                f"{what} {word!r} is not a number; write e.g. {'1e11' if kind is float else '0'}."
-            ) from None
+            wanted, example = ("number", "1e11 or 0.5") if kind is float else ("whole number", "3")
+            raise UserError(f"{what} {word!r} is not a {wanted}; write e.g. {example}.") from None
         if not 0 <= value < float("inf") or (kind is float and value == 0):
             raise UserError(
                 f"{what} {word} cannot be used; it must be {'positive and finite' if kind is float else '0 or more'}."

@@ -24,7 +24,7 @@ Options = argparse.Namespace
 POLL_SECONDS = 0.5
 FINISHED = ("done", "diverged", "failed")
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
-TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "seed")
+TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
 
 
 def plan(options: Options) -> int:
@@ -196,9 +196,12 @@ def _fit_table(options: Options) -> int:
     if options.delta is not None and loss_fn.name != "huber":
         raise UserError(f"--delta is of the Huber loss; {loss_fn.name} has none.")
     named = {name: getattr(options, name) for name in TABLE_COLUMNS}
+    kind = options.resample or "pairs"
+    if kind not in tablefit.BY_ROW:
+        named["cluster"], kind = kind, "cluster"
     rows = table.columns(table.read(options.file), options.law or "chinchilla", **named)
     resamples = tablefit.RESAMPLES if options.bootstrap is None else options.bootstrap
-    fitted = tablefit.fit_table(rows, loss_fn, resamples, options.seed or 0)
+    fitted = tablefit.fit_table(rows, loss_fn, resamples, options.seed or 0, kind, bool(options.profile))
     if options.json:
         print_json({"file": str(options.file), **_finite(fitted.to_dict())})
     else:
@@ -427,7 +430,7 @@ def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
 
 def _say_failed(failed: dict[str, str], total: int) -> None:
     for run_id, error in failed.items():
-        _err().print(f"{run_id} failed: {error}", markup=False, soft_wrap=True)
+        _err().print(f"{run_id} failed: {error}", soft_wrap=True)
     if failed:
         _err().print(f"{len(failed)} of {total} runs failed; `eutectic retry` trains those again.")
 
@@ -451,13 +454,14 @@ def _finite(value: Any) -> Any:
 
 def _warn(ledger: Ledger) -> None:
     while ledger.set_aside:
-        _err().print(f"warning: {ledger.set_aside.pop()}", markup=False, soft_wrap=True)
+        _err().print(f"warning: {ledger.set_aside.pop()}", soft_wrap=True)
 
 
 def _out() -> Console:
     # a table in a pipe or a log is laid out for a wide page, not for 80 columns
-    return Console(width=max(120, shutil.get_terminal_size().columns), highlight=False)
+    # and brackets are those of layouts and intervals, not rich's markup
+    return Console(width=max(120, shutil.get_terminal_size().columns), highlight=False, markup=False)
 
 
 def _err() -> Console:
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)

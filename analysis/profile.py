@@ -40,8 +40,11 @@ def profile(fit: Fit, parameter: str) -> Profile:
 
     The rise is compared with F's quantile of 1 and n - p degrees of freedom: exact for least squares of a linear law
     with normal errors; a robust quasi-likelihood ratio for Huber's loss and absolute deviations (Heritier & Ronchetti
-    1994). Raises Refused where a refit next to the interval's end, or any of an open side, does not converge.
+    1994). Raises Refused where the law meets all points exactly, and where a refit next to the interval's end, or any
+    of an open side, does not converge.
     """
+    if np.sqrt((fit.residuals**2).mean()) < solver.EXACT:
+        raise Refused(f"the profile of {parameter} has no interval: the points lie on the law exactly, without noise.")
     problem, k, ones = _own(fit), fit.law.names.index(parameter), np.ones((1, fit.n))
     square, bend = _noise(fit)
     jacobian = problem.evaluate(fit.theta[None])[2][0]

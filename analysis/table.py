@@ -2,15 +2,17 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from eutectic.analysis.laws import LAWS, VARIABLES, Law
 from eutectic.errors import UserError
@@ -25,12 +27,17 @@ NAMES = {
     "ratio": ("attnshare", "ratio", "r", "attentionshare", "attentionratio"),
     "unique_tokens": ("uniquetokens", "u"),
     "state": ("statedim", "statebytes", "statesize"),
+    "cluster": (),  # named, never guessed
 }
+LABELS = ("group", "cluster")  # text, and may be a column that is something else besides
 VARIABLE = {"N": "params", "D": "tokens", "C": "flops", "U": "unique_tokens", "S": "state", "r": "ratio"}
 MEANING = {VARIABLE[v]: text for v, text in VARIABLES.items() if v in VARIABLE} | {"loss": "loss", "group": "group"}
 # C = 6 N D, solved for each
 FORMULAS = {"params": "flops / (6 * tokens)", "tokens": "flops / (6 * params)", "flops": "6 * params * tokens"}
 FAILED = ("diverged", "failed")
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+LIKE = 0.6  # likeness of two names, of 1, that one may be meant for the other
+LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,8 @@ class Table:
     """A law, and the rows it can be fitted to.
 
     used: columns by standard name (params, tokens, flops, unique_tokens, state, ratio: those the law needs; loss), all
-    float, and group, text; the index is the row in the file, from 1. dropped: columns row and reason. sources: standard
-    name -> the column of the file it is, or how it follows from others.
+    float, and group and cluster, text; the index is the row in the file, from 1. dropped: columns row and reason.
+    sources: standard name -> the column of the file it is, or how it follows from others.
     """
 
     law: Law
@@ -50,6 +57,10 @@ class Table:
 
 def read(path: Path) -> pd.DataFrame:
     """A CSV file (all cells text) or a parquet file. Raises UserError where there is none, or no rows in it."""
+    if path.is_dir():
+        tables = sorted((p for p in path.iterdir() if p.suffix in (".parquet", ".csv")), key=lambda p: p.stem != "runs")
+        remedy = f"such as {tables[0]}" if tables else "as CSV or parquet"
+        raise UserError(f"{path} is a folder; give a table of runs, {remedy}.")
     if not path.is_file():
         raise UserError(f"no file {path}; give a table of runs, as CSV or parquet.")
     with path.open("rb") as file:
@@ -69,7 +80,12 @@ def read(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     # as text and without a header: pandas would rename columns of equal name, and shift rows that have a cell too many
-    cells = pd.read_csv(path, header=None, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
+    options: dict[str, Any] = {"header": None, "dtype": str, "encoding": "utf-8-sig", "skipinitialspace": True}
+    names = pd.read_csv(path, nrows=1, **options).iloc[0].astype(str)
+    for mark, word in SEPARATORS.items():
+        if sum(name.count(mark) for name in names) >= len(names):
+            raise UserError(f"{path} has its cells separated by {word}; save it with commas, and decimal points.")
+    cells = pd.read_csv(path, **options)
     return cells.iloc[1:].set_axis([str(name).strip() for name in cells.iloc[0]], axis=1)
 
 
@@ -83,26 +99,27 @@ def columns(
     loss: str | None = None,
     group: str | None = None,
     ratio: str | None = None,
+    cluster: str | None = None,
 ) -> Table:
     """What the law (a name of laws.LAWS) needs of a data frame, a row per run; columns not named are guessed.
 
     Two of params, tokens and flops give the third, C = 6 N D. Rows are grouped by `arch` where there is one, unless the
-    law is one across architectures (in r). Raises UserError for a column that is missing, stands twice or holds text,
-    an unknown law, and where no row can be used.
+    law is one across architectures (in r). cluster: whose values are resampled whole. Raises UserError for a column
+    that is missing, stands twice or holds what is no number, an unknown law, and where no row can be used.
     """
     if law not in LAWS:
         raise UserError(f"no law {law!r}; there are {', '.join(LAWS)}.")
     named = {"params": params, "tokens": tokens, "flops": flops, "loss": loss, "group": group, "ratio": ratio}
+    named["cluster"] = cluster
     frame = frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
     chosen, needed = LAWS[law], _needed(LAWS[law])
     sources = _find(frame, chosen, {name: column for name, column in named.items() if column is not None})
-    values = pd.DataFrame({n: _numbers(frame, c) for n, c in sources.items() if n != "group"}, index=frame.index)
-    if "group" in sources:
-        values["group"] = frame[sources["group"]].astype("string").astype(object)
+    values = pd.DataFrame({n: _numbers(frame, c) for n, c in sources.items() if n not in LABELS}, index=frame.index)
+    for name in (n for n in LABELS if n in sources):
+        values[name] = frame[sources[name]].astype("string").astype(object)
     reason = _reasons(values, frame)
     if (reason != "").all():
-        counts = [f"{why} ({n})" for why, n in reason.value_counts().items()]
-        raise UserError(f"none of the {len(frame)} rows of the table can be used: {', '.join(counts)}.")
+        raise UserError(f"none of the {len(frame)} rows of the table can be used: {counted(reason)}.")
     used = values[reason == ""].copy()
     for name in needed - set(sources):
         sources[name], used[name] = FORMULAS[name], used.eval(FORMULAS[name])
@@ -112,6 +129,11 @@ def columns(
     return Table(chosen, used, pd.DataFrame({"row": bad.index, "reason": bad.to_numpy()}), sources)
 
 
+def counted(reasons: pd.Series) -> str:
+    """no loss (3), params zero (1)."""
+    return ", ".join(f"{why} ({n})" for why, n in reasons.value_counts().items())
+
+
 def _needed(law: Law) -> set[str]:
     """Standard names of what the law is a function of; M, tokens per parameter, is made from both."""
     return {VARIABLE[v] for letter in law.inputs for v in ("ND" if letter == "M" else letter)}
@@ -119,9 +141,7 @@ def _needed(law: Law) -> set[str]:
 
 def _find(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> dict[str, str]:
     """Standard name -> column: those named, and those guessed of what the law needs and of groups."""
-    for column in named.values():
-        if column not in frame:
-            raise UserError(f"no column {column!r} in the table; the nearest is {_nearest(column, frame.columns)!r}.")
+    _check_named(frame, named)
     needed = _needed(law) | {"loss"}
     found = dict(named)
     for name in (n for n in NAMES if n not in named):
@@ -140,9 +160,21 @@ def _find(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> dict[str, str
     return sources
 
 
+def _check_named(frame: pd.DataFrame, named: dict[str, str]) -> None:
+    for name, column in named.items():
+        if column not in frame:
+            also = " (--resample takes pairs, wild or a column)" if name == "cluster" else ""
+            raise UserError(f"no column {column!r} in the table; {_nearest([column], frame.columns)}{also}.")
+    numbers = {name: column for name, column in named.items() if name not in LABELS}
+    for name, column in numbers.items():
+        if (first := next(n for n, c in numbers.items() if c == column)) != name:
+            raise UserError(f"--{first} and --{name} both name the column {column!r}; each needs its own.")
+
+
 def _guess(name: str, frame: pd.DataFrame, taken: dict[str, str]) -> str | None:
     """The likeliest column of that name, the first of several."""
-    free = {_plain(c): str(c) for c in reversed(list(frame.columns)) if c not in taken.values()}
+    numbers = [column for there, column in taken.items() if there not in LABELS]
+    free = {_plain(c): str(c) for c in reversed(list(frame.columns)) if c not in numbers}
     return next((free[alias] for alias in NAMES[name] if alias in free), None)
 
 
@@ -160,7 +192,7 @@ def _add_cost(frame: pd.DataFrame, used: pd.DataFrame, sources: dict[str, str]) 
 
 
 def _plain(name: object) -> str:
-    return re.sub("[^a-z0-9]", "", str(name).lower())
+    return re.sub(r"[\W_]", "", str(name).lower())
 
 
 def _missing(name: str, law: Law, free: list[str]) -> str:
@@ -170,24 +202,27 @@ def _missing(name: str, law: Law, free: list[str]) -> str:
     start = f"{law.name} needs {MEANING[name]}, and no column of the table is called so"
     if not free:
         return f"{start}; add it and {remedy}."
-    scores = {column: max(_likeness(alias, _plain(column)) for alias in NAMES[name]) for column in free}
-    return f"{start}; the nearest is {max(free, key=lambda c: scores[c])!r}: {remedy}."
+    return f"{start}; {_nearest(NAMES[name], free)}: {remedy}."
 
 
-def _nearest(column: str, there: Iterable[object]) -> str:
-    return max(map(str, there), key=lambda other: _likeness(column.lower(), other.lower()))
-
-
-def _likeness(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(None, a, b).ratio()
+def _nearest(words: Sequence[str], there: Iterable[object]) -> str:
+    """The column that is likest to one of the words, or all there are where none is like them."""
+    names = [str(column) for column in there]
+    likeness = [max(difflib.SequenceMatcher(None, _plain(w), _plain(n)).ratio() for w in words) for n in names]
+    if max(likeness) >= LIKE:
+        return f"the nearest is {names[int(np.argmax(likeness))]!r}"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"there are {', '.join(names[:LISTED])}{more}"
 
 
 def _floats(cells: pd.Series) -> NDArray[np.float64]:
+    if is_bool_dtype(cells) or not is_numeric_dtype(cells):
+        cells = cells.astype("string")  # pandas would make numbers of dates and of true and false
     return pd.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """A column as numbers, NaN where a cell is empty. Raises UserError for text."""
+    """A column as numbers, NaN where a cell is empty. Raises UserError for text, dates, true and false."""
     cells = frame[column]
     values = _floats(cells)
     text = np.flatnonzero(np.isnan(values) & cells.notna().to_numpy())
@@ -214,12 +249,13 @@ def _reasons(values: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
         mark(column.isna(), f"no {name}")
         if name == "ratio":
             mark((column < 0) | (column > 1), "ratio outside 0 to 1")
-        elif name != "group":
+        elif name not in LABELS:
             mark(np.isinf(column), f"{name} infinite")
             mark(column == 0, f"{name} zero")
             mark(column < 0, f"{name} negative")
-    # runs that differ in their seed alone are runs
+    # runs that differ in their seed alone are runs; how they are resampled does not matter
     seeded = values.assign(seed=frame["seed"].to_numpy()) if "seed" in frame else values
+    seeded = seeded.drop(columns="cluster", errors="ignore")
     good = seeded[reason == ""]
     mark(good.duplicated().reindex(values.index, fill_value=False), "repeats an earlier row")
     return reason

@@ -13,13 +13,27 @@ from eutectic.analysis.fit import HUBER, Fit, fit
 from eutectic.analysis.laws import Array, Law
 from eutectic.analysis.losses import LossFn
 from eutectic.analysis.optimum import Cost, best_share, fit_cost, optimum
+from eutectic.analysis.profile import Profile, profile
 from eutectic.analysis.solve import Refused
-from eutectic.analysis.table import VARIABLE, Table
+from eutectic.analysis.table import VARIABLE, Table, counted
 from eutectic.errors import UserError
 
 RESAMPLES = 1000
 FEWEST = 100  # resamples that 95% intervals can be read from
-KIND = "pairs"
+BY_ROW = ("pairs", "wild")  # resampling that takes every row by itself
+
+
+@dataclass(frozen=True)
+class Settings:
+    """kind: of the resamples, pairs, wild, or cluster, which draws the values of the table's cluster column. resamples:
+    of each group; 0 gives no intervals. seed: of them and of the solver's random starts. profiles: whether parameters
+    get intervals by profile likelihood as well."""
+
+    loss_fn: LossFn
+    kind: str
+    resamples: int
+    seed: int
+    profiles: bool
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ class Best:
 @dataclass(frozen=True)
 class GroupFit:
     """rows: of the file, from 1, in the order of the fit's residuals. refusal: why there is no fit, or why a fit has no
-    intervals. converged: share of the resamples that did."""
+    intervals. converged: share of the resamples that did. profiles: by parameter; unprofiled: why one has none."""
 
     group: str
     rows: tuple[int, ...]
@@ -51,6 +65,8 @@ class GroupFit:
     parameters: dict[str, Estimate] = dataclasses.field(default_factory=dict)
     best: Best | None = None
     converged: float | None = None
+    profiles: dict[str, Profile] = dataclasses.field(default_factory=dict)
+    unprofiled: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -58,36 +74,43 @@ class GroupFit:
         if self.fit is not None:
             out |= self.fit.summary()
             out |= {"intervals": {name: (e.low, e.high) for name, e in self.parameters.items()}}
+            out |= {"profiles": {name: p.interval for name, p in self.profiles.items()}, "unprofiled": self.unprofiled}
             out |= {"converged": self.converged, "residuals": self.fit.residuals.tolist()}
         return out | {"optimum": self.best and dataclasses.asdict(self.best), "rows": self.rows}
 
 
 @dataclass(frozen=True)
 class TableFit:
-    """groups: one of empty name where the table has none. resamples: by pairs, of each group; 0 gives no intervals."""
+    """groups: one of empty name where the table has none."""
 
     table: Table
-    loss_fn: LossFn
-    resamples: int
-    seed: int
+    settings: Settings
     groups: tuple[GroupFit, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        how = self.settings
         return {
             "law": self.table.law.name,
             "formula": self.table.law.formula,
-            "loss_fn": self.loss_fn.text,
+            "loss_fn": how.loss_fn.text,
             "columns": self.table.sources,
             "n": len(self.table.used),
             "dropped": self.table.dropped.to_dict("records"),
-            "bootstrap": {"kind": KIND, "resamples": self.resamples, "seed": self.seed, "level": bootstrap.LEVEL},
+            "bootstrap": {"kind": how.kind, "resamples": how.resamples, "seed": how.seed, "level": bootstrap.LEVEL},
             "groups": [group.to_dict() for group in self.groups],
         }
 
 
-def fit_table(table: Table, loss_fn: LossFn = HUBER, resamples: int = RESAMPLES, seed: int = 0) -> TableFit:
-    """Fit the table's law to each group. seed: of the solver's random starts and of the bootstrap.
+def fit_table(
+    table: Table,
+    loss_fn: LossFn = HUBER,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    kind: str = "pairs",
+    profiles: bool = False,
+) -> TableFit:
+    """Fit the table's law to each group; the rest as in Settings.
 
     A group that cannot be fitted says why in its place; raises Refused where no group can, and UserError for too few
     resamples or a negative seed.
@@ -102,73 +125,110 @@ def fit_table(table: Table, loss_fn: LossFn = HUBER, resamples: int = RESAMPLES,
     used = table.used.sort_values(list(table.used.columns), kind="stable")
     parts = list(used.groupby("group")) if "group" in used else [("", used)]
     compute = float(used["flops"].max()) if "flops" in used else 0.0
-    groups = tuple(_fit_group(table.law, str(name), rows, compute, loss_fn, resamples, seed) for name, rows in parts)
+    settings = Settings(loss_fn, kind, resamples, seed, profiles)
+    groups = tuple(_fit_group(table.law, str(name), rows, compute, settings) for name, rows in parts)
     if all(group.fit is None for group in groups):
         first = groups[0]
         many = f"none of {len(groups)} groups can be fitted; {first.group}: " if len(groups) > 1 else ""
-        raise Refused(many + first.refusal)
-    return TableFit(table, loss_fn, resamples, seed, groups)
+        raise Refused(many + first.refusal + _left_out(table))
+    return TableFit(table, settings, groups)
 
 
-def _fit_group(
-    law: Law, group: str, rows: pd.DataFrame, compute: float, loss_fn: LossFn, resamples: int, seed: int
-) -> GroupFit:
+def _left_out(table: Table) -> str:
+    n = len(table.dropped)
+    return f" {n} {'rows were' if n > 1 else 'row was'} left out: {counted(table.dropped['reason'])}." if n else ""
+
+
+def _fit_group(law: Law, group: str, rows: pd.DataFrame, compute: float, settings: Settings) -> GroupFit:
     index = tuple(int(row) for row in rows.index)
     x = {v: rows[name].to_numpy(float) for v, name in VARIABLE.items() if name in rows}
     if "N" in x and "D" in x:
         x["M"] = x["D"] / x["N"]
     try:
-        found = fit(law, x, rows["loss"], loss_fn, seed)
+        found = fit(law, x, rows["loss"], settings.loss_fn, settings.seed)
     except Refused as refused:
         return GroupFit(group, index, refusal=str(refused))
-    theta, converged, refusal = found.theta[None], None, ""
-    if resamples:
+    theta, degrees, converged, refusal = _drawn(found, rows, settings)
+    profiles, unprofiled = _profiles(found) if settings.profiles else ({}, {})
+    return GroupFit(
+        group=group,
+        rows=index,
+        fit=found,
+        refusal=refusal,
+        parameters=_parameters(law, theta, degrees),
+        best=_best(law, theta, x, compute, degrees),
+        converged=converged,
+        profiles=profiles,
+        unprofiled=unprofiled,
+    )
+
+
+def _drawn(found: Fit, rows: pd.DataFrame, settings: Settings) -> tuple[Array, int, float | None, str]:
+    """Parameters of the fit and of its resamples, (1 + count, p); degrees of freedom to widen their intervals by; the
+    share of resamples that converged; and why there are none."""
+    clusters, degrees = None, found.degrees
+    if settings.kind == "cluster":
+        clusters = rows["cluster"].tolist()
+        # as is usual (Cameron & Miller 2015, section VI): in simulations of 8 clusters 93% cover, and 89% with n - p
+        degrees = min(degrees, len(set(clusters)) - 1)
+    if settings.resamples == 0:
+        return found.theta[None], degrees, None, ""
+    try:
+        drawn = bootstrap.resample(found, settings.resamples, settings.seed, settings.kind, clusters)
+    except Refused as refused:
+        return found.theta[None], degrees, None, str(refused)
+    return np.concatenate([found.theta[None], drawn.theta]), degrees, drawn.converged, ""
+
+
+def _profiles(found: Fit) -> tuple[dict[str, Profile], dict[str, str]]:
+    """By parameter; and why others have none."""
+    profiles, refusals = {}, {}
+    for name in found.law.names:
         try:
-            drawn = bootstrap.resample(found, resamples, seed, KIND)
-            theta, converged = np.concatenate([theta, drawn.theta]), drawn.converged
+            profiles[name] = profile(found, name)
         except Refused as refused:
-            refusal = str(refused)
-    return GroupFit(group, index, found, refusal, _parameters(found, theta), _best(found, theta, x, compute), converged)
+            refusals[name] = str(refused)
+    return profiles, refusals
 
 
-def _parameters(found: Fit, theta: Array) -> dict[str, Estimate]:
+def _parameters(law: Law, theta: Array, degrees: int) -> dict[str, Estimate]:
     """Of all but modifiers, which have either sign, intervals are widened as ratios, and stay positive."""
     return {
-        p.name: _estimate(found, np.exp(theta[:, k]) if p.logarithmic else theta[:, k], p.kind != "modifier")
-        for k, p in enumerate(found.law.parameters)
+        p.name: _estimate(np.exp(theta[:, k]) if p.logarithmic else theta[:, k], degrees, p.kind != "modifier")
+        for k, p in enumerate(law.parameters)
     }
 
 
-def _best(found: Fit, theta: Array, x: dict[str, Array], compute: float) -> Best | None:
+def _best(law: Law, theta: Array, x: dict[str, Array], compute: float, degrees: int) -> Best | None:
     """None for a law that is not one of parameters and tokens, or of these and the share of attention."""
-    if found.law.inputs not in (("N", "D"), ("N", "D", "r")):
+    if law.inputs not in (("N", "D"), ("N", "D", "r")):
         return None
-    mixed = "r" in found.law.inputs
+    mixed = "r" in law.inputs
     cost = fit_cost(x["N"], x["D"], x["C"], x["r"] if mixed else None)
     solve = best_share if mixed else optimum
-    at = solve(found.law, theta[:, None], cost, np.array([compute]))
+    at = solve(law, theta[:, None], cost, np.array([compute]))
     params, tokens = at.params[:, 0], at.tokens[:, 0]
     spans = {"params": (params[0], x["N"]), "tokens": (tokens[0], x["D"])}
     return Best(
         compute=compute,
         cost=cost,
-        params=_estimate(found, params, True),
-        tokens=_estimate(found, tokens, True),
-        tokens_per_param=_estimate(found, tokens / params, True),
-        loss=_estimate(found, at.loss[:, 0], True),
-        ratio=None if at.share is None else _share(found, at.share[:, 0]),
+        params=_estimate(params, degrees, True),
+        tokens=_estimate(tokens, degrees, True),
+        tokens_per_param=_estimate(tokens / params, degrees, True),
+        loss=_estimate(at.loss[:, 0], degrees, True),
+        ratio=None if at.share is None else _share(at.share[:, 0], degrees),
         beyond=tuple(n for n, (best, there) in spans.items() if not there.min() <= best <= there.max()),
     )
 
 
-def _share(found: Fit, values: Array) -> Estimate:
+def _share(values: Array, degrees: int) -> Estimate:
     """Its interval, which Student's t widens, stays within 0 and 1."""
-    ratio = _estimate(found, values, False)
+    ratio = _estimate(values, degrees, False)
     return dataclasses.replace(ratio, low=max(ratio.low, 0.0), high=min(ratio.high, 1.0))
 
 
-def _estimate(found: Fit, values: Array, log: bool) -> Estimate:
+def _estimate(values: Array, degrees: int, log: bool) -> Estimate:
     """values: at the fit, then at each resample, if there are any."""
     if len(values) == 1:
         return Estimate(float(values[0]), np.nan, np.nan)
-    return estimate(values, found.degrees, log)
+    return estimate(values, degrees, log)

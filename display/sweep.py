@@ -90,7 +90,7 @@ class SweepProgress:
         self.started, self.spoke = time.monotonic(), time.monotonic()
         self.at_start: float | None = None
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.optimum import Cost
+from eutectic.analysis.profile import Profile
 from eutectic.analysis.tablefit import Best, GroupFit, TableFit
 from eutectic.display.words import compute, digits, short
 
@@ -23,7 +24,7 @@ def show_table_fit(console: Console, fitted: TableFit) -> None:
     for first in range(0, len(groups), GROUPS_ABREAST):
         console.print(_table_fit(groups[first : first + GROUPS_ABREAST]))
     for line in _table_notes(fitted):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _table_fit(groups: list[GroupFit]) -> Table:
@@ -37,6 +38,8 @@ def _table_fit(groups: list[GroupFit]) -> Table:
 
     for name in groups[0].parameters:
         row(name, (_estimate(group.parameters[name], digits) for group in groups))
+        if any(group.profiles or group.unprofiled for group in groups):
+            row("  profile", (_profile(group.profiles.get(name)) for group in groups))
     table.add_section()
     if best := [group.best for group in groups if group.best is not None]:
         row("budget", (f"{compute(b.compute)} FLOPs" for b in best))
@@ -66,6 +69,13 @@ def _estimate(estimate: Estimate, text: Callable[[float], str]) -> str:
     )
 
 
+def _profile(profile: Profile | None) -> str:
+    if profile is None:
+        return "refused"
+    low, high = ("open" if end is None else digits(end) for end in profile.interval)
+    return f"[{low}, {high}]"
+
+
 def _cost(cost: Cost) -> str:
     k0, k1, k2, k3 = cost.coefficients
     if cost.error < 1e-9 and abs(k1 - 1) < 1e-9:
@@ -76,17 +86,21 @@ def _cost(cost: Cost) -> str:
 
 def _table_notes(fitted: TableFit) -> list[str]:
     """What was minimized, over which rows; what was left out, and what not to trust."""
-    table = fitted.table
-    lines = [f"{fitted.loss_fn.text}; {len(table.used)} of {len(table.used) + len(table.dropped)} rows"]
-    if fitted.resamples:
-        lines[0] += f"; brackets: 95% by {fitted.resamples} resamples of rows (pairs bootstrap), seed {fitted.seed}"
+    table, how = fitted.table, fitted.settings
+    lines = [f"{how.loss_fn.text}; {len(table.used)} of {len(table.used) + len(table.dropped)} rows"]
+    if how.resamples:
+        drawn = {"pairs": "rows", "wild": "the residuals' signs"}.get(how.kind) or f"rows by {table.sources['cluster']}"
+        lines[0] += f"; brackets: 95% by {how.resamples} resamples of {drawn} ({how.kind} bootstrap), seed {how.seed}"
+    if how.profiles:
+        lines.append("profile: 95% by likelihood; open: on that side these runs set no end")
     lines.append("; ".join(f"{name} = {source}" for name, source in table.sources.items()))
     for reason, rows in table.dropped.groupby("reason", sort=False)["row"]:
         shown = ", ".join(str(row) for row in rows[:ROWS_SHOWN]) + (" ..." if len(rows) > ROWS_SHOWN else "")
         lines.append(f"{len(rows)} not used, {reason}: row {shown}")
     for group in fitted.groups:
         name = f"{group.group}: " if group.group else ""
-        lines += [name + line for line in ([group.refusal] if group.refusal else []) + _doubts(group.best)]
+        refusals = [group.refusal] if group.refusal else []
+        lines += [name + line for line in (*refusals, *group.unprofiled.values(), *_doubts(group.best))]
     return lines
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from eutectic.analysis.compare import Estimate
 from eutectic.cli import COMMANDS
 from eutectic.display.answer import _away
-from eutectic.display.words import capped, interval, short
+from eutectic.display.words import capped, digits, interval, short
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -65,7 +66,11 @@ def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:
         (["plan", "--budget", "-3"], "budget -3 cannot be used; it must be positive"),
         (["plan", "--budget", "nan"], "budget nan cannot be used"),
         (["plan", "--budget", "0"], "budget 0 cannot be used; it must be positive"),
-        (["plan", "--seeds", "1.5"], "seed '1.5' is not a number"),
+        (["plan", "--seeds", "1.5"], "seed '1.5' is not a whole number"),
+        (["plan", "--price", "x"], "--price 'x' is not a number"),
+        (["plan", "--hours", "nan"], "--hours nan cannot be used; it must be positive and finite"),
+        (["sweep", "--workers", "1.5"], "--workers '1.5' is not a whole number; write e.g. 3"),
+        (["retry", "--memory", "0"], "--memory 0 cannot be used; it must be positive"),
         (["plan", "--recipe", "slow"], "no recipe 'slow'; there are "),
         (["plan", "--source", "gone"], "no corpus at 'gone'"),
         (["plan", "--source", "latin"], "is not UTF-8"),
@@ -193,6 +198,57 @@ def test_a_fitted_table_is_shown_with_all_it_rests_on(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 120
 
 
+def test_the_kind_of_resampling_is_said_and_profiles_are_shown(tmp_path: Path) -> None:
+    runs = planted()
+    noise = np.random.default_rng(0).normal(0, 0.003, len(runs))
+    runs.assign(nats=runs["nats"] * np.exp(noise), run=np.arange(len(runs)) % 9).to_csv(
+        tmp_path / "runs.csv", index=False
+    )
+    options = [
+        "runs.csv",
+        "--params",
+        "Size",
+        "--flops",
+        "ops",
+        "--loss",
+        "nats",
+        "--group",
+        "kind",
+        "--bootstrap",
+        "100",
+    ]
+    done = eutectic("fit", *options, "--resample", "run", "--profile", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "95% by 100 resamples of rows by run (cluster bootstrap), seed 0" in done.stdout
+    lines = done.stdout.splitlines()
+    below = {a.split("│")[1].strip(): b.split("│") for a, b in pairwise(lines) if b.startswith("│   profile")}
+    assert list(below) == ["E", "A", "alpha", "B", "beta"]
+    said = json.loads(eutectic("fit", *options, "--resample", "wild", "--profile", "--json", cwd=tmp_path).stdout)
+    assert said["bootstrap"]["kind"] == "wild"
+    for name, cells in below.items():
+        for group, cell in zip(said["groups"], cells[2:-1], strict=True):
+            ends = ["open" if end is None else digits(end) for end in group["profiles"][name]]
+            assert cell.strip() == f"[{', '.join(ends)}]"
+    wild = eutectic("fit", *options, "--resample", "wild", cwd=tmp_path).stdout
+    assert "resamples of the residuals' signs (wild bootstrap)" in wild and "profile" not in wild
+
+
+def test_a_profile_may_be_open_or_refused(tmp_path: Path) -> None:
+    """Of a floor that the runs do not show, and of runs without noise; brackets are shown, also in names."""
+    compute = np.geomspace(1e17, 1e21, 18)
+    exact = pd.DataFrame({"C": compute, "loss": 1.8 + 2000 * compute**-0.18, "arch": "[exact]"})
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.1, 18))
+    pd.concat([exact, exact.assign(arch="noisy", loss=exact["loss"] * noise)]).to_csv(
+        tmp_path / "runs.csv", index=False
+    )
+    options = ["runs.csv", "--law", "frontier", "--loss-fn", "ls-log", "--bootstrap", "0", "--profile"]
+    shown = eutectic("fit", *options, cwd=tmp_path).stdout
+    cells = shown.splitlines()[5].split("│")
+    assert cells[1].strip() == "profile" and cells[2].strip() == "refused" and cells[3].strip().startswith("[open, ")
+    assert shown.splitlines()[2].split("┃")[2].strip() == "[exact]"
+    assert "[exact]: the profile of E has no interval: the points lie on the law exactly" in shown
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "words"),
     [
@@ -203,14 +259,33 @@ def test_a_fitted_table_is_shown_with_all_it_rests_on(tmp_path: Path) -> None:
         (b"PAR1noise", ["runs.csv"], "runs.csv cannot be read as parquet"),
         (b"N\xff,D\n1,2\n", ["runs.csv"], "runs.csv cannot be read as CSV"),
         (b"N,D,loss\n1,2,3\n1,2,3,4\n", ["runs.csv"], "Expected 3 fields in line 3, saw 4"),
-        (b"N;D;loss\n1;2;3\n", ["runs.csv"], "the nearest is 'N;D;loss': name the right one with --params"),
+        (b"N;D;loss\n1;2;3,5\n", ["runs.csv"], "runs.csv has its cells separated by semicolons; save it with commas"),
+        (None, ["."], ". is a folder; give a table of runs"),
         (b"N,D,loss\n1e6,1e8,3\n1e7,,3\n1e8,1B,3\n", ["runs.csv"], "column 'D' has '1B' in row 3"),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--law", "x"], "no law 'x'; there are gamma, frontier"),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--loss-fn", "x"], "no loss 'x' to fit by"),
-        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--delta", "0"], "delta 0 cannot be used"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--delta", "0"], "--delta 0 cannot be used"),
+        (
+            b"N,D,loss\n1e6,1e8,3\n",
+            ["runs.csv", "--delta", "abc"],
+            "--delta 'abc' is not a number; write e.g. 1e11 or 0.5",
+        ),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--bootstrap", "x"], "--bootstrap 'x' is not a whole number"),
+        (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--seed", "-1"], "--seed -1 cannot be used; it must be 0 or more"),
+        (
+            b"N,D,loss\n1e6,1e8,3\n",
+            ["runs.csv", "--resample", "los"],
+            "no column 'los' in the table; the nearest is 'loss'",
+        ),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--loss-fn", "ls", "--delta", "1"], "--delta is of the Huber loss"),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--bootstrap", "9"], "9 resamples are too few"),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv"], "chinchilla has 5 parameters and needs 8 points or more"),
+        (
+            b"N,D,loss\n1e6,1e8,3\n1e6,1e8,\n",
+            ["runs.csv"],
+            "there are 1: train more sizes and budgets or choose a smaller",
+        ),
+        (None, ["--profile"], "--profile goes with a table; write `eutectic fit FILE`"),
         (None, ["--bootstrap", "0"], "--bootstrap goes with a table; write `eutectic fit FILE`"),
     ],
 )

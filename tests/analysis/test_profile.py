@@ -147,6 +147,14 @@ def test_a_side_is_open_where_the_objective_never_rises_enough() -> None:
     assert below[0] == pytest.approx((without.objective / frontier(0.1, 0).objective - 1) * degrees, rel=1e-3)
 
 
+@pytest.mark.parametrize("loss", ["huber", "lad", "ls", "ls-log"])
+def test_points_without_noise_have_no_interval(loss: str) -> None:
+    x = planted.inputs(CHINCHILLA)
+    found = fit(CHINCHILLA, x, planted.losses(CHINCHILLA, x), losses.find(loss))
+    with pytest.raises(Refused, match="the profile of E has no interval: the points lie on the law exactly"):
+        profile(found, "E")
+
+
 def test_refits_that_do_not_converge_are_not_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     found = frontier(0.01, 0)
     monkeypatch.setattr(solve, "STEPS", 1)
