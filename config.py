@@ -31,7 +31,8 @@ class DataConfig:
 class ModelConfig:
     """Shape of a model. `layout` and `channel` name the stacks of sequence and channel mixers, as arch/layout.py reads.
 
-    tied: the head is the embedding. logit_cap: logits are cap * tanh(logits / cap), 0 for as they are.
+    tied: the head is the embedding. logit_cap: logits are cap * tanh(logits / cap), 0 for as they are. mup_base: width
+    whose learning rate muP (arch/mup.py) gives to all, 0 for no such scaling.
     """
 
     layout: str
@@ -48,6 +49,7 @@ class ModelConfig:
     tied: bool = True
     norm_eps: float = 1e-6
     logit_cap: float = 0.0
+    mup_base: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class RunConfig:
         """
         fields = self.to_dict()
         del fields["recipe"], fields["match"], fields["data"]["source"]
-        for part, later in ((fields, ("mixers",)), (fields["model"], ("channel", "tied", "norm_eps", "logit_cap"))):
+        since = ("channel", "tied", "norm_eps", "logit_cap", "mup_base")
+        for part, later in ((fields, ("mixers",)), (fields["model"], since)):
             kind = RunConfig if part is fields else ModelConfig
             for name in later:
                 if part[name] == getattr(kind, name):

@@ -61,7 +61,7 @@ class StaysWide(nn.Module):
 def rotary_angles(positions: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:
     """cos and sin (length, dim / 2) of position * base^(-2i/dim) (Su et al. 2021, eq. 15), in float64.
 
-    An op of its own, as a compiler would fuse it into what follows and compute each angle again for every batch and head.
+    An op of its own: a compiler would fuse it into what follows and compute each angle again for every batch and head.
     """
     inverse = base ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float64) / dim)
     angles = positions.double()[:, None] * inverse

@@ -7,6 +7,7 @@ from eutectic.arch import layout, registry
 from eutectic.arch.base import ChannelMixer, Layer, LayerShape, Mixer, State, StateSize
 from eutectic.arch.layers import rms_norm
 from eutectic.arch.mixers.none import NoChannelMixer
+from eutectic.arch.mup import doubled, scale_rates
 from eutectic.arch.parallel import Parallel
 from eutectic.config import ModelConfig
 
@@ -53,15 +54,18 @@ class Model(nn.Module):
     def __init__(self, model: ModelConfig):
         super().__init__()
         self.logit_cap = model.logit_cap
+        self.logit_scale = model.mup_base / model.d_model
         self.embedding = nn.Embedding(model.vocab_size, model.d_model)
         # logits of a normed stream have a variance of d_model std^2, which at great widths would show in the first loss
-        std = min(0.02, 0.4 * model.d_model**-0.5)
+        std = 0.02 if model.mup_base else min(0.02, 0.4 * model.d_model**-0.5)
         nn.init.normal_(self.embedding.weight, std=std)
         self.blocks = nn.ModuleList(_blocks(model))
         self.norm = rms_norm(model.d_model, model.norm_eps)
         if not model.tied:
             self.head = nn.Linear(model.d_model, model.vocab_size, bias=False)
             nn.init.normal_(self.head.weight, std=std)
+        if model.mup_base:
+            scale_rates(self.blocks, blank(doubled(model)).blocks, model)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.logits(self.hidden(tokens))
@@ -90,7 +94,8 @@ class Model(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Of what `hidden` gives; capped softly as cap * tanh(logits / cap) (Gemma 2) where the config says so."""
-        logits = nn.functional.linear(self.norm(x), self.head_weight())
+        x = self.norm(x) * self.logit_scale if self.logit_scale else self.norm(x)
+        logits = nn.functional.linear(x, self.head_weight())
         return self.logit_cap * torch.tanh(logits / self.logit_cap) if self.logit_cap else logits
 
     def head_weight(self) -> Tensor:

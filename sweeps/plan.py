@@ -67,6 +67,7 @@ def _model(recipe: Recipe, data: DataConfig, arch: str, shape: Shape) -> ModelCo
         recipe.n_modes,
         recipe.poles,
         channel=recipe.channel,
+        mup_base=recipe.mup_base,
     )
 
 
