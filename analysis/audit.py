@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from eutectic.analysis import isoflop
+from eutectic.analysis.archs import FEWEST_SHARES, columns, families
 from eutectic.analysis.fit import Fit, fit, scaled_huber
 from eutectic.analysis.frontier import power_law
 from eutectic.analysis.hybrid import least_information, nested
 from eutectic.analysis.laws import CHINCHILLA, FRONTIER_0, GAMMA, HYBRID_INTERIOR, HYBRIDS, Array, Law
 from eutectic.analysis.load import Runs
-from eutectic.analysis.report import FEWEST_SHARES, columns, families
 from eutectic.analysis.solve import Refused
 
 FEWEST_BUDGETS = 2  # to fit a law on

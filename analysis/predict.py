@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq, nnls
 
+from eutectic.analysis.archs import columns, families, laws, mix_law
 from eutectic.analysis.audit import audit, best_law
 from eutectic.analysis.compare import (
     Candidate,
@@ -21,7 +22,6 @@ from eutectic.analysis.compare import (
 from eutectic.analysis.hybrid import ShareOptimum
 from eutectic.analysis.laws import CHINCHILLA, Array
 from eutectic.analysis.load import Runs
-from eutectic.analysis.report import columns, families, laws, mix_law
 from eutectic.analysis.settings import Basis, beyond, settings
 from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError

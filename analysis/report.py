@@ -1,31 +1,22 @@
 """Everything the runs of a sweep say, as one value: optima, laws, comparisons and the best mix, with what was used."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from eutectic.analysis import envelope, isoflop
-from eutectic.analysis.compare import Candidate, Estimate, candidates, crossover, missized, multiplier, win_probability
-from eutectic.analysis.fit import Fit, fit, scaled_huber
+from eutectic.analysis.archs import columns, families, laws, mix_law
+from eutectic.analysis.compare import Candidate, Estimate, crossover, missized, multiplier, win_probability
+from eutectic.analysis.fit import Fit
 from eutectic.analysis.frontier import Agreement, Frontier, agreement, frontier
-from eutectic.analysis.hybrid import HybridLaw, hybrid_law
+from eutectic.analysis.hybrid import HybridLaw
 from eutectic.analysis.isoflop import IsoflopOptimum
-from eutectic.analysis.laws import CHINCHILLA, HYBRID_INTERIOR, Array
 from eutectic.analysis.load import Runs
-from eutectic.analysis.optimum import fit_cost
 from eutectic.analysis.ratio import HybridOptimum, hybrid_optimum
 from eutectic.analysis.solve import Refused
-from eutectic.arch import layout
-
-RESAMPLES = 1000
-WORK = 150_000  # rows resampled at most for one architecture: large tables need fewer resamples and get them
-FEWEST_RESAMPLES = 100
-FEWEST_SHARES = 3
-CELL = ("budget", "n_layers", "d_model", "seed")  # runs of different architectures that are compared in pairs
 
 
 @dataclass(frozen=True)
@@ -153,44 +144,6 @@ def report(runs: Runs, seed: int = 0) -> Report:
     )
 
 
-def laws(runs: Runs, seed: int = 0, asked: Sequence[float] = ()) -> tuple[dict[str, Candidate], dict[str, str]]:
-    """Each architecture's L(N, D), resampled together with the others; and why some have none. asked: computes that
-    they will be compared at beside the budgets."""
-    fits: dict[str, Fit] = {}
-    costs, labels, refusals = {}, {}, {}
-    for arch in runs.archs:
-        rows = runs.select(arch)
-        params, tokens, losses, flops = columns(rows, "params", "tokens", "loss", "flops")
-        x = {"N": params, "D": tokens, "C": flops}
-        try:
-            fits[arch] = fit(CHINCHILLA, x, losses, scaled_huber(CHINCHILLA, x, losses, seed), seed)
-        except Refused as refusal:
-            refusals[arch] = str(refusal)
-            continue
-        costs[arch] = fit_cost(params, tokens, flops)
-        labels[arch] = [" ".join(map(str, cell)) for cell in rows[list(CELL)].itertuples(index=False, name=None)]
-    if not fits:
-        return {}, refusals
-    count = resamples(max(f.n for f in fits.values()))
-    return candidates(fits, costs, labels, np.array([*runs.budgets, *asked]), count, seed), refusals
-
-
-def resamples(n: int) -> int:
-    """How many resamples of a table of n rows."""
-    return int(np.clip(WORK // n, FEWEST_RESAMPLES, RESAMPLES))
-
-
-def families(archs: list[str]) -> dict[str, tuple[str, ...]]:
-    """Layouts by the mixers that attention is mixed with; pure attention is the end of every family."""
-    kinds = {arch: {t.name for layer in layout.parse(arch).block for t, _ in layer.parts} - {"attn"} for arch in archs}
-    names = dict.fromkeys("+".join(sorted(kind)) for kind in kinds.values() if kind)
-    return {name: tuple(a for a, kind in kinds.items() if not kind or "+".join(sorted(kind)) == name) for name in names}
-
-
-def columns(rows: pd.DataFrame, *names: str) -> tuple[Array, ...]:
-    return tuple(rows[name].to_numpy(np.float64) for name in names)
-
-
 def _envelopes(runs: Runs) -> tuple[Frontier, ...]:
     archs = runs.curves["run_id"].map(runs.used.set_index("run_id")["arch"])
     return tuple(
@@ -227,17 +180,6 @@ def _family(
         return Family(name, archs, mix_law(runs, archs, runs.budgets, seed), "", ratios)
     except Refused as refusal:
         return Family(name, archs, None, str(refusal), ratios)
-
-
-def mix_law(runs: Runs, archs: Sequence[str], compute: Sequence[float], seed: int) -> HybridLaw:
-    """L(N, D, r) of a family's architectures, and its best share at each compute. Raises Refused for none."""
-    rows = runs.used[runs.used["arch"].isin(archs)]
-    params, tokens, share, losses, flops = columns(rows, "params", "tokens", "attn_share", "loss", "flops")
-    if len(np.unique(share)) < FEWEST_SHARES:
-        raise Refused(f"a law in the share needs {FEWEST_SHARES} shares of attention")
-    x = {"N": params, "D": tokens, "r": share, "C": flops}
-    loss_fn = scaled_huber(HYBRID_INTERIOR, x, losses, seed)
-    return hybrid_law(x, losses, fit_cost(params, tokens, flops, share), compute, loss_fn, resamples(len(rows)), seed)
 
 
 def _comparisons(found: Mapping[str, Candidate], budgets: list[float]) -> tuple[Comparison, ...]:

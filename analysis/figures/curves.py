@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
+from eutectic.analysis.archs import columns
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.figures import style
 from eutectic.analysis.frontier import Frontier
 from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
 from eutectic.analysis.optimum import fit_cost
-from eutectic.analysis.report import Report, columns
+from eutectic.analysis.report import Report
 
 POINTS = 25
 

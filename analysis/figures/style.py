@@ -11,8 +11,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from eutectic.analysis.archs import families
 from eutectic.analysis.laws import Array
-from eutectic.analysis.report import Report, families
+from eutectic.analysis.report import Report
 
 Look = dict[str, Any]  # colour and marker, as matplotlib takes them
 

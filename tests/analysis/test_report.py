@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from eutectic.analysis import schema
+from eutectic.analysis.archs import families
 from eutectic.analysis.load import load, screen
-from eutectic.analysis.report import Report, families, report
+from eutectic.analysis.report import Report, report
 from eutectic.errors import UserError
 
 ARCHS = {"hyena": 0.0, "hyena*3+attn": 0.25, "hyena+attn": 0.5, "hyena+attn*3": 0.75, "attn": 1.0}
