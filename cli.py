@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--price", type=_number(float, "--price"), metavar="RATE", help="of a worker's hour, for the cost table"
             )
+            command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
         if name in ("plan", "sweep", "tune", "retry"):
             _placing(command)
         if name == "tune":
@@ -140,8 +141,15 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "cuda"), help="by default the recipe's")
     add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
     add("--workers", type=_number(int, "--workers"), metavar="N", help="jobs at once; by default the recipe's")
-    add("--hours", type=_number(float, "--hours"), default=24.0, help="time limit of a job (default: 24)")
-    add("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help="sbatch options, e.g. partition=gpu account=me")
+    add("--hours", type=_number(float, "--hours"), help="time limit of a Slurm job; by default twice the plan's time")
+    add(
+        "--slurm",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="sbatch options, e.g. partition=gpu account=me 'setup=module load cuda'",
+    )
     add(
         "--memory",
         type=_number(float, "--memory"),
@@ -191,6 +199,7 @@ def _predicting(command: argparse.ArgumentParser) -> None:
     add("--flops", metavar="C", help="training FLOPs, e.g. 1e16")
     add("--gpu-hours", metavar="H", help="hours of one --device, instead of --flops")
     add("--device", metavar="NAME", help="h200, h100, a100, b200, l40s; or cpu: one worker of these runs")
+    add("--settings", metavar="NAME", help="learning rate and batch by a tuning's laws, instead of these runs'")
     add("--compare", nargs="+", default=[], type=_words, metavar="LAYOUT", help="two, e.g. attn 'hyena*3+attn'")
 
 

@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.ledger import Ledger, sweeps
 from eutectic.sweeps.recipe import Recipe
+from eutectic.sweeps.slurm import Ended, ended
 
 Options = argparse.Namespace
 POLL_SECONDS = 0.5
@@ -38,10 +39,12 @@ def plan(options: Options) -> int:
     _out().print(shown.plan_table(rows, recipe.device, workers, options.price))
     if options.cluster == "slurm":
         from eutectic.sweeps.cost import job_memory
-        from eutectic.sweeps.submit import script
+        from eutectic.sweeps.submit import scripts
 
         memory = job_memory([run for run, _ in rows], recipe.device)
-        print(script(_cluster(options, recipe.device, min(workers, len(rows)), memory), folder.resolve()))
+        seconds = [cost.seconds for _, cost in rows]
+        cluster = _cluster(options, recipe.device, min(workers, len(rows)), memory, seconds)
+        print("\n".join(scripts(cluster, folder.resolve())))
     return 0
 
 
@@ -116,10 +119,11 @@ def status(options: Options) -> int:
     for folder in folders:
         ledger = Ledger(folder)
         if options.json:
-            found[folder.name] = {
+            runs = {
                 i: {"status": ledger.status(i), **ledger.progress(i), "error": ledger.failure(i)}
                 for i in ledger.run_ids()
             }
+            found[folder.name] = {"runs": runs, "jobs": [job.to_dict() for job in _ended_jobs(ledger)]}
         else:
             shown.show_status(_out(), folder.name, ledger, _ended_jobs(ledger))
         _warn(ledger)
@@ -128,14 +132,11 @@ def status(options: Options) -> int:
     return 0
 
 
-def _ended_jobs(ledger: Ledger) -> dict[str, str]:
-    """State and log of the Slurm jobs that ended early, while runs wait that they may have been meant to train."""
+def _ended_jobs(ledger: Ledger) -> list[Ended]:
+    """The Slurm jobs that ended early, while runs wait that they may have been meant to train."""
     if not (ledger.folder / "jobs").is_dir() or all(ledger.status(i) != "planned" for i in ledger.run_ids()):
-        return {}
-    from eutectic.sweeps.submit import unfinished
-
-    jobs = unfinished(ledger.folder)
-    return {job: f"{state}; its log is {ledger.folder}/jobs/{job}_0_log.err" for job, state in jobs.items()}
+        return []
+    return ended(ledger.folder)
 
 
 def retry(options: Options) -> int:
@@ -227,7 +228,8 @@ def predict(options: Options) -> int:
     (amount,) = numbers([[amount]], float, "--flops" if options.gpu_hours is None else "--gpu-hours")
     runs = load(_folder(options))
     compute, source = (amount, "") if options.device is None else compute_of(amount, options.device, runs)
-    found = answer(runs, compute, (rivals[0], rivals[1]) if rivals else None)
+    tuning = load(_tuning_folder(options)) if options.settings else None
+    found = answer(runs, compute, (rivals[0], rivals[1]) if rivals else None, tuning=tuning)
     if options.json:
         print_json(_finite({"source": source, **found.to_dict()}))
     else:
@@ -272,10 +274,44 @@ def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig
         memory = options.memory * 1e9 if options.memory else cost.available_memory(recipe.device, workers)
     make = shards.prepare if prepare else shards.identify
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
-    runs = planning.plan(recipe, manifest, threads=1 if recipe.device == "cpu" else 0)
+    found, source, rules = _tuning(options, recipe)
+    runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
     cost.refuse_too_large(runs, recipe.device, memory)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
-    return recipe, [(run, cost.estimate(run, recipe.device)) for run in runs], options.results / name
+    rows = [(run, cost.estimate(run, recipe.device)) for run in runs]
+    if found:
+        _show_transfer(found, source, rows)
+    return recipe, rows, options.results / name
+
+
+def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any]]:
+    """What the tuning named by --settings found, its name and version, and its rules for the recipe."""
+    if options.command == "tune" or not options.settings:
+        return None, "", {}
+    from eutectic.analysis import transfer
+    from eutectic.analysis.load import load
+    from eutectic.analysis.tuned import tuned
+
+    runs = load(_tuning_folder(options))
+    found, source = tuned(runs), f"{options.settings}@{transfer.version(runs)}"
+    return found, source, transfer.rules(found, recipe, source)
+
+
+def _tuning_folder(options: Options) -> Path:
+    folder: Path = options.results / options.settings
+    if not folder.is_dir():
+        raise UserError(f"no tuning {folder}; make one with `eutectic tune --name {options.settings}`.")
+    return folder
+
+
+def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]]) -> None:
+    from eutectic.analysis.transfer import transfers
+    from eutectic.display.tune import transfer_table
+
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for run, cost in rows:
+        sizes.setdefault(run.model.layout, []).append((cost.params, cost.tokens))
+    _err().print(transfer_table(transfers(found, sizes), source))
 
 
 def _chosen(options: Options) -> Recipe:
@@ -307,10 +343,10 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds:
     from eutectic.display import sweep as shown
 
     planned = [i for i in sorted(seconds, key=lambda i: -seconds[i]) if ledger.status(i) == "planned"]
-    jobs = _submit(options, ledger, device, min(workers, len(planned)), planned) if planned else []
+    jobs = _submit(options, ledger, device, workers, {i: seconds[i] for i in planned}) if planned else []
     if options.cluster == "slurm":
         text = f"{len(jobs)} jobs submitted for {len(planned)} runs" if jobs else "nothing is left to submit"
-        _err().print(f"{text}; watch with `eutectic status`, then `eutectic collect` and `eutectic fit`.")
+        _err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
         return 0
     labels = {}
     for run_id in seconds:
@@ -326,21 +362,27 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds:
     return _conclude(options, ledger, list(seconds))
 
 
-def _submit(options: Options, ledger: Ledger, device: str, workers: int, planned: list[str]) -> list[Any]:
+def _submit(options: Options, ledger: Ledger, device: str, workers: int, seconds: dict[str, float]) -> list[Any]:
     from eutectic.sweeps.cost import job_memory
     from eutectic.sweeps.submit import Work, submit
     from eutectic.train.shards import default_cache
 
-    memory = job_memory([c for i in planned if (c := ledger.config(i))], device)
-    job = Work(folder=ledger.folder.resolve(), device=device, cache=default_cache().resolve(), run_ids=planned)
-    return submit(_cluster(options, device, workers, memory), job)
+    memory = job_memory([c for i in seconds if (c := ledger.config(i))], device)
+    job = Work(folder=ledger.folder.resolve(), device=device, cache=default_cache().resolve(), run_ids=list(seconds))
+    return submit(_cluster(options, device, min(workers, len(seconds)), memory, seconds.values()), job)
 
 
-def _cluster(options: Options, device: str, workers: int, memory: float) -> Any:
+def _cluster(options: Options, device: str, workers: int, memory: float, seconds: Collection[float]) -> Any:
+    """seconds: of each run, for the time limit of jobs where the user sets none; here they have none."""
+    from eutectic.sweeps.cost import job_hours
+    from eutectic.sweeps.slurm import options as slurm_options
     from eutectic.sweeps.submit import Cluster
 
-    slurm = dict(word.partition("=")[::2] for word in options.slurm)
-    return Cluster(options.cluster, workers, device, 1 if device == "cpu" else 2, options.hours, memory, slurm)
+    slurm, hours = slurm_options(options.slurm), options.hours
+    if hours is None and options.cluster == "slurm":
+        hours = job_hours(seconds, min(workers, slurm.get("array_parallelism", workers)))
+    # beside a GPU, a process for each of the runs that share it
+    return Cluster(options.cluster, workers, device, 1 if device == "cpu" else 8, hours, memory, slurm)
 
 
 def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) -> None:
@@ -371,14 +413,15 @@ def _ended_on_interrupt(jobs: list[Any]) -> Iterator[None]:
 
 def _train_trials(options: Options, studies: Any, device: str, workers: int) -> None:
     """Submit workers that ask and train; those here are waited for, and ended first on an interrupt."""
-    from eutectic.sweeps.cost import job_memory
+    from eutectic.sweeps.cost import estimate, job_memory
     from eutectic.sweeps.submit import Tuning, running, submit
     from eutectic.train.shards import default_cache
 
     folder, cache, cells = studies.ledger.folder.resolve(), default_cache().resolve(), list(studies.studies)
     work = Tuning(folder=folder, device=device, cache=cache, cells=cells, trials=studies.trials, url=options.storage)
     memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
-    jobs = submit(_cluster(options, device, workers, memory), work)
+    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device).seconds for cell in cells]
+    jobs = submit(_cluster(options, device, workers, memory, longest * studies.trials), work)
     if options.cluster == "slurm":
         _err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
         return

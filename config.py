@@ -76,7 +76,8 @@ class RunConfig:
     the last step taking what is left. micro_batch: sequences a forward pass (it changes rounding, so it counts).
     threads: CPU threads (they change rounding), 0 on an accelerator. evals: validations, evenly spaced.
     match: how the architecture was made comparable: `width` (as its rung is), `params` or `flops`. mixers: those
-    from elsewhere, `name=hash of its source file` or `name=package version`.
+    from elsewhere, `name=hash of its source file` or `name=package version`. settings: the tuning, `name@version`, that
+    the learning rate and the batch are from; empty for the recipe's own rules.
     """
 
     recipe: str
@@ -95,6 +96,7 @@ class RunConfig:
     seed: int
     match: str = "width"
     mixers: tuple[str, ...] = ()
+    settings: str = ""
 
     @property
     def steps(self) -> int:
@@ -108,11 +110,12 @@ class RunConfig:
     def run_id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON, less the names that do not change the loss.
 
-        A recipe's name, a corpus's path and a matching mode are labels: the values they led to are hashed. Fields that
-        the first configs had not are hashed where they differ from their defaults, so that those keep their names.
+        A recipe's name, a tuning's, a corpus's path and a matching mode are labels: the values they led to are hashed.
+        Fields that the first configs had not are hashed where they differ from their defaults, so that those keep their
+        names.
         """
         fields = self.to_dict()
-        del fields["recipe"], fields["match"], fields["data"]["source"]
+        del fields["recipe"], fields["match"], fields["settings"], fields["data"]["source"]
         since = ("channel", "tied", "norm_eps", "logit_cap", "mup_base")
         for part, later in ((fields, ("mixers",)), (fields["model"], since)):
             kind = RunConfig if part is fields else ModelConfig

@@ -144,9 +144,11 @@ def compute_of(hours: float, device: str, runs: Runs) -> tuple[float, str]:
     return hours * 3600 * rate, f"{hours:g} h of one worker of these runs, at their {rate / 1e9:.3g} GFLOP/s"
 
 
-def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, seed: int = 0) -> Answer:
-    """The answer at `compute` FLOPs. versus: two architectures to compare there. Raises UserError where the runs hold
-    no law, or not of these."""
+def predict(
+    runs: Runs, compute: float, versus: tuple[str, str] | None = None, seed: int = 0, tuning: Runs | None = None
+) -> Answer:
+    """The answer at `compute` FLOPs. versus: two architectures to compare there. tuning: the runs whose laws its learning
+    rate and batch are by, these by default. Raises UserError where the runs hold no law, or not of these."""
     _require(runs, versus)
     found, refusals = laws(runs, seed, asked=(compute,))
     if not found:
@@ -167,7 +169,7 @@ def predict(runs: Runs, compute: float, versus: tuple[str, str] | None = None, s
     arch = next(iter(ranked))
     rows, best = runs.select(arch), found[arch].optimum(at)
     params, tokens, loss = (found[arch].estimate(v[:, 0]) for v in (best.params, best.tokens, best.loss))
-    chosen = settings(runs, arch, {"params": params, "tokens": tokens})
+    chosen = settings(runs, arch, {"params": params, "tokens": tokens}, tuning)
     return Answer(
         compute=compute,
         arch=arch,

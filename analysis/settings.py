@@ -12,7 +12,7 @@ from eutectic.analysis.hyper import HyperOptimum
 from eutectic.analysis.hyper_law import HyperLaw
 from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
-from eutectic.analysis.tuned import tuned
+from eutectic.analysis.tuned import TARGETS, tuned
 
 NAN = float("nan")
 
@@ -46,22 +46,26 @@ class Basis:
 
 
 @np.errstate(over="ignore", divide="ignore")  # intervals of sizes, and laws far from their cells, may be infinite
-def settings(runs: Runs, arch: str, size: Mapping[str, Estimate]) -> dict[str, tuple[Estimate, Basis]]:
-    """Peak `lr`, and `batch` in tokens, for a model of this architecture. size: its `params` and `tokens`."""
-    rows, found = runs.select(arch), tuned(runs)
+def settings(
+    runs: Runs, arch: str, size: Mapping[str, Estimate], tuning: Runs | None = None
+) -> dict[str, tuple[Estimate, Basis]]:
+    """Peak `lr`, and `batch` in tokens, for a model of this architecture. size: its `params` and `tokens`. tuning: the
+    runs whose laws these are by, the runs themselves by default."""
+    rows, found = runs.select(arch), tuned(tuning or runs)
     cells = [cell for cell in found.optima if cell.group == arch]
     trained = {"lr": rows["lr"], "batch": rows["batch_size"] * rows["seq_len"]}
     chosen = {}
-    for law in (law for law in found.laws if law.arch == arch):
-        target, over, best = law.target, law.over, [cell for cell in cells if law.target in cell.values]
-        if law.fitted is None:
+    fitted = {law.target: law.fitted for law in found.laws if law.arch == arch}
+    for target, over in TARGETS.items():
+        best, law = [cell for cell in cells if target in cell.values], fitted.get(target)
+        if law is None:
             through = rows[over].to_numpy(np.float64)
             value = _along(power_law(through, trained[target].to_numpy(np.float64)), size[over])
         else:
             through = np.array([getattr(cell, over) for cell in best])
-            value = _tuned(law.fitted, over, size[over])
+            value = _tuned(law, over, size[over])
         basis = Basis(
-            law.fitted is not None,
+            law is not None,
             over,
             len(best),
             sum(target in cell.best for cell in cells),

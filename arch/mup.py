@@ -1,9 +1,9 @@
 """Maximal update parametrization: the learning rate that is best at one width is best at the others.
 
 Yang et al. 2022 (Tensor Programs V), table 8, for Adam: what sums over the width learns at a rate of base / width, and
-logits are multiplied by that too; vectors, filters and the embedding keep the rate, and so do low-rank factors that are no
-linear maps (RWKV's). Weights start as they do without it, at a variance of 1 / fan-in. Heads are to keep their size, for
-then scores sum over a fixed number of channels.
+logits are multiplied by that too; vectors, filters and the embedding keep the rate, and so do low-rank factors that are
+no linear maps (RWKV's). Weights start as they do without it, at a variance of 1 / fan-in. Heads are to keep their size,
+for then scores sum over a fixed number of channels.
 """
 
 import dataclasses

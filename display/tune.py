@@ -1,11 +1,12 @@
 """What tuning found: the best settings of each cell, and their laws beside those published."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from eutectic.analysis.hyper import HyperOptimum
+from eutectic.analysis.transfer import Transfer
 from eutectic.analysis.tuned import Tuned, TunedLaw
 from eutectic.display.tables import table_of
 from eutectic.display.words import digits, short
@@ -98,3 +99,32 @@ def _add_law(table: Table, found: TunedLaw) -> None:
     for theirs in found.published:
         table.add_row("", "", theirs.source, digits(theirs.value), f"{theirs.exponent:.2f}", "")
     table.add_section()
+
+
+def transfer_table(rows: Sequence[Transfer], source: str) -> Table:
+    """How the settings of a plan follow from a tuning."""
+    table = table_of(
+        "architecture",
+        "setting",
+        "from",
+        "cells",
+        "smallest run",
+        "largest run",
+        "twice",
+        left=("architecture", "setting", "from"),
+        title=f"settings by {source}",
+        caption="where the smallest and largest run lie to the cells tuned; twice: nats lost by twice or half the best "
+        "setting at the tuned cell nearest to the largest run",
+    )
+    for row in rows:
+        ends = [_outside(decades, row.over) if row.cells else "" for decades in (row.below, row.above)]
+        origin = "law of the tuning" if row.tuned else "the recipe: no law"
+        cost = "" if row.twice is None else f"{row.twice:.3f}"
+        table.add_row(row.arch, NAMES[row.target], origin, str(row.cells), *ends, cost)
+    return table
+
+
+def _outside(decades: float, over: str) -> str:
+    if decades == 0:
+        return "within"
+    return f"{short(10 ** abs(decades))} times {'more' if decades > 0 else 'fewer'} {over}"

@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from eutectic.arch import flops, layout, registry
 from eutectic.arch.base import ChannelMixer
 from eutectic.config import DataConfig, ModelConfig, RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import match
-from eutectic.sweeps.recipe import Recipe, Shape
+from eutectic.sweeps.recipe import PowerRule, Recipe, Shape
 from eutectic.train.data import windows_per_epoch
 from eutectic.train.shards import Manifest
 
@@ -17,8 +19,17 @@ FEWEST_SEQUENCES = 50
 FEWEST_STEPS = 10
 
 
-def plan(recipe: Recipe, manifest: Manifest, threads: int) -> list[RunConfig]:
-    """A row per seed, budget, architecture and size, in that order.
+@dataclass(frozen=True)
+class Tuned:
+    """An architecture's own rules, instead of its recipe's. source: name and version of the tuning they are from."""
+
+    lr: PowerRule
+    batch_tokens: PowerRule
+    source: str
+
+
+def plan(recipe: Recipe, manifest: Manifest, threads: int, tuned: Mapping[str, Tuned] | None = None) -> list[RunConfig]:
+    """A row per seed, budget, architecture and size, in that order. tuned: by architecture; others go by the recipe.
 
     Raises UserError for an architecture that is none, a budget the ladder cannot bracket, or too small a corpus.
     """
@@ -28,7 +39,8 @@ def plan(recipe: Recipe, manifest: Manifest, threads: int) -> list[RunConfig]:
     for budget in sorted(set(recipe.budgets)):
         for arch in dict.fromkeys(_arch(recipe, arch) for arch in recipe.archs):
             for model in _sizes(recipe, data, arch, budget):
-                rows += [_row(recipe, data, model, budget, threads, seed) for seed in recipe.seeds]
+                rules = (tuned or {}).get(arch, Tuned(recipe.lr, recipe.batch_tokens, ""))
+                rows += [_row(recipe, data, model, rules, budget, threads, seed) for seed in recipe.seeds]
     return rows
 
 
@@ -118,7 +130,9 @@ def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[M
     return chosen if recipe.match == "width" else [_matched(recipe, data, model) for model in chosen]
 
 
-def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, budget: float, threads: int, seed: int) -> RunConfig:
+def _row(
+    recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, budget: float, threads: int, seed: int
+) -> RunConfig:
     counts = flops.count(model, data.seq_len, recipe.conv_algorithm)
     sequences = round(budget / counts.training_flops(recipe.convention, data.seq_len))
     if sequences < FEWEST_SEQUENCES:
@@ -126,7 +140,7 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, budget: float, th
             f"budget {budget:.3g} is too small: it pays for {sequences} sequences of {data.seq_len} tokens through "
             f"{model.layout} of width {model.d_model}, and {FEWEST_SEQUENCES} are needed; raise the budget."
         )
-    micro_batch, batch_size = _batch(recipe, data.seq_len, sequences)
+    micro_batch, batch_size = _batch(recipe, rules.batch_tokens, data.seq_len, sequences)
     return RunConfig(
         recipe=recipe.name,
         budget=budget,
@@ -134,7 +148,7 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, budget: float, th
         conv_algorithm=recipe.conv_algorithm,
         data=data,
         model=model,
-        optim=dataclasses.replace(recipe.optim, lr=_three_digits(recipe.lr(counts.params))),
+        optim=dataclasses.replace(recipe.optim, lr=_three_digits(rules.lr(counts.params))),
         sequences=sequences,
         batch_size=batch_size,
         micro_batch=micro_batch,
@@ -144,15 +158,16 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, budget: float, th
         seed=seed,
         match=recipe.match,
         mixers=registry.origins(model.layout, model.channel),
+        settings=rules.source,
     )
 
 
-def _batch(recipe: Recipe, seq_len: int, sequences: int) -> tuple[int, int]:
+def _batch(recipe: Recipe, batch_tokens: PowerRule, seq_len: int, sequences: int) -> tuple[int, int]:
     """Sequences a forward pass and an optimizer step, the second a multiple of the first.
 
     The rule's batch is kept to; only a run so short that it would take fewer than FEWEST_STEPS gets a smaller one.
     """
-    wished = max(1, round(recipe.batch_tokens(sequences * seq_len) / seq_len))
+    wished = max(1, round(batch_tokens(sequences * seq_len) / seq_len))
     batch = min(wished, sequences // FEWEST_STEPS)
     parts = -(-batch // max(1, recipe.micro_tokens // seq_len))
     micro = -(-batch // parts)

@@ -1,0 +1,64 @@
+"""A plan's settings are those of the tuning's laws, and it is said how far they are carried."""
+
+import dataclasses
+import math
+
+import pytest
+from tuning_table import best_batch, best_lr, planted, tuning
+
+from eutectic.analysis.load import screen
+from eutectic.analysis.predict import predict
+from eutectic.analysis.transfer import rules, transfers, version
+from eutectic.analysis.tuned import tuned
+from eutectic.arch import flops
+from eutectic.errors import UserError
+from eutectic.sweeps import plan
+from eutectic.sweeps import recipe as recipes
+from eutectic.train.shards import Manifest
+
+MANIFEST = Manifest("sotu", "bytes", "c" * 64, "t" * 64, 256, "uint16", 249, 10, 11_000_000, 460_000, 1.0, "")
+RUNS = screen(tuning(planted({"attn": 1.0}), noise=0.0))
+RECIPE = dataclasses.replace(recipes.find("gpu"), archs=("attn", "hyena"), budgets=(1e16,))
+
+
+def test_planned_runs_have_the_laws_settings() -> None:
+    rows = plan.plan(RECIPE, MANIFEST, 0, rules(tuned(RUNS), RECIPE, "mine@1"))
+    for row in rows:
+        params = flops.count(row.model, row.data.seq_len, row.conv_algorithm).params
+        if row.model.layout == "attn":
+            assert row.optim.lr == pytest.approx(best_lr(params), rel=0.02)
+            assert row.batch_size * row.data.seq_len == pytest.approx(best_batch(row.tokens), rel=0.05)
+            assert row.settings == "mine@1"
+        else:
+            assert row.optim.lr == pytest.approx(RECIPE.lr(params), rel=0.01)
+            assert row.settings == ""
+    label = dataclasses.replace(rows[-1], settings="another@2")
+    assert label.run_id == rows[-1].run_id
+
+
+def test_a_transfer_says_how_far_it_goes_and_what_an_error_costs() -> None:
+    found, sizes = tuned(RUNS), [cell.params for cell in tuned(RUNS).optima]
+    reach = [(int(min(sizes) / 10), 10**9), (int(max(sizes) * 100), 10**9)]
+    lr, batch, *none = transfers(found, {"attn": reach, "hyena": reach})
+    assert (lr.below, lr.above) == pytest.approx((-1, 2), abs=0.01)
+    assert (batch.below, batch.above) == (0, 0)
+    assert lr.twice == pytest.approx(0.02 * math.log(2) ** 2, rel=0.05)
+    assert (lr.tuned, lr.cells, [row.tuned for row in none]) == (True, len(sizes), [False, False])
+
+
+def test_a_version_is_of_what_the_runs_came_to() -> None:
+    other = RUNS.tried.copy()
+    other.loc[0, "loss"] += 1e-9
+    assert version(RUNS) == version(dataclasses.replace(RUNS, tried=RUNS.tried.sample(frac=1.0, random_state=0)))
+    assert version(RUNS) != version(dataclasses.replace(RUNS, tried=other))
+
+
+def test_a_tuning_without_a_law_is_refused() -> None:
+    with pytest.raises(UserError, match="no architecture of mine has three cells with an optimum"):
+        rules(tuned(screen(planted({"attn": 1.0}))), RECIPE, "mine@1")
+
+
+def test_an_answers_settings_may_be_anothers() -> None:
+    frame = planted({"attn": 1.0}).assign(lr=1.0)
+    answer = predict(screen(frame), 1e18, tuning=RUNS)
+    assert answer.lr.value == pytest.approx(best_lr(answer.params.value), rel=0.05)
