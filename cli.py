@@ -19,7 +19,7 @@ examples:
   eutectic sweep                                  train it here (minutes on two CPU cores), print the optima
   eutectic sweep --budget 1e11 3e11 --archs attn hyena hyena*3+attn
   eutectic sweep --source my-texts/ --tokenizer bpe-4096 --name mine
-  eutectic sweep --recipe gpu --device cuda --workers 6
+  eutectic sweep --recipe gpu --device cuda
   eutectic sweep --recipe gpu --cluster slurm --workers 16 --slurm partition=gpu
   eutectic tune --archs attn hyena --budgets 1e10 3e10 1e11 --trials 24           best learning rates and batches
   eutectic status                                 planned, running, done, failed, diverged
@@ -140,7 +140,7 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--device", choices=("cpu", "cuda"), help="by default the recipe's")
     add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
-    add("--workers", type=_number(int, "--workers"), metavar="N", help="jobs at once; by default the recipe's")
+    add("--workers", type=_number(int, "--workers"), metavar="N", help="jobs at once, on GPUs one for each; by default the recipe's")
     add("--hours", type=_number(float, "--hours"), help="time limit of a Slurm job; by default twice the plan's time")
     add(
         "--slurm",

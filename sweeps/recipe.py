@@ -67,7 +67,8 @@ class Recipe:
 
     sizes: shapes for each budget and architecture, an odd number, centred on `optimal_params` of the budget.
     batch_tokens: tokens an optimizer step, by the run's tokens. lr: peak learning rate, by parameters.
-    micro_tokens: most tokens in one forward pass. workers: jobs at once on one machine.
+    micro_tokens: most tokens in one forward pass. workers: jobs at once on one machine, of which
+    each has a CPU or a GPU, and trains as many runs on a GPU as keep it full.
     mup_base: width whose learning rate muP gives to all, for which `lr` is to be constant; 0 for none.
     match: what the architectures of a rung share with its pure attention beside depth and width: `width` for no more,
     `params` or `flops`, for which the channel mixers are made narrower or wider.

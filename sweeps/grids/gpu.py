@@ -1,11 +1,11 @@
-"""One GPU: five ratios of attention to gated convolution on BPE tokens, a quarter of an hour on an H200."""
+"""One GPU: five ratios of attention to gated convolution on BPE tokens, ten minutes on an H200."""
 
 from eutectic.config import OptimConfig
 from eutectic.sweeps.recipe import PowerRule, Recipe
 
 RECIPE = Recipe(
     name="gpu",
-    doc="BPE tokens of English, 2 budgets x 5 attention shares x 5 sizes, a quarter of an hour on one H200",
+    doc="BPE tokens of English, 2 budgets x 5 attention shares x 5 sizes, ten minutes on one H200",
     archs=("hyena", "hyena*3+attn", "hyena+attn", "hyena+attn*3", "attn"),
     budgets=(3e14, 1e15),
     sizes=5,
@@ -18,6 +18,6 @@ RECIPE = Recipe(
     lr=PowerRule(8e-3, 1e6, -0.25),
     micro_tokens=65536,
     device="cuda",
-    workers=10,
+    workers=1,
     optim=OptimConfig(lr=0.0),
 )
