@@ -11,7 +11,6 @@ import torch
 from eutectic.arch import flops
 from eutectic.arch.model import build
 from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig
-from eutectic.train.optim import adamw
 from eutectic.train.step import Stepper
 
 LENGTH, BATCH, VOCAB = 1024, 64, 4096
@@ -58,8 +57,7 @@ def seconds(model: ModelConfig) -> float:
     config = RunConfig(
         "", 0, "exact-causal", "chunked", data, model, OptimConfig(1e-4), BATCH * 100, BATCH, BATCH, 1, "bf16", 0, 0
     )
-    made = build(model, 0).to("cuda")
-    stepper = Stepper(made, adamw(made, config.optim), config, "cuda")
+    stepper = Stepper(build(model, 0), config, "cuda")
     rows = torch.randint(VOCAB, (BATCH, LENGTH + 1))
     return timed(lambda: stepper.step(rows, 1e-4), STEPS)
 

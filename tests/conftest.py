@@ -67,7 +67,7 @@ def manifest(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest
     return shards.prepare(str(corpus), "bytes", tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_run(manifest: Manifest) -> RunConfig:
     """21 steps of a two-layer hybrid, the last one short."""
     data = DataConfig(

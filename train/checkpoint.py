@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from eutectic import files
+from eutectic.train.parallel import ALONE, Ranks, shared_as, whole
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -27,45 +29,71 @@ class Progress:
     total: float = 0.0
 
 
-def save(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.AdamW, progress: Progress) -> None:
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        tensors[f"model/{name}"] = parameter.data.contiguous()
-        for moment in MOMENTS:
-            tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment].contiguous()
+def save(
+    path: Path,
+    run_id: str,
+    model: nn.Module,
+    optimizer: torch.optim.AdamW,
+    progress: Progress,
+    ranks: Ranks = ALONE,
+) -> None:
+    """The file does not tell how many ranks wrote it."""
+    named = list(model.named_parameters())
+    states = [(f"{moment}/{name}", optimizer.state[p][moment]) for name, p in named for moment in MOMENTS]
+    tensors = _gathered([*((f"model/{name}", p.data) for name, p in named), *states], ranks)
     metadata = {"run_id": run_id, "progress": json.dumps(dataclasses.asdict(progress))}
-    with files.replacing(path) as scratch:
-        save_file(tensors, scratch, metadata)
+    if ranks.first:
+        with files.replacing(path) as scratch:
+            save_file(tensors, scratch, metadata)
 
 
-def load(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.AdamW) -> Progress:
+def _gathered(tensors: Iterable[tuple[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """Whole tensors in the first rank's host memory; nothing on the others, though all must ask."""
+    found = {}
+    for name, tensor in tensors:
+        full = whole(tensor)
+        if ranks.first:
+            found[name] = full.cpu().contiguous()
+    return found
+
+
+def load(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.AdamW, ranks: Ranks = ALONE) -> Progress:
     """Restore a run's state in place and say how far it was; the start where there is no checkpoint.
 
     A file that cannot be read or is another run's is set aside, and the run starts over.
     """
-    if not path.exists():
+    with ranks.first_ahead():
+        found = _read(path, run_id)
+    if found is None:
         return Progress()
-    try:
-        with safe_open(path, "pt") as file:
-            if file.metadata()["run_id"] != run_id:
-                raise ValueError("another run's")
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        aside = files.set_aside(path).name
-        print(f"checkpoint {path} cannot be used ({error}); set aside as {aside}, starting over.", file=sys.stderr)
-        return Progress()
+    progress, tensors = found
     for name, parameter in model.named_parameters():
         with torch.no_grad():
-            parameter.copy_(tensors[f"model/{name}"])
-        moments = {moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in MOMENTS}
+            parameter.copy_(shared_as(parameter, tensors[f"model/{name}"]))
+        moments = {moment: shared_as(parameter, tensors[f"{moment}/{name}"]) for moment in MOMENTS}
         step = torch.tensor(float(progress.step), device=parameter.device)
         optimizer.state[parameter] = {"step": step, **moments}
     return progress
 
 
-def save_weights(path: Path, config: str, model: nn.Module) -> None:
+def _read(path: Path, run_id: str) -> tuple[Progress, dict[str, Tensor]] | None:
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            if file.metadata()["run_id"] != run_id:
+                raise ValueError("another run's")
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        aside = files.set_aside(path).name
+        print(f"checkpoint {path} cannot be used ({error}); set aside as {aside}, starting over.", file=sys.stderr)
+        return None
+
+
+def save_weights(path: Path, config: str, model: nn.Module, ranks: Ranks = ALONE) -> None:
     """The trained weights alone, with the run's config as the only metadata: the format does not order several."""
-    with files.replacing(path) as scratch:
-        weights = {name: p.data.contiguous() for name, p in model.named_parameters()}
-        save_file(weights, scratch, {"config": config})
+    weights = _gathered(((name, p.data) for name, p in model.named_parameters()), ranks)
+    if ranks.first:
+        with files.replacing(path) as scratch:
+            save_file(weights, scratch, {"config": config})

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step, rank), so that resuming needs no saved state."""
+"""Batches as a pure function of (seed, step), so that resuming needs no saved state."""
 
 import functools
 from typing import Any
@@ -21,10 +21,10 @@ class Batches:
         self.tokens, self.seq_len, self.batch_size, self.seed = manifest.tokens("train"), seq_len, batch_size, seed
         self.windows = windows_per_epoch(manifest.train_tokens, seq_len)
 
-    def batch(self, step: int, size: int, rank: int = 0, world: int = 1) -> Rows:
-        """Rows `rank, rank + world, ...` of the `size` windows of a step: (rows, seq_len + 1) token ids."""
+    def batch(self, step: int, size: int) -> Rows:
+        """The `size` windows of a step: (size, seq_len + 1) token ids."""
         first = step * self.batch_size
-        return _gather(self.tokens, self._starts(np.arange(first + rank, first + size, world)), self.seq_len)
+        return _gather(self.tokens, self._starts(np.arange(first, first + size)), self.seq_len)
 
     def _starts(self, index: Rows) -> Rows:
         epochs, position = np.divmod(index, self.windows)

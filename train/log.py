@@ -56,10 +56,11 @@ def planned_columns(config: RunConfig) -> Row:
     }
 
 
-def outcome_columns(device: str) -> Row:
-    """The columns of `runs` that say where and when it ran, and with what code."""
+def outcome_columns(device: str, devices: int = 1) -> Row:
+    """The columns of `runs` that say where and when it ran, and with what code; memory is this process's device's."""
+    name = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu_name(),
+        "device": name if devices == 1 else f"{devices} x {name}",
         "peak_memory": torch.cuda.max_memory_allocated() if device == "cuda" else 0,
         "torch": torch.__version__,
         "eutectic": eutectic.__version__,

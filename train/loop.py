@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from eutectic import files
 from eutectic.arch import flops
@@ -16,13 +15,15 @@ from eutectic.arch.model import build
 from eutectic.config import RunConfig
 from eutectic.train import checkpoint, log, preemption
 from eutectic.train.data import Batches, repeated_share, validation
-from eutectic.train.optim import adamw, lr_at
+from eutectic.train.optim import lr_at
+from eutectic.train.parallel import ALONE, Ranks
 from eutectic.train.shards import Manifest
 from eutectic.train.step import Stepper
 
 ROWS = 100  # of a curve, about
 CHECKPOINT_SECONDS = 60.0
 PROGRESS_SECONDS = 1.0
+CLOCK = 0  # asks to save as a signal does
 
 
 class LeaseLost(Exception):
@@ -30,13 +31,21 @@ class LeaseLost(Exception):
 
 
 def train(
-    config: RunConfig, manifest: Manifest, folder: Path, device: str, held: Callable[[], bool] = lambda: True
+    config: RunConfig,
+    manifest: Manifest,
+    folder: Path,
+    device: str,
+    held: Callable[[], bool] = lambda: True,
+    ranks: Ranks = ALONE,
 ) -> log.Row:
     """Train a run, or go on from its checkpoint, and leave curve.parquet, weights and, last, run.parquet in its folder.
 
     Returns its row of `runs`: status `done`, or `diverged` with the last finite training loss. On the CPU the result is
     the same to the bit however often it was interrupted. Raises LeaseLost where, about to
     write, `held` says that the run is another's, and Preempted once it is saved for a process that was told to go.
+
+    Each of several ranks calls it alike, and it does the same on all: the same numbers to rounding as one alone. Only
+    the first writes, but all read; what any of them is told or loses goes for all.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -44,12 +53,11 @@ def train(
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be captured
-    model = build(config.model, config.seed).to(device)
-    optimizer = adamw(model, config.optim)
-    progress = checkpoint.load(folder / "checkpoint.safetensors", config.run_id, model, optimizer)
+    stepper = Stepper(build(config.model, config.seed), config, device, ranks)
+    path, model, optimizer = folder / "checkpoint.safetensors", stepper.model, stepper.optimizer
+    progress = checkpoint.load(path, config.run_id, model, optimizer, ranks)
     batches = Batches(manifest, config.data.seq_len, config.batch_size, config.seed)
     held_out = torch.from_numpy(validation(manifest, config.data.seq_len, config.data.valid_sequences)).to(device)
-    stepper = Stepper(model, optimizer, config, device)
     log_steps, eval_steps = _log_steps(config), _eval_steps(config)
     per_sequence = flops.count(config.model, config.data.seq_len, config.conv_algorithm).training_flops(
         config.convention, config.data.seq_len
@@ -84,24 +92,28 @@ def train(
             progress = checkpoint.Progress(taken, seconds, [*progress.curve, row])
             if not math.isfinite(mean if valid is None else mean + valid):
                 break
-        asked = preemption.asked()
-        if asked or now - saved > CHECKPOINT_SECONDS:
-            _require(held)
+        asked = ranks.union(preemption.asked() | ({CLOCK} if now - saved > CHECKPOINT_SECONDS else set()))
+        if asked:
+            _require(held, ranks)
             here = checkpoint.Progress(taken, now - started, progress.curve, total.item())
-            checkpoint.save(folder / "checkpoint.safetensors", config.run_id, model, optimizer, here)
+            checkpoint.save(path, config.run_id, model, optimizer, here, ranks)
             saved = now
         if signal.SIGUSR2 in asked:
             raise preemption.Preempted
-        if now - reported > PROGRESS_SECONDS:
+        if ranks.first and now - reported > PROGRESS_SECONDS:
             reported = now
             files.write_json(folder / "progress.json", {"step": taken, "steps": config.steps, "loss": _last(progress)})
 
-    _require(held)
-    return _finish(config, manifest, folder, device, model, progress)
+    _require(held, ranks)
+    outcome = _outcome(config, manifest, device, progress, ranks)
+    checkpoint.save_weights(folder / "weights.safetensors", outcome["config"], model, ranks)
+    if ranks.first:
+        _finish(folder, progress.curve, outcome)
+    return outcome
 
 
-def _require(held: Callable[[], bool]) -> None:
-    if not held():
+def _require(held: Callable[[], bool], ranks: Ranks) -> None:
+    if ranks.any(not held()):
         raise LeaseLost
 
 
@@ -118,15 +130,14 @@ def _last(progress: checkpoint.Progress) -> float | None:
     return progress.curve[-1]["train_loss"] if progress.curve else None
 
 
-def _finish(
-    config: RunConfig, manifest: Manifest, folder: Path, device: str, model: nn.Module, progress: checkpoint.Progress
+def _outcome(
+    config: RunConfig, manifest: Manifest, device: str, progress: checkpoint.Progress, ranks: Ranks
 ) -> log.Row:
-    """Write the curve, the weights and, as the act that makes the run finished, its row."""
     curve = progress.curve
     done = progress.step == config.steps and math.isfinite(curve[-1]["train_loss"] + curve[-1]["valid_loss"])
     finite = [row["train_loss"] for row in curve if math.isfinite(row["train_loss"])]
     tail = [row for row in curve if row["step"] > 0.9 * config.steps]
-    row = log.planned_columns(config) | {
+    return log.planned_columns(config) | {
         "status": "done" if done else "diverged",
         "loss": curve[-1]["valid_loss"] if done else finite[-1] if finite else None,
         "train_loss": _mean_loss(curve, tail) if done else None,
@@ -138,14 +149,16 @@ def _finish(
         "steps_done": progress.step,
         "seconds": progress.seconds,
         "tokens_per_second": curve[-1]["tokens"] / progress.seconds,
-        **log.outcome_columns(device),
+        **log.outcome_columns(device, ranks.world),
     }
+
+
+def _finish(folder: Path, curve: list[log.Row], row: log.Row) -> None:
+    """Write the curve and, as the act that makes the run finished, its row; the weights are there."""
     log.write_rows(folder / "curve.parquet", "curves", curve)
-    checkpoint.save_weights(folder / "weights.safetensors", row["config"], model)
     log.write_rows(folder / "run.parquet", "runs", [row])
     for name in ("checkpoint.safetensors", "progress.json"):
         (folder / name).unlink(missing_ok=True)
-    return row
 
 
 def _mean_loss(curve: list[log.Row], tail: list[log.Row]) -> float:

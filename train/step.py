@@ -4,10 +4,14 @@ Small models keep a GPU waiting for its next kernel, and compiling a whole model
 is compiled is a block, once for all blocks of its kind, and the loss; and the whole step, gradients, clipping and AdamW
 included, is then captured and costs one launch. Equal seeds are to give equal losses on equal GPUs, so algorithms are
 asked for that add in a fixed order: attention's usual backward pass does not, and training amplifies rounding.
+
+A step of several devices is launched, not captured: DDP and FSDP2 order their communication, and FSDP2 its memory, by
+code that runs on the host during a step, which a graph would leave out; and a model that large keeps its GPUs busy.
 """
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,22 +22,51 @@ from torch.nn import functional as F
 
 from eutectic.arch.model import Model
 from eutectic.config import RunConfig
+from eutectic.train.optim import adamw
+from eutectic.train.parallel import ALONE, Ranks, whole, without_sum
 
 WARM_UP = 3  # steps before the capture, which compile, choose algorithms and reserve workspaces
 
 
-class Stepper:
-    """Takes the optimizer steps of one run, and measures losses (nats per token)."""
+class Objective(nn.Module):
+    """A model with its loss: rows (n, seq_len + 1) of token ids to their mean cross-entropy, and that with the mixers'
+    penalties, if any."""
 
-    def __init__(self, model: Model, optimizer: torch.optim.AdamW, config: RunConfig, device: str):
-        self.model, self.optimizer, self.config, self.device = model, optimizer, config, device
-        self._head = self._cross_entropy
-        self._taken, self._capturable, self._strict = 0, device == "cuda", True
+    def __init__(self, model: Model, precision: Callable[[], AbstractContextManager[Any]]):
+        super().__init__()
+        self.model, self.precision = model, precision
+        self.head = self.cross_entropy
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        with self.precision():
+            loss = self.head(self.model.hidden(rows[:, :-1]), rows[:, 1:])
+        penalty = self.model.penalty()
+        return loss, loss if penalty is None else loss + penalty
+
+    def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.model.logits(x).float().flatten(0, 1), targets.flatten())
+
+
+class Stepper:
+    """Takes the optimizer steps of one run, and measures losses (nats per token). Ranks call it with the same rows.
+
+    model: on the CPU as built; its parameters are this rank's once they are here, and `optimizer` is theirs.
+    """
+
+    def __init__(self, model: Model, config: RunConfig, device: str, ranks: Ranks = ALONE):
+        self.model, self.config, self.device, self.ranks = model, config, device, ranks
+        # as the config has it, unless some ranks would have nothing to do
+        self._micro_batch = min(config.micro_batch, -(-config.batch_size // ranks.world))
+        alone = ranks.world == 1
+        self._taken, self._capturable, self._strict = 0, device == "cuda" and alone, alone
         self._graph: torch.cuda.CUDAGraph | None = None
+        objective = Objective(model, self._precision)
         if device == "cuda":
-            self._order(strict=True)
+            self._order(self._strict)
             torch.compiler.reset()  # a process that trains many shapes would reach the limit of compiled versions
-            self._compile()
+            self._compile(objective)
+        self.objective = ranks.spread(objective, model.layers(), device)
+        self.optimizer = adamw(model, config.optim)
 
     def step(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Train on rows (n, seq_len + 1) of token ids, on the CPU. Returns the loss before the update and the norm of
@@ -58,30 +91,34 @@ class Stepper:
         """Mean loss of rows (n, seq_len + 1) on the device. Not compiled: a forward pass alone is another program."""
         self.model.eval()
         self._order(strict=False)  # of a forward pass, which is in order wherever that matters
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         with self._eager():
-            parts = rows.split(self.config.micro_batch)
-            total = sum(self._loss(part)[0].double() * len(part) for part in parts)
+            for part, share in self.ranks.deal(rows, self._micro_batch):
+                total += self.objective(part)[0].double() * share
         self._order(self._strict)
         self.model.train()
-        return float(total) / len(rows)
+        return float(self.ranks.sum(total))
 
-    def _compile(self) -> None:
+    def _compile(self, objective: Objective) -> None:
         for block in self.model.layers():
             block.compile(dynamic=False)
-        self._head = torch.compile(self._cross_entropy, dynamic=False)
+        objective.head = torch.compile(objective.cross_entropy, dynamic=False)
 
     def _take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros((), device=self.device)
-        for part in rows.split(self.config.micro_batch):
-            share = len(part) / len(rows)
-            with nullcontext() if len(part) == self.config.micro_batch else self._eager():
-                loss, objective = self._loss(part)
-                (objective * share).backward()
+        parts = self.ranks.deal(rows, self._micro_batch)
+        for number, (part, share) in enumerate(parts, 1):
+            with (
+                nullcontext() if len(part) == self._micro_batch else self._eager(),
+                nullcontext() if number == len(parts) else without_sum(self.objective),
+            ):
+                loss, objective = self.objective(part)
+                (objective * (share * self.ranks.world)).backward()  # of which the ranks' mean is taken
             total += loss.detach() * share
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return total, norm
+        return self.ranks.sum(total), whole(norm)
 
     def _replay(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self._graph is None:
@@ -103,16 +140,6 @@ class Stepper:
             self._rows.copy_(rows.pin_memory(), non_blocking=True)
         self._graph.replay()
         return self._outcome
-
-    def _loss(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy of rows, and that with the mixers' penalties, if any."""
-        with self._precision():
-            loss = self._head(self.model.hidden(rows[:, :-1]), rows[:, 1:])
-        penalty = self.model.penalty()
-        return loss, loss if penalty is None else loss + penalty
-
-    def _cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.model.logits(x).float().flatten(0, 1), targets.flatten())
 
     def _set(self, lr: float) -> None:
         for group in self.optimizer.param_groups:

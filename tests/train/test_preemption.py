@@ -56,7 +56,7 @@ def test_a_signal_saves_and_changes_no_number(
 
     def remembering(path: Path, *args: Any) -> None:
         save(path, *args)
-        saved.append(args[-1].step)
+        saved.append(args[3].step)
         kept.append(path.read_bytes())
 
     monkeypatch.setattr(loop, "lr_at", interrupted)

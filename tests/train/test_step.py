@@ -7,7 +7,6 @@ from zoo import CASES, IDS
 
 from eutectic.arch.model import Model, build
 from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig
-from eutectic.train.optim import adamw
 from eutectic.train.step import WARM_UP, Stepper
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -39,8 +38,8 @@ def stepper(layout: str, channel: str = "swiglu") -> tuple[Model, Stepper]:
         threads=0,
         seed=0,
     )
-    made = build(model, 0).to("cuda")
-    return made, Stepper(made, adamw(made, config.optim), config, "cuda")
+    taker = Stepper(build(model, 0), config, "cuda")
+    return taker.model, taker
 
 
 def losses(taker: Stepper) -> list[tuple[float, float]]:
@@ -70,17 +69,16 @@ def _flat(model: Model) -> Tensor:
     return torch.cat([p.detach().cpu().flatten() for p in model.parameters()])
 
 
-def test_a_step_that_waits_for_the_gpu_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_waits_for_the_gpu_is_launched() -> None:
     class Waits(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * min(1.0, float(x.detach().abs().max()) + 1.0)
 
     model, taker = stepper("attn")
-    monkeypatch.setattr(taker, "_compile", lambda: None)
     for block in model.layers():
         block.compile(backend="eager")
     model.norm = nn.Sequential(model.norm, Waits())
-    taker._head = taker._cross_entropy
+    taker.objective.head = taker.objective.cross_entropy
     found = losses(taker)
     assert taker._graph is None
     assert not taker._capturable
