@@ -107,6 +107,32 @@ def test_a_reused_pid_is_not_the_claimant(planned: Ledger, small_run: RunConfig)
     assert planned.status(small_run.run_id) == "planned"
 
 
+@pytest.mark.parametrize(
+    ("job", "life", "free"), [("7", "1", True), ("7", "2", True), ("7", None, False), ("8", "1", False)]
+)
+def test_a_requeued_job_takes_what_it_held_on_another_host_at_once(
+    job: str, life: str | None, free: bool, planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody else does: neither another job, nor another process of the same."""
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(socket, "gethostname", lambda: "n1")
+    former = planned.claim(small_run.run_id)
+    assert former is not None
+    monkeypatch.setattr(socket, "gethostname", lambda: "n2")
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    if life is not None:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", life)
+    claim = planned.claim(small_run.run_id)
+    assert (claim is not None, former.held()) == (free, not free)
+    if claim:
+        monkeypatch.setenv("SLURM_JOB_ID", "8")
+        assert planned.claim(small_run.run_id) is None
+        claim.release()
+    former.release()
+
+
 def test_a_claim_beats_and_knows_when_it_is_lost(
     planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
