@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,4 +53,20 @@ def make_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {path}: {error.strerror}; choose another place.") from None
+    return path
+
+
+def own_folder(path: Path) -> Path:
+    """The folder, made where it is missing, of what is run as code. Raises UserError where another user may write."""
+    if not path.exists():
+        make_folder(path.parent)
+        path.mkdir(mode=0o755, exist_ok=True)
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise UserError(f"{path} belongs to another user, and what is in it would be run; choose another --name.")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UserError(
+            f"{path} can be written to by other users, and what is in it would be run; look at who did, then "
+            f"`chmod go-w {path}`."
+        )
     return path

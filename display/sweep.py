@@ -12,6 +12,7 @@ from eutectic.config import RunConfig
 from eutectic.display.tables import table_of
 from eutectic.display.words import compute, duration, short
 from eutectic.sweeps.ledger import STATUSES, Ledger
+from eutectic.sweeps.slurm import Ended
 
 if TYPE_CHECKING:  # it imports torch, which what only looks does without
     from eutectic.sweeps.cost import Cost
@@ -61,8 +62,8 @@ def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, pric
     return text + (f", {price * hours:.2f} at {price:g} an hour of a worker" if price is not None else "")
 
 
-def show_status(console: Console, name: str, ledger: Ledger, ended: dict[str, str]) -> None:
-    """Counts by budget and architecture, then the runs in flight and what failed. ended: how jobs did, by their id."""
+def show_status(console: Console, name: str, ledger: Ledger, ended: list[Ended]) -> None:
+    """Counts by budget and architecture, then the runs in flight and what failed, and the jobs that ended early."""
     table = table_of("budget", "architecture", *STATUSES, title=name)
     counts: dict[tuple[float, str], Counter[str]] = {}
     lines = []
@@ -74,7 +75,7 @@ def show_status(console: Console, name: str, ledger: Ledger, ended: dict[str, st
             lines.append(f"{run_id} {arch} at {compute(budget)}: step {progress['step']} of {progress['steps']}")
         if status == "failed":
             lines.append(f"{run_id} {arch} at {compute(budget)} failed: {ledger.failure(run_id)}")
-    lines += [f"job {job} ended early: {how}" for job, how in ended.items()]
+    lines += [f"job {job.job} ended early: {job.how} ({job.state}); its log is {job.log}" for job in ended]
     for (budget, arch), count in sorted(counts.items()):
         table.add_row(compute(budget), arch, *(str(count[s] or "") for s in STATUSES))
     console.print(table)

@@ -1,7 +1,7 @@
 """What a run will take, before it is submitted: memory, time on a device, and money where a rate is given."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from eutectic.config import RunConfig
@@ -12,6 +12,8 @@ BYTES_PER_PARAM = 16
 # floats kept for the backward pass, per token: this many widths a layer, and logits with their softmax and gradient
 ACTIVATION_WIDTHS, LOGIT_COPIES = 40, 3
 RUNTIME_BYTES, COMPILER_BYTES = 500e6, 16e9
+# of a job's time limit: times the estimate, for slower machines, and seconds to start
+TIME_MARGIN, SPARE_SECONDS = 2.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ def estimate(run: RunConfig, device: str) -> Cost:
 def job_memory(runs: Iterable[RunConfig], device: str) -> float:
     """Bytes of host memory to ask a cluster for: twice the estimate; beside a GPU, what torch and its compiler take."""
     return 2 * max(estimate(run, device).memory for run in runs) if device == "cpu" else COMPILER_BYTES
+
+
+def job_hours(seconds: Collection[float], workers: int) -> float:
+    """Time limit to ask a cluster for: the longest run or a worker's share of all, of these seconds each, with a
+    margin."""
+    return (TIME_MARGIN * max(max(seconds), sum(seconds) / workers) + SPARE_SECONDS) / 3600
 
 
 def refuse_too_large(runs: Iterable[RunConfig], device: str, available: float) -> None:

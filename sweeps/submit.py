@@ -4,17 +4,22 @@ import contextlib
 import dataclasses
 import math
 import os
+import shlex
 import signal
-import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import submitit
+from submitit.core.submission import process_job
 
 from eutectic import files
 from eutectic.errors import UserError
+from eutectic.sweeps import snapshot
+from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.slurm import Options
 from eutectic.sweeps.worker import work
 from eutectic.train import preemption
 
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
 CLUSTERS = ("local", "debug", "slurm")
 # submitit takes every preemption of a short job for a time-out and gives up after three; what is limited is the job
 TIMEOUTS = 1000
+UNLIMITED_HOURS = 24 * 365.0
+# of the options of a sweep's jobs, those that hold for the job that collects as well
+PLACE = ("partition", "account", "qos", "setup", "teardown")
+COLLECT_HOURS, COLLECT_BYTES = 1.0, 4e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,28 +84,45 @@ class Tuning(Job):
 
 
 @dataclass(frozen=True)
+class Collect:
+    """Gather what the jobs before this one have trained."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        print(f"{Ledger(self.folder).collect()} new runs in {self.folder}/runs.parquet")
+
+
+@dataclass(frozen=True)
 class Cluster:
-    """Where jobs go. hours and memory (bytes): of a job. slurm: options of submitit's Slurm executor, or of sbatch."""
+    """Where jobs go. hours (None: no limit) and memory (bytes): of a job. slurm: as sweeps.slurm.options has them."""
 
     name: str
     workers: int
     device: str
     cpus: int
-    hours: float
+    hours: float | None
     memory: float
-    slurm: dict[str, str] = field(default_factory=dict)
+    slurm: Options = field(default_factory=dict)
 
 
 def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
-    """One job per worker, all with the same work to share. Raises UserError where the cluster takes none."""
+    """One job per worker, all with the same work to share, and on Slurm one more that collects when they have ended.
+
+    They run the code as it is now, kept in the sweep's folder. Raises UserError where the cluster takes no job, or
+    others could write where it is kept.
+    """
+    files.own_folder(job.folder / "jobs")
+    code = snapshot.keep(job.folder)
+    tasks = [dataclasses.replace(job, number=k) for k in range(cluster.workers)]
     if cluster.name == "slurm":
-        return _submit_array(cluster, job)
-    executor = _executor(cluster, job.folder / "jobs")
+        return _submit_array(cluster, tasks, code)
+    executor = _executor(cluster, job.folder / "jobs", code)
     jobs: list[submitit.Job[None]] = []
-    for k in range(cluster.workers):
+    for task in tasks:
         try:
             with _stderr_to(job.folder / "jobs" / "controllers.log"):
-                jobs.append(executor.submit(dataclasses.replace(job, number=k)))
+                jobs.append(executor.submit(task))
         except (submitit.core.utils.FailedJobError, OSError) as error:
             for earlier in jobs:
                 earlier.cancel(check=False)
@@ -104,24 +130,39 @@ def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
     return jobs
 
 
-def _submit_array(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
-    """One array of Slurm's, a task per worker."""
-    executor = _slurm(cluster, job.folder / "jobs", submitit.SlurmExecutor)
-    tasks = [dataclasses.replace(job, number=k) for k in range(cluster.workers)]
+def _submit_array(cluster: Cluster, tasks: Sequence[Job], code: Path) -> list[submitit.Job[None]]:
+    """One array of Slurm's, a task per worker, and the job that follows it."""
+    folder = tasks[0].folder
+    executor = _slurm(cluster, folder / "jobs", code, submitit.SlurmExecutor)
     try:
         jobs: list[submitit.Job[None]] = executor.submit_array(tasks)
     except (submitit.core.utils.FailedJobError, OSError) as error:
         raise UserError(f"slurm took no job ({error}); check the options given with --slurm.") from None
+    collector = _collector(cluster, jobs[0].job_id.partition("_")[0])
+    try:
+        _slurm(collector, folder / "jobs", code, submitit.SlurmExecutor).submit(Collect(folder))
+    except (submitit.core.utils.FailedJobError, OSError) as error:
+        print(f"eutectic: slurm took no job that collects ({error}); `eutectic collect` does it.", file=sys.stderr)
     return jobs
 
 
-def script(cluster: Cluster, folder: Path) -> str:
-    """What `submit` would hand to sbatch for the sweep in a folder; also on a machine without Slurm."""
-    executor = _slurm(cluster, folder / "jobs", _Unsubmitted)
-    if cluster.workers > 1:
-        executor.parameters["map_count"] = cluster.workers
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
-    return text
+def _collector(cluster: Cluster, array: str) -> Cluster:
+    """The small job that runs when all of an array has ended, one way or the other."""
+    options = {key: value for key, value in cluster.slurm.items() if key in PLACE}
+    return Cluster("slurm", 1, "cpu", 1, COLLECT_HOURS, COLLECT_BYTES, options | {"dependency": f"afterany:{array}"})
+
+
+def scripts(cluster: Cluster, folder: Path) -> list[str]:
+    """What `submit` would hand to sbatch for the sweep in a folder, also on a machine without Slurm: the array's, and
+    that of the job that follows, where ARRAY stands for the id that the first would get."""
+    code = snapshot.place(folder)
+    found = []
+    for of in (cluster, _collector(cluster, "ARRAY")):
+        executor = _slurm(of, folder / "jobs", code, _Unsubmitted)
+        if of.workers > 1:
+            executor.parameters["map_count"] = of.workers
+        found.append(executor._make_submission_file_text(executor._submitit_command_str, ""))
+    return found
 
 
 class _Unsubmitted(submitit.SlurmExecutor):
@@ -132,29 +173,9 @@ class _Unsubmitted(submitit.SlurmExecutor):
         return 1
 
 
-def unfinished(folder: Path) -> dict[str, str]:
-    """State of a sweep's jobs that Slurm's accounting has as neither waiting, running nor completed, by job id."""
-    jobs = [path.name.removesuffix("_submission.sh") for path in folder.glob("jobs/*_submission.sh")]
-    if not jobs:
-        return {}
-    try:
-        found = subprocess.run(
-            ["sacct", "-nPX", "-o", "JobID,State", "-j", ",".join(jobs)], capture_output=True, text=True, timeout=30
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    states = dict(line.split("|") for line in found.stdout.splitlines())
-    return {
-        job: state
-        for job, state in states.items()
-        if state not in ("PENDING", "REQUEUED", "RUNNING", "COMPLETING", "COMPLETED")
-    }
-
-
 @contextlib.contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
     """What is started within writes its stderr to a file: submitit's local controllers end in a traceback on Ctrl-C."""
-    files.make_folder(path.parent)
     kept = os.dup(2)
     with path.open("ab") as file:
         os.dup2(file.fileno(), 2)
@@ -165,45 +186,57 @@ def _stderr_to(path: Path) -> Iterator[None]:
         os.close(kept)
 
 
-def _executor(cluster: Cluster, logs: Path) -> Any:
+def _executor(cluster: Cluster, logs: Path, code: Path) -> Any:
     try:
-        executor = submitit.AutoExecutor(folder=logs, cluster=cluster.name)
+        executor = submitit.AutoExecutor(folder=logs, cluster=cluster.name, local_python=_python(code))
         executor.update_parameters(**_needs(cluster))
     except (RuntimeError, NameError, ValueError, TypeError) as error:
         raise UserError(f"cannot submit to {cluster.name}: {error}") from None
     return executor
 
 
-def _slurm(cluster: Cluster, logs: Path, kind: type[submitit.SlurmExecutor]) -> submitit.SlurmExecutor:
+def _slurm(cluster: Cluster, logs: Path, code: Path, kind: type[submitit.SlurmExecutor]) -> submitit.SlurmExecutor:
     """An executor with the user's options; what submitit does not know is an option of sbatch."""
-    options = {key.replace("-", "_"): _value(key, text) for key, text in cluster.slurm.items()}
     known = kind._valid_parameters()
-    own: dict[str, Any] = {key: value for key, value in options.items() if key in known}
-    own["additional_parameters"] = {key: value for key, value in options.items() if key not in known}
+    own: dict[str, Any] = {key: value for key, value in cluster.slurm.items() if key in known}
+    # a site may have jobs not requeued unless they say so
+    rest = {key: value for key, value in cluster.slurm.items() if key not in known}
+    own["additional_parameters"] = rest if "no_requeue" in rest else {"requeue": True} | rest
     try:
-        executor = kind(folder=logs, max_num_timeout=TIMEOUTS)
+        executor = kind(folder=logs, max_num_timeout=TIMEOUTS, python=_python(code))
         executor.update_parameters(**executor._convert_parameters(_needs(cluster)) | own)
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"cannot submit to slurm: {error}") from None
     return executor
 
 
-def _value(key: str, text: str) -> bool | int | str | list[str]:
-    """An option's value as submitit wants it; one without a value is a switch, and a script's line is a list of it."""
-    if key in ("setup", "teardown", "srun_args"):
-        return [text]
-    if key in ("array_parallelism", "nodes", "signal_delay_s") and not text.isdigit():
-        raise UserError(f"--slurm {key}={text} must be a whole number.")
-    return int(text) if text.isdigit() else text or True
+def _python(code: Path) -> str:
+    """The command a job begins with, ahead of submitit's own words: `main` of a sweep's code.
+
+    -P: else a folder where the job starts would come before that code.
+    """
+    line = f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"; exec "$0" "$@"'
+    return f"sh -c {shlex.quote(line)} {shlex.quote(sys.executable)} -P -u -m eutectic.sweeps.submit"
+
+
+def main() -> None:
+    """What a job does first: refuse what another user may have put there for it to load, then leave it to submitit."""
+    folder = Path(sys.argv[-1])
+    try:
+        files.own_folder(folder)
+    except UserError as error:
+        sys.exit(f"eutectic: {error}")
+    process_job(folder)
 
 
 def _needs(cluster: Cluster) -> dict[str, Any]:
     """Of a job, by submitit's names for all clusters."""
     return {
         "name": "eutectic",
-        "timeout_min": round(60 * cluster.hours),
+        "timeout_min": math.ceil(60 * (UNLIMITED_HOURS if cluster.hours is None else cluster.hours)),
         "cpus_per_task": cluster.cpus,
-        "mem_gb": math.ceil(cluster.memory / 1e9),
+        "mem_gb": math.ceil(cluster.memory * cluster.devices / 1e9),
+        "tasks_per_node": cluster.devices,
         "gpus_per_node": _gpus(cluster),
     }
 
@@ -211,7 +244,7 @@ def _needs(cluster: Cluster) -> dict[str, Any]:
 def _gpus(cluster: Cluster) -> int:
     """GPUs a job sees: its own on a cluster; here all of them, over which the workers spread."""
     if cluster.device == "cpu" or cluster.name == "slurm":
-        return int(cluster.device == "cuda")
+        return cluster.devices if cluster.device == "cuda" else 0
     import torch
 
     return torch.cuda.device_count()
@@ -224,3 +257,7 @@ def running(jobs: list[submitit.Job[None]]) -> Iterator[submitit.Job[None]]:
             job.results()
         if not job.done():
             yield job
+
+
+if __name__ == "__main__":
+    main()

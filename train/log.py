@@ -64,7 +64,7 @@ def outcome_columns(device: str, devices: int = 1) -> Row:
         "peak_memory": torch.cuda.max_memory_allocated() if device == "cuda" else 0,
         "torch": torch.__version__,
         "eutectic": eutectic.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
@@ -80,8 +80,11 @@ def _cpu_name() -> str:
 
 
 @functools.cache
-def _commit() -> str:
+def commit() -> str:
+    """Of the code that runs, with a + where files differ from it; empty where it is from no checkout."""
     root = Path(__file__).parents[1]
+    if (root / "COMMIT").exists():  # a sweep's copy of the code
+        return (root / "COMMIT").read_text()
     if not (root / ".git").exists():
         return ""
     try:

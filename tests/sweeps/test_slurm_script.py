@@ -1,22 +1,30 @@
 """What would be handed to sbatch, where there is no Slurm: the options at their places, and nothing written."""
 
+import json
+import math
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from eutectic import cli
 from eutectic.errors import UserError
-from eutectic.sweeps.submit import Cluster, script
+from eutectic.sweeps import submit
+from eutectic.sweeps.cost import job_hours
+from eutectic.sweeps.slurm import options
+from eutectic.sweeps.submit import Cluster, scripts
 
 
-def lines(options: dict[str, str], workers: int = 4, device: str = "cuda") -> list[str]:
-    cluster = Cluster("slurm", workers, device, cpus=2, hours=1.5, memory=15.2e9, slurm=options)
-    return script(cluster, Path("/nowhere/sweep")).splitlines()
+def both(words: list[str], workers: int = 4, device: str = "cuda") -> list[list[str]]:
+    """Lines of the array's script and of that of the job that collects."""
+    cluster = Cluster("slurm", workers, device, cpus=2, hours=1.5, memory=15.2e9, slurm=options(words))
+    return [text.splitlines() for text in scripts(cluster, Path("/nowhere/a sweep"))]
 
 
 def test_needs_and_options_reach_the_script() -> None:
-    options = {"partition": "gpu", "account": "me", "nice": "100", "exclusive": "", "setup": "module load cuda"}
-    text = lines(options)
+    text, _ = both(["partition=gpu", "account=me", "nice=100", "exclusive", "setup=module load cuda"])
     for option in (
         "array=0-3%4",
         "partition=gpu",
@@ -27,26 +35,83 @@ def test_needs_and_options_reach_the_script() -> None:
         "cpus-per-task=2",
         "nice=100",
         "exclusive",
+        "requeue",
         "signal=USR2@90",
-        "output=/nowhere/sweep/jobs/%A_%a_0_log.out",
+        "output='/nowhere/a sweep/jobs/%A_%a_0_log.out'",
     ):
         assert f"#SBATCH --{option}" in text
     assert text.index("module load cuda") < next(k for k, line in enumerate(text) if line.startswith("srun"))
 
 
 def test_options_of_the_user_come_before_what_is_reckoned() -> None:
-    text = lines({"time": "30", "mem": "8GB", "array_parallelism": "2", "signal-delay-s": "200"})
-    for option in ("time=30", "mem=8GB", "array=0-3%2", "signal=USR2@200"):
+    text, _ = both(["time=30", "mem=8GB", "array_parallelism=2", "signal-delay-s=200", "no-requeue"])
+    for option in ("time=30", "mem=8GB", "array=0-3%2", "signal=USR2@200", "no-requeue"):
         assert f"#SBATCH --{option}" in text
+    assert "#SBATCH --requeue" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("30", 30), ("30:10", 31), ("4:00:00", 240), ("1-12", 2160), ("1-0:30", 1470), ("1-0:0:30", 1441)],
+)
+def test_a_time_limit_may_be_in_any_of_slurm_s_forms(text: str, minutes: int) -> None:
+    assert options([f"time={text}"]) == {"time": minutes}
+
+
+def test_set_up_may_have_several_lines_and_what_they_set_is_kept() -> None:
+    text, after = both(["setup=module purge", "partition=gpu", "setup=module load cuda\nsource 'my env/bin/activate'"])
+    lines = ["# setup", "module purge", "module load cuda", "source 'my env/bin/activate'"]
+    for script in (text, after):
+        start = script.index("# setup")
+        assert script[start : start + 4] == lines
+        command = script[-1]
+        assert command.startswith("srun ")
+        assert command.endswith("-P -u -m eutectic.sweeps.submit -u -m submitit.core._submit '/nowhere/a sweep/jobs'")
+
+
+def test_the_code_comes_before_the_path_that_the_set_up_left(tmp_path: Path) -> None:
+    """The words between srun's and submitit's, done by a shell as in the script and, split, as for a local job."""
+    code, user = tmp_path / "the code", tmp_path / "user's"
+    ask = ["-c", "import os; print(os.environ['PYTHONPATH'])"]
+    command = submit._python(code).removesuffix("-P -u -m eutectic.sweeps.submit")
+    environment = os.environ | {"PYTHONPATH": str(user)}
+    for call in (["bash", "-c", command + shlex.join(ask)], [*shlex.split(command), *ask]):
+        told = subprocess.run(call, env=environment, capture_output=True, text=True, check=True).stdout
+        assert told == f"{code}:{user}\n"
+    del environment["PYTHONPATH"]
+    told = subprocess.run([*shlex.split(command), *ask], env=environment, capture_output=True, text=True).stdout
+    assert told == f"{code}\n"
+
+
+def test_a_small_job_collects_when_all_have_ended() -> None:
+    words = ["partition=gpu", "account=me", "gres=gpu:8", "exclusive", "array_parallelism=2", "mem=100GB"]
+    _, text = both(words)
+    options = sorted(line.removeprefix("#SBATCH --") for line in text if line.startswith("#SBATCH"))
+    assert [option for option in options if not option.startswith(("output", "error"))] == [
+        "account=me",
+        "cpus-per-task=1",
+        "dependency=afterany:ARRAY",
+        "gpus-per-node=0",
+        "job-name=eutectic",
+        "mem=4GB",
+        "nodes=1",
+        "open-mode=append",
+        "partition=gpu",
+        "requeue",
+        "signal=USR2@90",
+        "time=60",
+        "wckey=submitit",
+    ]
 
 
 def test_one_worker_is_no_array() -> None:
-    assert not [line for line in lines({}, workers=1) if "array" in line]
+    assert not [line for line in both([], workers=1)[0] if "array" in line]
 
 
-def test_a_value_that_cannot_be_is_named() -> None:
-    with pytest.raises(UserError, match="array_parallelism=many must be a whole number"):
-        lines({"array_parallelism": "many"})
+@pytest.mark.parametrize("word", ["array_parallelism=many", "time=long", "time=1:2:3:4"])
+def test_a_value_that_cannot_be_is_named(word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        options([word])
 
 
 def test_dry_prints_the_script_and_writes_nothing(
@@ -64,3 +129,29 @@ def test_dry_prints_the_script_and_writes_nothing(
     assert "#SBATCH --partition=gpu" in text
     assert f"#SBATCH --output={tmp_path}/results/s/jobs/%A_%a_0_log.out" in text
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(("workers", "hours"), [(1, 2 * 10.0), (2, 2 * 5.0), (4, 2 * 4.0), (100, 2 * 4.0)])
+def test_a_job_s_time_is_twice_its_share_or_the_longest_run_and_ten_minutes(workers: int, hours: float) -> None:
+    seconds = [3600.0 * h for h in (1, 2, 3, 4)]
+    assert job_hours(seconds, workers) == pytest.approx(hours + 1 / 6)
+
+
+def test_the_time_limit_is_reckoned_for_those_at_once_unless_the_user_gives_one(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path / "cache"))
+    plan = ["plan", "--budget", "1e13", "--archs", "attn", "--memory", "1000", "--source", str(corpus)]
+    assert cli.main([*plan, "--json"]) == 0
+    seconds = [run["seconds"] for run in json.loads(capsys.readouterr().out)]
+    assert sum(seconds) / 2 > max(seconds)
+    for words, hours in (
+        (["--workers", "2"], job_hours(seconds, 2)),
+        (["--workers", "9", "--slurm", "array_parallelism=2"], job_hours(seconds, 2)),
+        (["--workers", "2", "--slurm", "nice=1", "--slurm", "time=1-0"], 24.0),
+        (["--workers", "2", "--hours", "0.5"], 0.5),
+    ):
+        assert cli.main([*plan, "--cluster", "slurm", *words]) == 0
+        array, after = capsys.readouterr().out.split("#!/bin/bash")[1:]
+        assert f"#SBATCH --time={math.ceil(60 * hours)}\n" in array
+        assert "#SBATCH --time=60\n" in after

@@ -96,7 +96,7 @@ def test_a_second_sweep_trains_nothing(corpus: Path, whole: tuple[Path, Path]) -
 def test_fit_and_status_and_figures_read_what_was_written(whole: tuple[Path, Path]) -> None:
     folder, cache = whole
     status = finished(eutectic("status", "--json", cwd=folder, cache=cache))
-    assert [run["status"] for run in status["s"].values()] == ["done"] * 5
+    assert [run["status"] for run in status["s"]["runs"].values()] == ["done"] * 5
     report = finished(eutectic("fit", "--name", "s", "--json", cwd=folder, cache=cache))
     assert (report["n_runs"], report["seeds"]) == (5, [0])
     drawn = finished(eutectic("figures", "--json", cwd=folder, cache=cache))

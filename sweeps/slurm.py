@@ -1,0 +1,112 @@
+"""Slurm's options as users give them, and how jobs ended as its accounting tells it."""
+
+import contextlib
+import math
+import pwd
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eutectic.errors import UserError
+
+Options = dict[str, Any]
+
+LINES = ("setup", "teardown", "srun_args")
+NUMBERS = ("array_parallelism", "nodes", "signal_delay_s")
+GOING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "COMPLETED")
+ENDS = {
+    "BOOT_FAIL": "its node did not start",
+    "DEADLINE": "its deadline passed",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "it was killed for its memory",
+    "PREEMPTED": "it was preempted and not requeued",
+    "TIMEOUT": "it reached its time limit",
+}
+
+
+def options(words: Iterable[str]) -> Options:
+    """KEY=VALUE words, by submitit's names where it has one.
+
+    A key without a value is a switch; script lines are lists, of one or several words. Raises UserError for a value
+    that cannot be.
+    """
+    found: Options = {}
+    lines: dict[str, list[str]] = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        name = key.replace("-", "_")
+        if name in LINES:
+            lines.setdefault(name, []).extend(text.splitlines())
+        elif name in NUMBERS and not text.isdigit():
+            raise UserError(f"--slurm {key}={text} must be a whole number.")
+        elif name == "time":
+            found[name] = _minutes(text)
+        else:
+            found[name] = int(text) if text.isdigit() else text or True
+    return found | lines
+
+
+def _minutes(text: str) -> int:
+    """Of a time limit in one of Slurm's forms: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", text):
+        raise UserError(f"--slurm time={text} is no time limit of Slurm's; write minutes, 4:00:00 or 1-12.")
+    days, _, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    before = 0 if days or len(parts) == 3 else 1  # units that are left out ahead of the first: hours
+    hours, minutes, seconds = ([0] * before + parts + [0, 0])[:3]
+    return math.ceil(((int(days or 0) * 24 + hours) * 60) + minutes + seconds / 60)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that Slurm ended, or that failed. state: Slurm's word; how: the same in a few of ours."""
+
+    job: str
+    state: str
+    how: str
+    log: str
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def ended(folder: Path) -> list[Ended]:
+    """A sweep's jobs that Slurm's accounting has as neither waiting, running nor completed; none where there is no
+    accounting."""
+    jobs = [path.name.removesuffix("_submission.sh") for path in folder.glob("jobs/*_submission.sh")]
+    if not jobs:
+        return []
+    command = ["sacct", "-nP", "-o", "JobID,State,ExitCode", "-j", ",".join(jobs)]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = [line.split("|") for line in told.splitlines()]
+    # a job whose step was killed for its memory has FAILED, as far as Slurm goes
+    greedy = {job.partition(".")[0] for job, state, _ in rows if state == "OUT_OF_MEMORY"}
+    found = []
+    for job, words, status in rows:
+        state, *by = words.split()
+        if "." not in job and state not in GOING:
+            state = "OUT_OF_MEMORY" if job in greedy else state
+            found.append(Ended(job, state, _how(state, by, status), f"{folder}/jobs/{job}_0_log.err"))
+    return found
+
+
+def _how(state: str, by: list[str], status: str) -> str:
+    """by: what follows CANCELLED; status: exit status and signal, as sacct has them."""
+    if state == "CANCELLED":
+        return f"it was cancelled{''.join(f' by {_user(uid)}' for uid in by[1:])}"
+    if state == "FAILED":
+        code, _, number = status.partition(":")
+        return f"it was killed by signal {number}" if number.strip("0") else f"it failed with exit status {code}"
+    return ENDS.get(state, state)
+
+
+def _user(uid: str) -> str:
+    with contextlib.suppress(KeyError, ValueError):
+        return pwd.getpwuid(int(uid)).pw_name
+    return f"user {uid}"

@@ -1,0 +1,159 @@
+"""Jobs run the code that was there when they were submitted, and load nothing that another user could have written."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cloudpickle
+import pyarrow.parquet as pq
+import pytest
+
+import eutectic
+from eutectic import files
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps import snapshot, submit
+from eutectic.sweeps.ledger import Ledger
+from eutectic.train.shards import Manifest
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the code to edit, which snapshot takes for the one that runs."""
+    root = tmp_path / "checkout"
+    for name, content in snapshot.contents().items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    monkeypatch.setattr(snapshot, "ROOT", root)
+    return root
+
+
+def test_all_that_is_imported_is_copied(tmp_path: Path) -> None:
+    kept = snapshot.keep(tmp_path)
+    assert kept == snapshot.place(tmp_path)
+    walk = (
+        "import importlib, pathlib, sys; root = pathlib.Path(sys.argv[1])\n"
+        "for path in root.rglob('*.py'):\n"
+        "    name = '.'.join(path.relative_to(root.parent).with_suffix('').parts).removesuffix('.__init__')\n"
+        "    module = importlib.import_module(name)\n"
+        "    assert pathlib.Path(module.__file__) == path, module\n"
+        "print(len([name for name in sys.modules if name.startswith('eutectic')]))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(kept)}
+    command = [sys.executable, "-P", "-c", walk, str(kept / "eutectic")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 60
+
+
+def test_an_edit_makes_another_copy_and_leaves_the_first(checkout: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    first = snapshot.keep(sweep)
+    before = (first / "eutectic/train/loop.py").read_bytes()
+    (checkout / "train/loop.py").write_text("raise SystemExit")
+    second = snapshot.keep(sweep)
+    assert (first / "eutectic/train/loop.py").read_bytes() == before
+    assert (second / "eutectic/train/loop.py").read_text() == "raise SystemExit"
+    assert sorted((sweep / "code").iterdir()) == sorted((first, second))
+    assert snapshot.keep(sweep) == second
+
+
+def test_commit_and_diff_are_kept_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "checkout"
+    (root / "train").mkdir(parents=True)
+    (root / "train/loop.py").write_text("was\n")
+    (root / "pyproject.toml").write_text('[tool.setuptools]\npackages = ["eutectic", "eutectic.train"]\n')
+    git = ["git", "-c", "user.name=a", "-c", "user.email=b@c"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "c"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
+    (root / "train/loop.py").write_text("is\n")
+    (root / "train/new.py").write_text("of no commit yet\n")
+    (root / "tests").mkdir()
+    (root / "tests/test.py").write_text("of no package\n")
+    monkeypatch.setattr(snapshot, "ROOT", root)
+    monkeypatch.setattr(snapshot.log, "commit", lambda: "abc+")
+    kept = snapshot.keep(tmp_path / "sweep") / "eutectic"
+    names = sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file())
+    assert names == ["COMMIT", "DIFF", "train/loop.py", "train/new.py"]
+    assert (kept / "COMMIT").read_text() == "abc+"
+    assert "-was\n+is\n" in (kept / "DIFF").read_text()
+
+
+def test_a_job_runs_the_copy_and_says_of_which_commit(
+    checkout: Path, small_run: RunConfig, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the folder it starts in has a package of the name, which python -m would take first."""
+    (checkout / "__init__.py").write_text('__version__ = "as submitted"\n')
+    decoy = tmp_path / "start/eutectic"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text("raise SystemExit")
+    monkeypatch.chdir(decoy.parent)
+    monkeypatch.setattr(snapshot.log, "commit", lambda: "abc")
+    ledger = Ledger(tmp_path / "sweep")
+    ledger.add([small_run])
+    work = submit.Work(
+        folder=ledger.folder, device="cpu", cache=Path(manifest.folder).parents[1], run_ids=[small_run.run_id]
+    )
+    (job,) = submit.submit(submit.Cluster("local", 1, "cpu", 1, None, 1e9), work)
+    (checkout / "__init__.py").write_text("raise SystemExit")
+    shutil.rmtree(checkout / "train")
+    deadline = time.monotonic() + 60
+    while not job.done() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    row = pq.read_table(ledger.runs / small_run.run_id / "run.parquet").to_pylist()[0]
+    assert (row["eutectic"], row["commit"]) == ("as submitted", "abc")
+    assert eutectic.__version__ != "as submitted"
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o777, 0o757])
+def test_a_folder_that_others_may_write_to_is_refused(mode: int, tmp_path: Path) -> None:
+    folder = files.own_folder(tmp_path / "sweep/jobs")
+    assert folder.stat().st_mode & 0o777 == 0o755
+    folder.chmod(mode)
+    job = submit.Work(folder=folder.parent, device="cpu", cache=tmp_path, run_ids=[])
+    with pytest.raises(UserError, match=f"jobs can be written to by other users.*chmod go-w {folder}"):
+        submit.submit(submit.Cluster("debug", 1, "cpu", 1, None, 1e9), job)
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(UserError, match=r"belongs to another user.*choose another --name"):
+        files.own_folder(tmp_path)
+
+
+def test_a_new_folder_is_nobody_else_s_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert files.own_folder(tmp_path / "jobs").stat().st_mode & 0o777 == 0o755
+        assert snapshot.keep(tmp_path).stat().st_mode & 0o777 == 0o755
+    finally:
+        os.umask(before)
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[open], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def test_a_job_loads_nothing_that_others_may_have_put_there(tmp_path: Path) -> None:
+    jobs, touched = files.own_folder(tmp_path / "jobs"), tmp_path / "touched"
+    (jobs / "7_submitted.pkl").write_bytes(cloudpickle.dumps(Touch(touched)))
+    environment = os.environ | {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7"}
+    command = [sys.executable, "-P", "-m", "eutectic.sweeps.submit", "-u", "-m", "submitit.core._submit", str(jobs)]
+    jobs.chmod(0o777)
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("eutectic: ") and "can be written to by other users" in refused.stderr
+    assert not touched.exists()
+    jobs.chmod(0o755)
+    subprocess.run(command, env=environment, capture_output=True)
+    assert touched.exists()
