@@ -93,6 +93,16 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
         if name in ("plan", "sweep", "tune", "retry"):
             _placing(command)
+        if name in ("plan", "sweep", "retry"):
+            command.add_argument(
+                "--devices", type=_devices, default=1, metavar="N", help="that train each run together (default: 1)"
+            )
+        if name in ("plan", "sweep", "retry", "run"):
+            command.add_argument(
+                "--spread",
+                choices=("ddp", "fsdp2"),
+                help="how devices share a run; by default fsdp2 where it is too large for ddp",
+            )
         if name == "tune":
             _tuning(command)
         if name == "sweep":
@@ -140,7 +150,12 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--device", choices=("cpu", "cuda"), help="by default the recipe's")
     add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
-    add("--workers", type=_number(int, "--workers"), metavar="N", help="jobs at once, on GPUs one for each; by default the recipe's")
+    add(
+        "--workers",
+        type=_number(int, "--workers"),
+        metavar="N",
+        help="jobs at once, on GPUs one for each; by default the recipe's",
+    )
     add("--hours", type=_number(float, "--hours"), help="time limit of a Slurm job; by default twice the plan's time")
     add(
         "--slurm",
@@ -159,6 +174,7 @@ def _placing(command: argparse.ArgumentParser) -> None:
 
 
 def _tuning(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(devices=1)
     add = command.add_argument
     add("--trials", default="24", metavar="N", help="runs of each architecture, budget and seed (default: 24)")
     add("--storage", metavar="URL", help="SQLAlchemy URL of a database for the studies; by default a file of the sweep")
@@ -211,6 +227,13 @@ def _words(text: str) -> list[str]:
 def _number(kind: Callable[[str], Any], option: str) -> Callable[[str], Any]:
     """What makes a number of an option's one word."""
     return lambda word: numbers([[word]], kind, option)[0]
+
+
+def _devices(word: str) -> int:
+    count: int = _number(int, "--devices")(word)
+    if count == 0:
+        raise UserError("--devices 0 trains nothing; give how many train each run together, 1 or more.")
+    return count
 
 
 def numbers(words: list[list[str]], kind: Callable[[str], Any], what: str) -> list[Any]:
