@@ -23,6 +23,7 @@ from eutectic.sweeps.slurm import Ended, ended
 
 Options = argparse.Namespace
 POLL_SECONDS = 0.5
+SHARDED = {None: None, "ddp": False, "fsdp2": True}
 FINISHED = ("done", "diverged", "failed")
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
 TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
@@ -89,6 +90,7 @@ def tune(options: Options) -> int:
 def run(options: Options) -> int:
     from eutectic.sweeps.cost import available_memory
     from eutectic.sweeps.worker import work
+    from eutectic.train.parallel import joined
     from eutectic.train.shards import default_cache, prepare
 
     ledger = Ledger(_folder(options))
@@ -98,8 +100,12 @@ def run(options: Options) -> int:
             f"no run {options.run_id!r} is planned in {ledger.folder}; `eutectic status --json` lists them."
         )
     available_memory(options.device, 1)
-    prepare(config.data.source, config.data.tokenizer, default_cache())
-    work(ledger.folder, [options.run_id], options.device, default_cache())
+    with joined(options.device, sharded=SHARDED[options.spread]) as ranks:
+        with ranks.first_ahead():
+            prepare(config.data.source, config.data.tokenizer, default_cache())
+        work(ledger.folder, [options.run_id], options.device, default_cache(), ranks=ranks)
+    if not ranks.first:
+        return 0
     ledger.collect()
     status = ledger.status(options.run_id)
     if options.json:
@@ -152,7 +158,7 @@ def retry(options: Options) -> int:
     for config in configs:
         foreign.load(config, ledger.folder)
     device = options.device or recipes.find(configs[0].recipe).device
-    seconds = {c.run_id: estimate(c, device).seconds for c in configs}
+    seconds = {c.run_id: estimate(c, device, options.devices).seconds for c in configs}
     return _train(options, ledger, device, options.workers or recipes.find(configs[0].recipe).workers, seconds)
 
 
@@ -267,18 +273,18 @@ def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig
     for path in options.mixer_file:
         registry.load_file(path)
     recipe = _chosen(options)
-    workers = options.workers or recipe.workers
+    workers, devices = options.workers or recipe.workers, options.devices
     if options.cluster == "slurm":
         memory = options.memory * 1e9 if options.memory else math.inf
     else:
-        memory = options.memory * 1e9 if options.memory else cost.available_memory(recipe.device, workers)
+        memory = options.memory * 1e9 if options.memory else cost.available_memory(recipe.device, workers * devices)
     make = shards.prepare if prepare else shards.identify
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
     found, source, rules = _tuning(options, recipe)
     runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
-    cost.refuse_too_large(runs, recipe.device, memory)
+    cost.refuse_too_large(runs, recipe.device, memory, devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
-    rows = [(run, cost.estimate(run, recipe.device)) for run in runs]
+    rows = [(run, cost.estimate(run, recipe.device, devices)) for run in runs]
     if found:
         _show_transfer(found, source, rows)
     return recipe, rows, options.results / name
@@ -368,7 +374,14 @@ def _submit(options: Options, ledger: Ledger, device: str, workers: int, seconds
     from eutectic.train.shards import default_cache
 
     memory = job_memory([c for i in seconds if (c := ledger.config(i))], device)
-    job = Work(folder=ledger.folder.resolve(), device=device, cache=default_cache().resolve(), run_ids=list(seconds))
+    job = Work(
+        folder=ledger.folder.resolve(),
+        device=device,
+        cache=default_cache().resolve(),
+        run_ids=list(seconds),
+        devices=options.devices,
+        sharded=SHARDED[options.spread],
+    )
     return submit(_cluster(options, device, min(workers, len(seconds)), memory, seconds.values()), job)
 
 
@@ -382,7 +395,8 @@ def _cluster(options: Options, device: str, workers: int, memory: float, seconds
     if hours is None and options.cluster == "slurm":
         hours = job_hours(seconds, min(workers, slurm.get("array_parallelism", workers)))
     # beside a GPU, a process for each of the runs that share it
-    return Cluster(options.cluster, workers, device, 1 if device == "cpu" else 8, hours, memory, slurm)
+    cpus = 1 if device == "cpu" else 8
+    return Cluster(options.cluster, workers, device, cpus, hours, memory, slurm, options.devices)
 
 
 def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) -> None:

@@ -28,9 +28,6 @@ class Speed:
 
 # cpu: one thread of a two-core machine; cuda: a process on an H100 or H200
 SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(20.0, 0.001, 0.0, 60e12)}
-# dense bf16 matmul, FLOP/s, as vendors have it but for those measured here (8192 cubed)
-MEASURED = ("h200",)
-PEAKS = {"h200": 788e12, "h100": 989e12, "a100": 312e12, "b200": 2250e12, "l40s": 362e12}
 UTILIZATION = 0.4  # of the peak, in training that keeps a GPU busy; small models keep it less
 
 
@@ -47,18 +44,20 @@ class Cost:
     busy: float
 
 
-def estimate(run: RunConfig, device: str) -> Cost:
+def estimate(run: RunConfig, device: str, devices: int = 1) -> Cost:
+    """devices: that train the run together, sharing its state and its batches; memory is of each."""
     from eutectic.arch import flops  # with it torch, which PEAKS do not need
 
     model, length = run.model, run.data.seq_len
     counts = flops.count(model, length, run.conv_algorithm)
     total = float(counts.training_flops(run.convention, length) * run.sequences)
     per_token = ACTIVATION_WIDTHS * model.n_layers * model.d_model + LOGIT_COPIES * model.vocab_size
-    memory = BYTES_PER_PARAM * counts.params + 4 * per_token * run.micro_batch * length + RUNTIME_BYTES
+    memory = BYTES_PER_PARAM * counts.params / devices + 4 * per_token * run.micro_batch * length + RUNTIME_BYTES
     speed = SPEEDS[device]
     elements = run.tokens * model.n_layers * model.d_model
-    seconds = speed.startup + run.steps * speed.step + elements * speed.element + total / speed.flops
-    return Cost(counts.params, run.tokens, total, memory, seconds, total / speed.flops / seconds)
+    computing = total / speed.flops / devices
+    seconds = speed.startup + run.steps * speed.step + elements * speed.element / devices + computing
+    return Cost(counts.params, run.tokens, total, memory, seconds, computing / seconds)
 
 
 def job_memory(runs: Iterable[RunConfig], device: str) -> float:
@@ -72,14 +71,15 @@ def job_hours(seconds: Collection[float], workers: int) -> float:
     return (TIME_MARGIN * max(max(seconds), sum(seconds) / workers) + SPARE_SECONDS) / 3600
 
 
-def refuse_too_large(runs: Iterable[RunConfig], device: str, available: float) -> None:
-    """Raise UserError where a run needs more than the bytes a worker has."""
+def refuse_too_large(runs: Iterable[RunConfig], device: str, available: float, devices: int = 1) -> None:
+    """Raise UserError where a run needs more than the bytes that a worker has, on each of its devices."""
     for run in runs:
-        cost = estimate(run, device)
+        cost = estimate(run, device, devices)
         if cost.memory > available:
             raise UserError(
                 f"{run.model.layout} of width {run.model.d_model} needs about {cost.memory / 1e9:.1f} GB at budget "
-                f"{run.budget:.3g} and a worker has {available / 1e9:.1f} GB; use fewer workers or a larger device."
+                f"{run.budget:.3g} and a worker has {available / 1e9:.1f} GB; use fewer workers, a larger device, or "
+                "several (--devices)."
             )
 
 

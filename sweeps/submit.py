@@ -22,6 +22,7 @@ from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.slurm import Options
 from eutectic.sweeps.worker import work
 from eutectic.train import preemption
+from eutectic.train.parallel import joined
 
 if TYPE_CHECKING:
     from eutectic.sweeps.tune import Cell
@@ -61,12 +62,19 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Job):
-    """Train the runs of a list."""
+    """Train the runs of a list; on several devices, each the GPU or CPU of a task of the job, all together each run."""
 
     run_ids: list[str]
+    devices: int = 1
+    sharded: bool | None = None
 
     def work(self) -> None:
-        work(self.folder, self.run_ids, self.device, self.cache, self.number)
+        if self.devices == 1:
+            work(self.folder, self.run_ids, self.device, self.cache, self.number)
+            return
+        submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        with joined(self.device, self.number * self.devices, self.sharded) as ranks:
+            work(self.folder, self.run_ids, self.device, self.cache, ranks=ranks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +103,8 @@ class Collect:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where jobs go. hours (None: no limit) and memory (bytes): of a job. slurm: as sweeps.slurm.options has them."""
+    """Where jobs go. hours (None: no limit): of a job. cpus and memory (bytes): of each of a job's devices, a task for
+    each. slurm: as sweeps.slurm.options has them."""
 
     name: str
     workers: int
@@ -104,6 +113,7 @@ class Cluster:
     hours: float | None
     memory: float
     slurm: Options = field(default_factory=dict)
+    devices: int = 1
 
 
 def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:

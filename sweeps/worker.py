@@ -1,5 +1,6 @@
 """What a job does: train the runs of a list that nobody else trains, until none is left."""
 
+import dataclasses
 import gc
 import os
 import subprocess
@@ -14,18 +15,20 @@ from eutectic.errors import UserError
 from eutectic.sweeps import pool
 from eutectic.sweeps.ledger import Claim, Ledger
 from eutectic.sweeps.mps import shared_gpu
+from eutectic.train.parallel import ALONE, Ranks
 
 
-def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int = 0) -> None:
-    """Claim and train every run of the list that is still planned, on the CPU one by one in order, on a GPU as many at
-    once as keep it full. A run that raises is marked failed.
+def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int = 0, ranks: Ranks = ALONE) -> None:
+    """Claim and train every run of the list that is still planned, on the CPU or several devices one by one in order,
+    on a GPU as many at once as keep it full. A run that raises is marked failed.
 
-    number: of this worker among those of the machine; each has a GPU of its own as far as there are any.
+    number: of this worker among those of the machine; each has a GPU of its own as far as there are any. ranks: of this
+    process among those that train each run together.
     """
     ledger = Ledger(folder)
-    if device == "cpu":
+    if device == "cpu" or ranks.world > 1:
         for run_id in run_ids:
-            train_planned(folder, run_id, device, cache, True)
+            train_planned(folder, run_id, device, cache, True, ranks)
         return
     tasks = [
         task(config, partial(train_planned, folder, run_id, device, cache), partial(_lost, folder, run_id))
@@ -66,11 +69,12 @@ def _memory(gpu: str) -> float:
     return float(subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, check=True).stdout)
 
 
-def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool) -> None:
+def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool, ranks: Ranks = ALONE) -> None:
     """Train a run unless somebody else does or has; alone as train_claimed has it."""
     ledger = Ledger(folder)
-    if claim := ledger.claim(run_id):
-        train_claimed(ledger, run_id, claim, device, cache, alone)
+    claim = ledger.claim(run_id) if ranks.first else None
+    if ranks.any(claim is not None):
+        train_claimed(ledger, run_id, claim, device, cache, alone, ranks)
 
 
 def _lost(folder: Path, run_id: str, why: str) -> None:
@@ -79,10 +83,19 @@ def _lost(folder: Path, run_id: str, why: str) -> None:
         ledger.fail(run_id, f"{why}; see {folder}/jobs.")
 
 
-def train_claimed(ledger: Ledger, run_id: str, claim: Claim, device: str, cache: Path, alone: bool = True) -> None:
-    """Train a run that is claimed, mark it failed where it raises, and release the claim.
+def train_claimed(
+    ledger: Ledger,
+    run_id: str,
+    claim: Claim | None,
+    device: str,
+    cache: Path,
+    alone: bool = True,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Train a run that is claimed, by the first of several ranks; mark it failed where it raises, and release it.
 
-    Raises pool.MemoryTaken where the GPU has too little memory and the run is not alone there.
+    Raises pool.MemoryTaken where the GPU has too little memory and the run is not alone there, and UserError where one
+    of several ranks failed: the others wait for it in vain, or have lost it, and none can train another run.
     """
     from eutectic.sweeps import foreign
     from eutectic.train.loop import LeaseLost, train
@@ -95,19 +108,34 @@ def train_claimed(ledger: Ledger, run_id: str, claim: Claim, device: str, cache:
         foreign.load(config, ledger.folder)
         manifest = open_shards(cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
         _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
-        train(config, manifest, ledger.runs / run_id, device, claim.held)
+        held = claim.held if claim else lambda: True
+        train(config, manifest, ledger.runs / run_id, device, held, _spread(config, device, ranks))
     except LeaseLost:
         _say(f"{run_id} was taken over by another worker")
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError" and not alone:
             raise pool.MemoryTaken from None
         traceback.print_exc()
-        if claim.held():
+        # the first to fail knows why; the others' connections to it break
+        if (claim is None or claim.held()) and not ledger.failure(run_id):
             ledger.fail(run_id, f"{type(error).__name__}: {error}")
+        if ranks.world > 1:
+            raise UserError(f"run {run_id} failed on rank {ranks.rank}; `eutectic retry` lets it go on.") from None
     finally:
-        claim.release()
+        if claim:
+            claim.release()
         if device == "cuda":
             _return_memory()
+
+
+def _spread(config: RunConfig, device: str, ranks: Ranks) -> Ranks:
+    """The ranks, to share the model and its optimizer where a device cannot hold them whole, unless told otherwise."""
+    if ranks.world == 1 or ranks.sharded is not None:
+        return ranks
+    from eutectic.sweeps.cost import available_memory, estimate
+
+    has = available_memory(device, ranks.world if device == "cpu" else 1)
+    return dataclasses.replace(ranks, sharded=estimate(config, device).memory > has)
 
 
 def _return_memory() -> None:

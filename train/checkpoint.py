@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eutectic import files
-from eutectic.train.parallel import ALONE, Ranks, shared_as, whole
+from eutectic.train.parallel import ALONE, Ranks
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -51,7 +51,7 @@ def _gathered(tensors: Iterable[tuple[str, Tensor]], ranks: Ranks) -> dict[str, 
     """Whole tensors in the first rank's host memory; nothing on the others, though all must ask."""
     found = {}
     for name, tensor in tensors:
-        full = whole(tensor)
+        full = ranks.whole(tensor)
         if ranks.first:
             found[name] = full.cpu().contiguous()
     return found
@@ -69,8 +69,8 @@ def load(path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.AdamW
     progress, tensors = found
     for name, parameter in model.named_parameters():
         with torch.no_grad():
-            parameter.copy_(shared_as(parameter, tensors[f"model/{name}"]))
-        moments = {moment: shared_as(parameter, tensors[f"{moment}/{name}"]) for moment in MOMENTS}
+            parameter.copy_(ranks.shared_as(parameter, tensors[f"model/{name}"]))
+        moments = {moment: ranks.shared_as(parameter, tensors[f"{moment}/{name}"]) for moment in MOMENTS}
         step = torch.tensor(float(progress.step), device=parameter.device)
         optimizer.state[parameter] = {"step": step, **moments}
     return progress

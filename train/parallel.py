@@ -13,14 +13,12 @@ from signal import NSIG
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's rank among `world`. sharded: by FSDP2 rather than DDP; None where that is to be decided yet."""
+    """This process's rank among `world`. sharded: by FSDP2 rather than DDP; None where that is yet to be decided."""
 
     rank: int = 0
     world: int = 1
@@ -75,6 +73,8 @@ class Ranks:
             return module.to(device)
         if not self.sharded:
             return DistributedDataParallel(module.to(device), gradient_as_bucket_view=True)
+        from torch.distributed.fsdp import fully_shard  # slow to import, and most runs have one device
+
         marks = {name: vars(parameter) for name, parameter in module.named_parameters()}
         mesh = dist.init_device_mesh(device, (self.world,))
         for part in (*blocks, module):
@@ -83,6 +83,20 @@ class Ranks:
         for name, parameter in module.named_parameters():
             vars(parameter).update(marks[name])
         return module
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """All of a parameter, or of what goes with one, of which ranks may hold shares; every rank must ask."""
+        return tensor.full_tensor() if self.sharded else tensor  # type: ignore[attr-defined]
+
+    def shared_as(self, parameter: Tensor, tensor: Tensor) -> Tensor:
+        """What this rank holds, where it holds it, of a tensor of a parameter's shape that every rank has whole."""
+        tensor = tensor.to(parameter.device)
+        if not self.sharded:
+            return tensor
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        assert isinstance(parameter, DTensor)
+        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 ALONE = Ranks()
@@ -110,16 +124,3 @@ def without_sum(module: nn.Module) -> AbstractContextManager[None]:
     """Within, DDP leaves a gradient with its rank, to be added to. FSDP2 does not: it is for want of memory, and each
     rank would have to hold all of the gradient."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor of which ranks may hold shares; every rank must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def shared_as(like: Tensor, tensor: Tensor) -> Tensor:
-    """This rank's share, or all, of a tensor that every rank has whole, as it has of `like`, and where that is."""
-    tensor = tensor.to(like.device)
-    if not isinstance(like, DTensor):
-        return tensor
-    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from eutectic.arch.model import Model
 from eutectic.config import RunConfig
 from eutectic.train.optim import adamw
-from eutectic.train.parallel import ALONE, Ranks, whole, without_sum
+from eutectic.train.parallel import ALONE, Ranks, without_sum
 
 WARM_UP = 3  # steps before the capture, which compile, choose algorithms and reserve workspaces
 
@@ -118,7 +118,7 @@ class Stepper:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return self.ranks.sum(total), whole(norm)
+        return self.ranks.sum(total), self.ranks.whole(norm)
 
     def _replay(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self._graph is None:

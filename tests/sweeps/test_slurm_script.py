@@ -95,6 +95,7 @@ def test_a_small_job_collects_when_all_have_ended() -> None:
         "job-name=eutectic",
         "mem=4GB",
         "nodes=1",
+        "ntasks-per-node=1",
         "open-mode=append",
         "partition=gpu",
         "requeue",

@@ -1,0 +1,96 @@
+"""Runs on two devices each, through torchrun and through a sweep's jobs: the runs that one trains."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from eutectic.config import RunConfig
+from eutectic.sweeps import cost, worker
+from eutectic.sweeps.ledger import Ledger
+from eutectic.train import loop
+from eutectic.train.parallel import Ranks
+from eutectic.train.shards import Manifest
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def test_torchrun_trains_the_run_that_one_device_does(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
+    run = Path(manifest.folder).parents[1], small_run.run_id
+    losses = {}
+    for name, launcher in (("one", []), ("two", TORCHRUN)):
+        Ledger(tmp_path / name).add([small_run])
+        done = subprocess.run(
+            [
+                sys.executable,
+                *launcher,
+                "-m",
+                "eutectic.cli",
+                "run",
+                run[1],
+                "--results",
+                ".",
+                "--name",
+                name,
+                "--json",
+            ],
+            cwd=tmp_path,
+            env=os.environ | {"EUTECTIC_CACHE": str(run[0])},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["status"] == "done", "one of the two is to answer"
+        losses[name] = Ledger(tmp_path / name).loss(run[1])
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-6)
+
+
+def test_a_job_trains_each_run_on_two_devices(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
+    other = dataclasses.replace(small_run, seed=4)
+    ledger = Ledger(tmp_path / "s")
+    ledger.add([small_run, other])
+    for run in (small_run, other):
+        ledger.fail(run.run_id, "to be tried again")
+    place = ["--device", "cpu", "--workers", "1", "--devices", "2", "--spread", "fsdp2"]
+    subprocess.run(
+        [sys.executable, "-m", "eutectic.cli", "retry", "--results", ".", "--name", "s", *place],
+        cwd=tmp_path,
+        env=os.environ | {"EUTECTIC_CACHE": str(Path(manifest.folder).parents[1])},
+        timeout=240,
+        check=True,
+    )
+    rows = pq.read_table(tmp_path / "s/runs.parquet").to_pylist()
+    assert [row["status"] for row in rows] == ["done", "done"]
+    assert all(row["device"].startswith("2 x ") for row in rows)
+
+
+def test_what_no_device_holds_is_shared(small_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = cost.estimate(small_run, "cuda").memory
+    for has, given, sharded in ((needed, None, False), (needed - 1, None, True), (needed - 1, False, False)):
+        monkeypatch.setattr(cost, "available_memory", lambda device, workers, has=has: has)
+        assert worker._spread(small_run, "cuda", Ranks(1, 2, given)).sharded is sharded
+
+
+def test_a_rank_that_fails_ends_its_job_and_names_the_reason(
+    small_run: RunConfig, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two ranks, the second fails and then the first, whose connection to it breaks."""
+
+    def broken(*arguments: object) -> None:
+        raise MemoryError("rank 1") if arguments[-1].rank else ConnectionError("closed by peer")  # type: ignore
+
+    monkeypatch.setattr(loop, "train", broken)
+    monkeypatch.setattr(Ranks, "any", lambda ranks, value: True)
+    ledger, cache = Ledger(tmp_path), Path(manifest.folder).parents[1]
+    ledger.add([small_run])
+    claim = ledger.claim(small_run.run_id)
+    for rank, own in ((1, None), (0, claim)):
+        with pytest.raises(worker.UserError, match=f"failed on rank {rank}"):
+            worker.train_claimed(ledger, small_run.run_id, own, "cpu", cache, True, Ranks(rank, 2, False))
+    assert ledger.failure(small_run.run_id) == "MemoryError: rank 1"
