@@ -25,8 +25,9 @@ from eutectic.analysis.load import Runs
 from eutectic.analysis.settings import Basis, beyond, settings
 from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError
-from eutectic.sweeps.cost import MEASURED, PEAKS, UTILIZATION
+from eutectic.sweeps.cost import UTILIZATION
 from eutectic.sweeps.recipe import LADDER
+from eutectic.train.peaks import MEASURED, PEAKS
 
 WIDTH_STEP, DEPTH_STEP = 128, 4  # shapes beyond the ladder are rounded to these
 FARTHEST = 10  # decades from the budgets, beyond which a law says nothing
@@ -147,8 +148,8 @@ def compute_of(hours: float, device: str, runs: Runs) -> tuple[float, str]:
 def predict(
     runs: Runs, compute: float, versus: tuple[str, str] | None = None, seed: int = 0, tuning: Runs | None = None
 ) -> Answer:
-    """The answer at `compute` FLOPs. versus: two architectures to compare there. tuning: the runs whose laws its learning
-    rate and batch are by, these by default. Raises UserError where the runs hold no law, or not of these."""
+    """The answer at `compute` FLOPs. versus: two architectures to compare there. tuning: the runs whose laws its
+    learning rate and batch are by, these by default. Raises UserError where the runs hold no law, or not of these."""
     _require(runs, versus)
     found, refusals = laws(runs, seed, asked=(compute,))
     if not found:

@@ -100,6 +100,12 @@ RUNS = (
     _column("device", "str", "", "name of the device"),
     _column("seconds", "float", "s", "wall time in the training loop, over all resumptions"),
     _column("tokens_per_second", "float", "tokens/s", "training tokens over `seconds`"),
+    _column(
+        "mfu",
+        "float",
+        "",
+        "`flops` over `seconds`, compilation included, over the device's dense bf16 peak; null where that is unknown",
+    ),
     _column("peak_memory", "int", "bytes", "device memory at its peak; 0 where it was not measured"),
     _column("torch", "str", "", "version of torch"),
     _column("eutectic", "str", "", "version of eutectic"),
@@ -122,7 +128,17 @@ CURVES = (
 
 TABLES = {"runs": RUNS, "curves": CURVES}
 # columns that the first logs had not
-_LATER = ("layers", "channel", "mixers", "match", "params_active", "state_dim", "state_bytes", "state_convention")
+_LATER = (
+    "layers",
+    "channel",
+    "mixers",
+    "match",
+    "params_active",
+    "state_dim",
+    "state_bytes",
+    "state_convention",
+    "mfu",
+)
 
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:

@@ -58,7 +58,7 @@ def planned_columns(config: RunConfig) -> Row:
 
 def outcome_columns(device: str, devices: int = 1) -> Row:
     """The columns of `runs` that say where and when it ran, and with what code; memory is this process's device's."""
-    name = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
+    name = device_name(device)
     return {
         "device": name if devices == 1 else f"{devices} x {name}",
         "peak_memory": torch.cuda.max_memory_allocated() if device == "cuda" else 0,
@@ -70,7 +70,9 @@ def outcome_columns(device: str, devices: int = 1) -> Row:
 
 
 @functools.cache
-def _cpu_name() -> str:
+def device_name(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

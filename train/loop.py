@@ -17,6 +17,7 @@ from eutectic.train import checkpoint, log, preemption
 from eutectic.train.data import Batches, repeated_share, validation
 from eutectic.train.optim import lr_at
 from eutectic.train.parallel import ALONE, Ranks
+from eutectic.train.peaks import utilization
 from eutectic.train.shards import Manifest
 from eutectic.train.step import Stepper
 
@@ -149,6 +150,7 @@ def _outcome(
         "steps_done": progress.step,
         "seconds": progress.seconds,
         "tokens_per_second": curve[-1]["tokens"] / progress.seconds,
+        "mfu": utilization(curve[-1]["flops"], progress.seconds, log.device_name(device), ranks.world),
         **log.outcome_columns(device, ranks.world),
     }
 
