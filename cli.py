@@ -177,6 +177,12 @@ def _tuning(command: argparse.ArgumentParser) -> None:
     command.set_defaults(devices=1)
     add = command.add_argument
     add("--trials", default="24", metavar="N", help="runs of each architecture, budget and seed (default: 24)")
+    add(
+        "--sampler",
+        choices=("tpe", "gp"),
+        default="tpe",
+        help="of optuna: Parzen estimators (default) or Gaussian process",
+    )
     add("--storage", metavar="URL", help="SQLAlchemy URL of a database for the studies; by default a file of the sweep")
 
 

@@ -14,12 +14,14 @@ import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
@@ -35,6 +37,10 @@ from eutectic.sweeps.worker import fill_gpu, task, train_claimed
 
 # the learning rate is looked for within this factor of the recipe's, the batch within this power of two of it
 LR_FACTOR, BATCH_DOUBLINGS = 10.0, 3
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+    "gp": lambda seed: GPSampler(seed=seed),  # takes trials that run for what it expects of them
+}
 # what a told trial's run came to; a diverged run's loss is no loss of its setting, but the sampler is to shun it
 STATES = {"done": TrialState.COMPLETE, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -46,13 +52,14 @@ class Cell:
     """A model and a number of tokens to find the best settings of.
 
     base: the run with the recipe's own settings. lr: lowest and highest. doublings: lowest and highest power of two of
-    the batch in sequences. micro_batch: most sequences in one forward pass, a power of two.
+    the batch in sequences. micro_batch: most sequences in one forward pass, a power of two. sampler: of SAMPLERS.
     """
 
     base: RunConfig
     lr: tuple[float, float]
     doublings: tuple[int, int]
     micro_batch: int
+    sampler: str = "tpe"
 
     @property
     def study(self) -> str:
@@ -66,7 +73,7 @@ class Cell:
         return dataclasses.replace(self.base, optim=optim, batch_size=batch, micro_batch=micro)
 
 
-def cells(recipe: Recipe, rows: Sequence[RunConfig]) -> list[Cell]:
+def cells(recipe: Recipe, rows: Sequence[RunConfig], sampler: str = "tpe") -> list[Cell]:
     """A cell for each seed, budget and architecture of a plan's rows: the size expected best."""
     micro = 2 ** int(math.log2(max(1, recipe.micro_tokens // recipe.seq_len)))
     found = []
@@ -75,7 +82,7 @@ def cells(recipe: Recipe, rows: Sequence[RunConfig]) -> list[Cell]:
             continue
         middle, highest = round(math.log2(base.batch_size)), int(math.log2(base.sequences // FEWEST_STEPS))
         doublings = max(0, middle - BATCH_DOUBLINGS), min(highest, middle + BATCH_DOUBLINGS)
-        found.append(Cell(base, (base.optim.lr / LR_FACTOR, base.optim.lr * LR_FACTOR), doublings, micro))
+        found.append(Cell(base, (base.optim.lr / LR_FACTOR, base.optim.lr * LR_FACTOR), doublings, micro, sampler))
     return found
 
 
@@ -148,9 +155,11 @@ class Studies:
         study = self.studies[cell]
         # seeded by what the study holds: workers with one seed would all begin with the same settings
         seed = zlib.crc32(f"{cell.study} {len(_asked(study))}".encode())
-        study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        study.sampler = SAMPLERS[cell.sampler](seed)
+        if cell.sampler == "gp":
+            study.enqueue_trial(_ask_shunning(study, cell))
         trial = study.ask()
-        run = cell.trial(trial.suggest_float("lr", *cell.lr, log=True), trial.suggest_int("doublings", *cell.doublings))
+        run = cell.trial(**_settings(trial, cell))
         self.ledger.add([run])
         trial.set_user_attr("run_id", run.run_id)
         return run.run_id
@@ -162,6 +171,31 @@ class Studies:
             yield
         finally:
             self._lock.release()
+
+
+def _settings(trial: optuna.Trial, cell: Cell) -> dict[str, Any]:
+    """Arguments of cell.trial."""
+    return {
+        "lr": trial.suggest_float("lr", *cell.lr, log=True),
+        "doublings": trial.suggest_int("doublings", *cell.doublings),
+    }
+
+
+def _ask_shunning(study: optuna.Study, cell: Cell) -> dict[str, Any]:
+    """What the study's sampler asks of a copy in which diverged runs are as bad as the worst that was done.
+
+    A Gaussian process is fitted to complete trials alone: it would ask for what diverged again and again.
+    """
+    trials = _asked(study)
+    worst = max((trial.value for trial in trials if trial.value is not None), default=0.0)
+    copy = optuna.create_study(sampler=study.sampler)
+    copy.add_trials(
+        optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=worst)
+        if trial.state == TrialState.PRUNED
+        else trial
+        for trial in trials
+    )
+    return _settings(copy.ask(), cell)
 
 
 def _asked(study: optuna.Study) -> list[FrozenTrial]:

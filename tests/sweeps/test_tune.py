@@ -29,7 +29,6 @@ from eutectic.sweeps import plan as planning
 from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps import tune
 from eutectic.sweeps.ledger import Ledger
-from eutectic.sweeps.recipe import Recipe
 from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
 
@@ -67,9 +66,9 @@ def stuck(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> No
     time.sleep(600)
 
 
-def cells(manifest: Manifest, recipe: Recipe = QUICK, **changes: object) -> list[tune.Cell]:
-    recipe = dataclasses.replace(recipe, **({"budgets": (1e10,), "archs": ("attn",)} | changes))  # type: ignore[arg-type]
-    return tune.cells(recipe, planning.plan(recipe, manifest, 1))
+def cells(manifest: Manifest, sampler: str = "tpe", **changes: object) -> list[tune.Cell]:
+    recipe = dataclasses.replace(QUICK, **({"budgets": (1e10,), "archs": ("attn",)} | changes))  # type: ignore[arg-type]
+    return tune.cells(recipe, planning.plan(recipe, manifest, 1), sampler)
 
 
 def cache(manifest: Manifest) -> Path:
@@ -139,11 +138,12 @@ def test_a_setting_asked_twice_is_trained_once(
     assert sorted(set(trial_ids(studies))) == sorted(trained) and len(trained) <= 6
 
 
+@pytest.mark.parametrize("sampler", tune.SAMPLERS)
 def test_two_workers_neither_lose_nor_double_a_trial(
-    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sampler: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "train", slow)
-    found = cells(manifest, archs=("attn", "hyena"))
+    found = cells(manifest, sampler, archs=("attn", "hyena"))
     workers = [
         FORK.Process(target=tune.work, args=(tmp_path, found, 15, None, "cpu", cache(manifest), k)) for k in range(2)
     ]
@@ -204,6 +204,28 @@ def test_a_run_that_fails_fails_its_trial(manifest: Manifest, tmp_path: Path, mo
     tune.work(tmp_path, found, 2, None, "cpu", cache(manifest))
     assert tune.Studies(tmp_path, found, 2).counts() == {found[0].study: {"fail": 2}}
     assert [Ledger(tmp_path).failure(i) for i in Ledger(tmp_path).run_ids()] == ["ValueError: broken"] * 2
+
+
+@pytest.mark.parametrize("sampler", tune.SAMPLERS)
+def test_samplers_shun_what_diverges(
+    sampler: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses fall towards the rate above which runs diverge: a sampler that does not learn of these asks for them."""
+
+    def falling(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> None:
+        planted(config, manifest, folder)
+        rate = math.log(config.optim.lr / 0.03)
+        loss, status = FLOOR - 0.1 * rate, "diverged" if rate > 0 else "done"
+        row = log.planned_columns(config) | {"status": status, "loss": loss, "source": "planted"}
+        log.write_rows(folder / "run.parquet", "runs", [row])
+
+    monkeypatch.setattr(loop, "train", falling)
+    found = cells(manifest, sampler)
+    tune.work(tmp_path, found, 25, None, "cpu", cache(manifest))
+    (study,) = tune.Studies(tmp_path, found, 25).studies.values()
+    above = [trial.params["lr"] > 0.03 for trial in study.trials]
+    assert all((trial.state.name == "PRUNED") == high for trial, high in zip(study.trials, above, strict=True))
+    assert sum(above[:12]) >= 2 and sum(above[12:]) <= 7
 
 
 @pytest.mark.parametrize("url", ["nowhere", "sqlite:////no/such/folder/t.db", "mysql://me:secret@nowhere/db"])
@@ -271,7 +293,7 @@ def test_the_command_trains_shows_and_goes_on(
     assert cells[0][0].startswith("attn at ") and cells[0][1:] == ["1", "0", "0", "0"]
     assert (cells[1][0], cells[1][-1]) == ("attn", "too few points")
     assert cells[2][:3] == ["attn", "learning rate", "none: three cells with an optimum are needed"]
-    assert commands.tune(options(*command, "--trials", "2", "--cluster", "debug", "--json")) == 0
+    assert commands.tune(options(*command, "--trials", "2", "--sampler", "gp", "--cluster", "debug", "--json")) == 0
     said = json.loads(capsys.readouterr().out)
     assert (list(said["trials"].values()), said["failed"], said["unfinished"]) == ([{"complete": 2}], {}, 0)
     rows = pq.read_table(tmp_path / "results/t/runs.parquet").to_pylist()
@@ -306,7 +328,7 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     ("arguments", "words"),
     [
         (["--trials", "0"], "--trials 0 asks for nothing"),
-        (["--trials", "many"], "--trials 'many' is not a number"),
+        (["--trials", "many"], "--trials 'many' is not a whole number"),
         (["--name", "s"], "results/s holds a sweep"),
         (["--storage", "nowhere"], "the database of --storage cannot be opened (ArgumentError)"),
         (["--budgets", "1e30"], "too large for the ladder"),
