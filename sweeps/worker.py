@@ -15,7 +15,7 @@ from eutectic.errors import UserError
 from eutectic.sweeps import pool
 from eutectic.sweeps.ledger import Claim, Ledger
 from eutectic.sweeps.mps import shared_gpu
-from eutectic.train.parallel import ALONE, Ranks
+from eutectic.train.parallel import ALONE, Ranks, lost_another
 
 
 def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int = 0, ranks: Ranks = ALONE) -> None:
@@ -94,8 +94,9 @@ def train_claimed(
 ) -> None:
     """Train a run that is claimed, by the first of several ranks; mark it failed where it raises, and release it.
 
-    Raises pool.MemoryTaken where the GPU has too little memory and the run is not alone there, and UserError where one
-    of several ranks failed: the others wait for it in vain, or have lost it, and none can train another run.
+    Raises pool.MemoryTaken where the GPU has too little memory and the run is not alone there, and UserError on one of
+    several ranks that fails, or has lost another: they cannot train the next run together. As with a worker that was
+    killed, a run of which a rank was killed stays planned.
     """
     from eutectic.sweeps import foreign
     from eutectic.train.loop import LeaseLost, train
@@ -116,11 +117,10 @@ def train_claimed(
         if type(error).__name__ == "OutOfMemoryError" and not alone:
             raise pool.MemoryTaken from None
         traceback.print_exc()
-        # the first to fail knows why; the others' connections to it break
-        if (claim is None or claim.held()) and not ledger.failure(run_id):
+        if (claim is None or claim.held()) and not lost_another(error):
             ledger.fail(run_id, f"{type(error).__name__}: {error}")
         if ranks.world > 1:
-            raise UserError(f"run {run_id} failed on rank {ranks.rank}; `eutectic retry` lets it go on.") from None
+            raise UserError(f"rank {ranks.rank} of run {run_id} cannot go on; `eutectic status` says why.") from None
     finally:
         if claim:
             claim.release()

@@ -120,6 +120,12 @@ def joined(device: str, offset: int = 0, sharded: bool | None = None) -> Iterato
     dist.destroy_process_group()
 
 
+def lost_another(error: Exception) -> bool:
+    """Whether this rank fails only because another has ended, which knows why, or was killed. Gloo's errors have no
+    type of their own."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
+
+
 def without_sum(module: nn.Module) -> AbstractContextManager[None]:
     """Within, DDP leaves a gradient with its rank, to be added to. FSDP2 does not: it is for want of memory, and each
     rank would have to hold all of the gradient."""

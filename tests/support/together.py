@@ -17,7 +17,8 @@ _context.set_forkserver_preload(["eutectic.train.loop"])  # torch is imported on
 
 
 def together(world: int, call: Callable[..., Any], *args: Any) -> list[Any]:
-    """What call(*args) returned on each rank, in a process of its own; raises where one of them raised."""
+    """What call(*args) returned on each rank, in a process of its own, None where that was killed. Raises where one of
+    them raised."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -25,15 +26,24 @@ def together(world: int, call: Callable[..., Any], *args: Any) -> list[Any]:
     processes = [
         _context.Process(target=_rank, args=(rank, world, port, pipes[rank][1], call, args)) for rank in range(world)
     ]
-    for process in processes:
+    for process, (_, end) in zip(processes, pipes, strict=True):
         process.start()
-    outcomes = [pipe.recv() if pipe.poll(60) else "said nothing for a minute" for pipe, _ in pipes]
+        end.close()
+    outcomes = [_outcome(pipe) for pipe, _ in pipes]
     for process in processes:
         process.join(10)
         process.kill()
     errors = [f"rank {rank}: {o}" for rank, o in enumerate(outcomes) if isinstance(o, str)]
     assert not errors, "\n".join(errors)
     return [outcome[0] for outcome in outcomes]
+
+
+def _outcome(pipe: Any) -> Any:
+    """A tuple of what was returned; else a string, an error."""
+    try:
+        return pipe.recv() if pipe.poll(60) else "said nothing for a minute"
+    except EOFError:
+        return (None,)
 
 
 def _rank(rank: int, world: int, port: int, pipe: Any, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -72,3 +82,27 @@ def train(
             return loop.train(config, manifest, folder, device, lambda: not (lost and ranks.first), ranks)
     except (preemption.Preempted, loop.LeaseLost) as ended:
         return type(ended).__name__
+
+
+def fail(folder: Path, run_id: str, cache: Path, killed: bool) -> str:
+    """What the worker raised on this rank of a run whose last rank raises in its third step, or is killed in it."""
+    from eutectic.errors import UserError
+    from eutectic.sweeps import worker
+    from eutectic.train import loop, parallel
+
+    lr_at = loop.lr_at
+
+    def failing(optim: OptimConfig, step: int, steps: int) -> float:
+        if step == 2 and int(os.environ["RANK"]) + 1 == int(os.environ["WORLD_SIZE"]):
+            if killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise MemoryError("none is left")
+        return lr_at(optim, step, steps)
+
+    loop.lr_at = failing  # type: ignore[attr-defined]
+    try:
+        with parallel.joined("cpu") as ranks:
+            worker.work(folder, [run_id], "cpu", cache, ranks=ranks)
+    except UserError as error:
+        return str(error)
+    return ""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from together import fail, together
 
 from eutectic.config import RunConfig
 from eutectic.sweeps import cost, worker
 from eutectic.sweeps.ledger import Ledger
-from eutectic.train import loop
 from eutectic.train.parallel import Ranks
 from eutectic.train.shards import Manifest
 
@@ -77,20 +77,15 @@ def test_what_no_device_holds_is_shared(small_run: RunConfig, monkeypatch: pytes
         assert worker._spread(small_run, "cuda", Ranks(1, 2, given)).sharded is sharded
 
 
-def test_a_rank_that_fails_ends_its_job_and_names_the_reason(
-    small_run: RunConfig, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("killed", "status", "failure"), [(False, "failed", "MemoryError: none is left"), (True, "planned", "")]
+)
+def test_a_rank_that_fails_says_why_and_one_that_is_killed_leaves_the_run_planned(
+    killed: bool, status: str, failure: str, small_run: RunConfig, manifest: Manifest, tmp_path: Path
 ) -> None:
-    """Of two ranks, the second fails and then the first, whose connection to it breaks."""
-
-    def broken(*arguments: object) -> None:
-        raise MemoryError("rank 1") if arguments[-1].rank else ConnectionError("closed by peer")  # type: ignore
-
-    monkeypatch.setattr(loop, "train", broken)
-    monkeypatch.setattr(Ranks, "any", lambda ranks, value: True)
-    ledger, cache = Ledger(tmp_path), Path(manifest.folder).parents[1]
+    """The other loses its connection, and ends as well, with nothing to tell."""
+    ledger = Ledger(tmp_path)
     ledger.add([small_run])
-    claim = ledger.claim(small_run.run_id)
-    for rank, own in ((1, None), (0, claim)):
-        with pytest.raises(worker.UserError, match=f"failed on rank {rank}"):
-            worker.train_claimed(ledger, small_run.run_id, own, "cpu", cache, True, Ranks(rank, 2, False))
-    assert ledger.failure(small_run.run_id) == "MemoryError: rank 1"
+    told = together(2, fail, tmp_path, small_run.run_id, Path(manifest.folder).parents[1], killed)
+    assert told[0].startswith(f"rank 0 of run {small_run.run_id} cannot go on")
+    assert (ledger.status(small_run.run_id), ledger.failure(small_run.run_id)) == (status, failure)
