@@ -11,6 +11,7 @@ PLAN = --recipe $(RECIPE) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--a
 	$(if $(MIXER_FILE),--mixer-file $(MIXER_FILE))
 PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(WORKERS),--workers $(WORKERS)) \
 	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
+SEVERAL = $(if $(DEVICES),--devices $(DEVICES)) $(if $(SPREAD),--spread $(SPREAD))
 NAMED = $(if $(NAME),--name '$(NAME)')
 
 .PHONY: help sweep plan status retry collect fit figures predict setup test test-slow test-slurm schema zoo constraints
@@ -22,16 +23,16 @@ help:
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make test | test-slow | test-slurm'
-	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY PRICE'
+	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE'
 
 sweep: setup
-	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(NAMED) $(if $(filter-out 0,$(DRY)),--dry)
+	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(SEVERAL) $(NAMED) $(if $(filter-out 0,$(DRY)),--dry)
 
 plan: setup
-	@$(BIN)/eutectic plan $(PLAN) $(PLACE) $(NAMED)
+	@$(BIN)/eutectic plan $(PLAN) $(PLACE) $(SEVERAL) $(NAMED)
 
 retry: setup
-	@$(BIN)/eutectic retry $(PLACE) $(NAMED)
+	@$(BIN)/eutectic retry $(PLACE) $(SEVERAL) $(NAMED)
 
 status collect fit figures: setup
 	@$(BIN)/eutectic $@ $(NAMED)

@@ -12,7 +12,7 @@ import pytest
 from together import fail, together
 
 from eutectic.config import RunConfig
-from eutectic.sweeps import cost, worker
+from eutectic.sweeps import cost, submit, worker
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train.parallel import Ranks
 from eutectic.train.shards import Manifest
@@ -21,34 +21,22 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def test_torchrun_trains_the_run_that_one_device_does(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
-    run = Path(manifest.folder).parents[1], small_run.run_id
-    losses = {}
-    for name, launcher in (("one", []), ("two", TORCHRUN)):
-        Ledger(tmp_path / name).add([small_run])
-        done = subprocess.run(
-            [
-                sys.executable,
-                *launcher,
-                "-m",
-                "eutectic.cli",
-                "run",
-                run[1],
-                "--results",
-                ".",
-                "--name",
-                name,
-                "--json",
-            ],
-            cwd=tmp_path,
-            env=os.environ | {"EUTECTIC_CACHE": str(run[0])},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["status"] == "done", "one of the two is to answer"
-        losses[name] = Ledger(tmp_path / name).loss(run[1])
-    assert losses["two"] == pytest.approx(losses["one"], rel=1e-6)
+    cache, run_id = Path(manifest.folder).parents[1], small_run.run_id
+    one, two = Ledger(tmp_path / "one"), Ledger(tmp_path / "two")
+    for ledger in (one, two):
+        ledger.add([small_run])
+    worker.work(one.folder, [run_id], "cpu", cache)
+    done = subprocess.run(
+        [sys.executable, *TORCHRUN, "-m", "eutectic.cli", "run", run_id, "--results", ".", "--name", "two", "--json"],
+        cwd=tmp_path,
+        env=os.environ | {"EUTECTIC_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "done", "one of the two is to answer"
+    assert two.loss(run_id) == pytest.approx(one.loss(run_id), rel=1e-6)
 
 
 def test_a_job_trains_each_run_on_two_devices(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
@@ -68,6 +56,13 @@ def test_a_job_trains_each_run_on_two_devices(small_run: RunConfig, manifest: Ma
     rows = pq.read_table(tmp_path / "s/runs.parquet").to_pylist()
     assert [row["status"] for row in rows] == ["done", "done"]
     assert all(row["device"].startswith("2 x ") for row in rows)
+
+
+def test_a_job_on_slurm_has_a_task_and_a_gpu_for_each_device() -> None:
+    cluster = submit.Cluster("slurm", 2, "cuda", 8, 1.0, 16e9, {"nodes": 2}, devices=4)
+    lines = submit.scripts(cluster, Path("/sweep"))[0].splitlines()
+    wanted = ("nodes=2", "ntasks-per-node=4", "gpus-per-node=4", "cpus-per-task=8", "mem=64GB")
+    assert {f"#SBATCH --{option}" for option in wanted} <= set(lines)
 
 
 def test_what_no_device_holds_is_shared(small_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
