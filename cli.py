@@ -178,6 +178,14 @@ def _tuning(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--trials", default="24", metavar="N", help="runs of each architecture, budget and seed (default: 24)")
     add(
+        "--also",
+        nargs="+",
+        default=[],
+        type=_words,
+        metavar="SETTING",
+        help="vary weight_decay or warmup_fraction as well, or both",
+    )
+    add(
         "--sampler",
         choices=("tpe", "gp"),
         default="tpe",

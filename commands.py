@@ -75,7 +75,7 @@ def tune(options: Options) -> int:
         raise UserError(
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
         )
-    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler)
+    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options))
     studies = tuning.Studies(folder, cells, trials, options.storage)
     studies.settle()
     foreign.keep(options.mixer_file, folder)
@@ -85,6 +85,16 @@ def tune(options: Options) -> int:
         if options.cluster == "slurm":
             return 0
     return _conclude_tuning(options, studies)
+
+
+def _further(options: Options) -> tuple[str, ...]:
+    from eutectic.sweeps.tune import FURTHER
+
+    named = tuple(dict.fromkeys(word for part in options.also for word in part))
+    for name in named:
+        if name not in FURTHER:
+            raise UserError(f"--also {name!r} is no setting to vary; choose of {', '.join(FURTHER)}.")
+    return named
 
 
 def run(options: Options) -> int:

@@ -1,4 +1,4 @@
-"""The best learning rate and batch of one model size and token count: a local quadratic in their logarithms.
+"""The best settings of one model size and token count, first learning rate and batch: a quadratic in their logarithms.
 
 The lowest of a noisy grid of runs is a coarse optimum: it moves in the grid's steps, and it is the luckiest of the runs
 near the minimum. Here the runs near the lowest fix a quadratic with a cross term, by least squares, and the optimum is
@@ -18,7 +18,8 @@ from scipy import stats
 from eutectic.analysis.isoflop import LEVEL
 
 Array = NDArray[np.float64]
-SETTINGS = ("lr", "batch")
+LAWFUL = ("lr", "batch")  # the settings whose best values follow laws
+SETTINGS = (*LAWFUL, "weight_decay", "warmup_fraction")
 _ROUNDING = 0.01  # grids are written with three digits: a run at 2.005 times the lowest is within a factor of 2
 
 
@@ -35,7 +36,8 @@ class Window:
     factor: float = math.inf
 
     def keep(self, z: Array, losses: Array) -> NDArray[np.bool_]:
-        """Mask of the runs, from ln settings (runs, settings) and losses (runs,), infinite where a run diverged."""
+        """Mask of the runs, from ln settings (runs, settings), NaN where there is none, and losses (runs,), infinite
+        where a run diverged."""
         best = int(np.argmin(losses))
         near = (np.abs(z - z[best]) <= math.log(self.factor) + _ROUNDING).all(1)
         return near & np.isfinite(losses) & (losses <= losses[best] + self.excess)
@@ -47,7 +49,9 @@ class HyperOptimum:
 
     status: `optimum`; `beyond grid` where the stationary point lies outside the range of the runs used in any setting;
     `no minimum` where the Hessian is not positive definite; `too few points` where the distinct settings used are not
-    more than the quadratic's coefficients, or do not fix them. n_runs counts the cell's runs, n_used those in the
+    more than the quadratic's coefficients, or do not fix them. Where it is a further setting than learning rate and
+    batch whose best value these runs do not hold, all further ones are kept at their geometric mean over the runs used:
+    they have no values then, and the optimum is that of the others. n_runs counts the cell's runs, n_used those in the
     window; best and best_loss are of the run with the lowest loss. For an optimum: values in the units given; errors,
     standard errors of ln value by the delta method; intervals at 95% with Student's t; loss and loss_error in nats per
     token at the minimum.
@@ -80,14 +84,14 @@ class HyperOptimum:
 
     def cost(self, setting: str, factor: float = 2.0) -> float:
         """Nats lost by a setting that is off by this factor either way, the others kept at the optimum."""
-        which = list(self.values).index(setting)
+        which = list(self.centre).index(setting)
         return self.hessian[which][which] * math.log(factor) ** 2 / 2
 
 
 def optima(runs: pd.DataFrame, window: Window) -> list[HyperOptimum]:
-    """The optimum of every cell of a table of runs with columns params, tokens, loss, lr and batch.
+    """The optimum of every cell of a table of runs with columns params, tokens, loss and SETTINGS.
 
-    lr or batch may be missing; a column `group` (an architecture, say) separates cells. A cell is all runs of equal
+    Settings may be missing; a column `group` (an architecture, say) separates cells. A cell is all runs of equal
     group, params and tokens; a setting that does not vary in it is left out of its quadratic. Units are the caller's.
     """
     keys = [name for name in ("group", "params", "tokens") if name in runs]
@@ -105,9 +109,11 @@ def optima(runs: pd.DataFrame, window: Window) -> list[HyperOptimum]:
 def fit(
     group: str, params: float, tokens: float, settings: Mapping[str, Array], losses: Array, window: Window
 ) -> HyperOptimum:
-    """Fit one cell: settings by name and losses, each (runs,). Equal settings (seeds) are separate points."""
+    """Fit one cell: settings by name and losses, each (runs,). Equal settings (seeds) are separate points; a run with a
+    setting of 0, or one not known, is none."""
     names = list(settings)
-    z = np.stack([np.log(settings[name]) for name in names], -1) if names else np.empty((len(losses), 0))
+    table = np.stack([settings[name] for name in names], -1) if names else np.empty((len(losses), 0))
+    z = np.log(np.where(table > 0, table, np.nan))
     losses = np.where(np.isfinite(losses), losses, np.inf)
     best, keep = int(np.argmin(losses)), window.keep(z, losses)
     cell = HyperOptimum(
@@ -118,7 +124,7 @@ def fit(
         n_runs=len(losses),
         n_used=int(keep.sum()),
         best_loss=float(losses[best]),
-        best=_named(names, np.exp(z[best])),
+        best=_named(names, table[best]),
     )
     z, losses = z[keep], losses[keep]
     n_coefficients = (len(names) + 1) * (len(names) + 2) // 2
@@ -138,30 +144,41 @@ def fit(
         hessian=tuple(tuple(map(float, row)) for row in hessian),
         residuals=tuple(map(float, losses - design @ solution)),
     )
-    if np.linalg.eigvalsh(hessian)[0] <= 0:
-        return replace(cell, status="no minimum")
-    at: Array = -np.linalg.solve(hessian, solution[1 : len(names) + 1]).astype(np.float64)
-    if (at < z.min(0)).any() or (at > z.max(0)).any():
-        return replace(cell, status="beyond grid")
-    return _with_minimum(cell, at, design)
+    free, lawful = list(range(len(names))), [k for k, name in enumerate(names) if name in LAWFUL]
+    status, at = _stationary(solution, hessian, z, free)
+    if status != "optimum" and 0 < len(lawful) < len(names):
+        free = lawful
+        status, at = _stationary(solution, hessian, z, free)
+    return _with_minimum(cell, at, free, design) if status == "optimum" else replace(cell, status=status)
 
 
-def _with_minimum(cell: HyperOptimum, at: Array, design: Array) -> HyperOptimum:
-    """The cell with its minimum, at ln(value / centre) = at, and the errors that the residuals give it."""
-    names, residuals = list(cell.centre), np.array(cell.residuals)
+def _stationary(solution: Array, hessian: Array, z: Array, free: list[int]) -> tuple[str, Array]:
+    """Status and place of the minimum over the free settings, the others at 0. z: of the runs used, centred."""
+    at, block = np.zeros(z.shape[1]), hessian[np.ix_(free, free)]
+    if np.linalg.eigvalsh(block)[0] <= 0:
+        return "no minimum", at
+    at[free] = -np.linalg.solve(block, solution[1 : len(at) + 1][free])
+    inside = (z.min(0) <= at) & (at <= z.max(0))
+    return "optimum" if inside.all() else "beyond grid", at
+
+
+def _with_minimum(cell: HyperOptimum, at: Array, free: list[int], design: Array) -> HyperOptimum:
+    """The cell with its minimum over the free settings, at ln(value / centre) = at, and the errors that the residuals
+    give it."""
+    names, residuals = [name for k, name in enumerate(cell.centre) if k in free], np.array(cell.residuals)
     degrees = len(design) - design.shape[1]
     covariance = residuals @ residuals / degrees * np.linalg.inv(design.T @ design)
     # the gradient stays zero at the minimum: H dz + (derivative of the design row) dc = 0
-    moves = np.linalg.inv(np.array(cell.hessian)) @ _slope(at)
+    moves = np.linalg.inv(np.array(cell.hessian)[np.ix_(free, free)]) @ _slope(at)[free]
     errors = np.sqrt(np.diag(moves @ covariance @ moves.T))
     margins = stats.t.ppf((1 + LEVEL) / 2, degrees) * errors
-    middle = np.log(list(cell.centre.values()))
-    low, high = np.exp(middle + at - margins), np.exp(middle + at + margins)
+    middle = np.log([cell.centre[name] for name in names]) + at[free]
+    low, high = np.exp(middle - margins), np.exp(middle + margins)
     row = _design(at[None])[0]  # also the derivative of the minimum's height (envelope theorem)
     return replace(
         cell,
         status="optimum",
-        values=_named(names, np.exp(middle + at)),
+        values=_named(names, np.exp(middle)),
         errors=_named(names, errors),
         intervals={name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)},
         loss=float(row @ np.array(cell.coefficients)),

@@ -24,14 +24,15 @@ ONE_VALUED = (
 )
 CURVES = ("run_id", "tokens", "flops", "train_loss")
 CELL = ["arch", "params", "tokens", "seed"]  # runs that differ in how they were trained alone
-OUTDONE = "another learning rate or batch did better"
+VARIED = ["lr", "batch_size", "weight_decay", "warmup_fraction"]
+OUTDONE = "other settings did better"
 
 
 @dataclass(frozen=True)
 class Runs:
-    """used: rows of the `runs` schema to fit laws of size to, of each cell (CELL) those at its best learning rate and
-    batch. tried: these and the rows that were outdone, to find the best settings from. dropped: columns run_id, arch,
-    budget, reason. curves: of the `curves` schema what envelopes are made of (CURVES); no rows where none were logged.
+    """used: rows of the `runs` schema to fit laws of size to, of each cell (CELL) that with the best settings. tried:
+    these and the rows that were outdone, to find the best settings from. dropped: columns run_id, arch, budget, reason.
+    curves: of the `curves` schema what envelopes are made of (CURVES); no rows where none were logged.
     """
 
     used: pd.DataFrame
@@ -74,8 +75,8 @@ def load(folder: Path) -> Runs:
 def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
     """Split rows into those to fit and those not. Raises UserError where rows do not compare or none is left.
 
-    Of a cell whose learning rate or batch varies only the run of lowest loss is fitted: the others say how well their
-    settings were chosen, not what a model of this size can do.
+    Of a cell whose settings (VARIED) vary only the run of lowest loss is fitted: the others say how well theirs were
+    chosen, not what a model of this size can do.
     """
     for column in ONE_VALUED:
         values = sorted(str(v) for v in frame[column].unique())
@@ -108,5 +109,5 @@ def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
 
 def _outdone(rows: pd.DataFrame) -> "pd.Series[bool]":
     cells = rows.groupby(CELL)
-    varied = (cells[["lr", "batch_size"]].transform("nunique") > 1).any(axis=1)
+    varied = (cells[VARIED].transform("nunique") > 1).any(axis=1)
     return varied & (cells["loss"].rank(method="first") > 1)

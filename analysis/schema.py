@@ -88,6 +88,7 @@ RUNS = (
     _column("poles", "str", "", "real or complex"),
     _column("lr", "float", "", "peak learning rate"),
     _column("weight_decay", "float", "", "AdamW's, on matrices only"),
+    _column("warmup_fraction", "float", "", "share of the steps over which the learning rate rises to its peak"),
     _column("schedule", "str", "", "cosine or wsd"),
     _column("batch_size", "int", "sequences", "per optimizer step"),
     _column("micro_batch", "int", "sequences", "per forward pass"),
@@ -138,6 +139,7 @@ _LATER = (
     "state_bytes",
     "state_convention",
     "mfu",
+    "warmup_fraction",
 )
 
 

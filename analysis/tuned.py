@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from eutectic.analysis.hyper import HyperOptimum, Window, optima
+from eutectic.analysis.hyper import SETTINGS, HyperOptimum, Window, optima
 from eutectic.analysis.hyper_law import PUBLISHED, HyperLaw, law
 from eutectic.analysis.load import Runs
 
@@ -52,15 +53,18 @@ class Tuned:
 
 def tuned(runs: Runs, window: Window | None = None) -> Tuned:
     """Fit every cell of the runs, and the laws of each architecture through its cells."""
-    rows = runs.tried
-    table = rows[["params", "tokens", "lr", "loss"]].assign(
-        group=rows["arch"], batch=rows["batch_size"] * rows["seq_len"]
-    )
-    found = optima(table, window or Window())
+    found = optima(table(runs), window or Window())
     return Tuned(
         tuple(found),
         tuple(_law(arch, target, [o for o in found if o.group == arch]) for arch in runs.archs for target in TARGETS),
     )
+
+
+def table(runs: Runs) -> pd.DataFrame:
+    """What hyper.optima takes, of all runs that ended; batches in tokens."""
+    rows = runs.tried
+    columns = ["params", "tokens", "loss", *(name for name in SETTINGS if name != "batch")]
+    return rows[columns].assign(group=rows["arch"], batch=rows["batch_size"] * rows["seq_len"])
 
 
 def _law(arch: str, target: str, found: Sequence[HyperOptimum]) -> TunedLaw:

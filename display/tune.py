@@ -1,6 +1,6 @@
 """What tuning found: the best settings of each cell, and their laws beside those published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +12,7 @@ from eutectic.display.tables import table_of
 from eutectic.display.words import digits, short
 
 NAMES = {"lr": "learning rate", "batch": "batch, tokens"}
+FURTHER = {"weight_decay": "weight decay", "warmup_fraction": "warm-up"}
 
 
 def show_tuned(console: Console, tuned: Tuned, counts: Mapping[str, Mapping[str, int]]) -> None:
@@ -30,34 +31,34 @@ def trials_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def optima_table(tuned: Tuned) -> Table:
+    names = NAMES | {name: title for name, title in FURTHER.items() if any(name in o.best for o in tuned.optima)}
     table = table_of(
         "architecture",
         "params",
         "tokens",
         "runs used",
-        *NAMES.values(),
+        *names.values(),
         "loss",
         "twice",
         title="best settings",
-        caption="minimum of a quadratic in the logarithms, through the runs near the lowest; brackets: 95%. In "
-        "parentheses, where there is no minimum to be had, the best run. Twice: nats lost by twice or half the best "
-        "learning rate",
+        caption="minimum of a quadratic in the logarithms, through the runs near the lowest; brackets: 95%. Kept: no "
+        "best value is decided. In parentheses, where there is no minimum to be had, the best run. Twice: nats lost by "
+        "twice or half the best learning rate",
     )
     for cell in tuned.optima:
-        table.add_row(
-            cell.group, short(cell.params), short(cell.tokens), f"{cell.n_used} of {cell.n_runs}", *_settings(cell)
-        )
+        used = f"{cell.n_used} of {cell.n_runs}"
+        table.add_row(cell.group, short(cell.params), short(cell.tokens), used, *_settings(cell, names))
     return table
 
 
-def _settings(cell: HyperOptimum) -> list[str]:
+def _settings(cell: HyperOptimum, names: Iterable[str]) -> list[str]:
     if cell.loss is None:
-        best = [f"({short(cell.best[name])})" if name in cell.best else "one tried" for name in NAMES]
+        best = [f"({short(cell.best[name])})" if name in cell.best else "one tried" for name in names]
         return [*best, f"({cell.best_loss:.3f})", cell.status]
     shown = []
-    for name in NAMES:
+    for name in names:
         if name not in cell.values:
-            shown.append("one tried")
+            shown.append(f"{short(cell.centre[name])} kept" if name in cell.centre else "one tried")
             continue
         low, high = cell.intervals[name]
         shown.append(f"{short(cell.values[name])} [{short(low)}, {short(high)}]")

@@ -37,6 +37,8 @@ from eutectic.sweeps.worker import fill_gpu, task, train_claimed
 
 # the learning rate is looked for within this factor of the recipe's, the batch within this power of two of it
 LR_FACTOR, BATCH_DOUBLINGS = 10.0, 3
+# fields of OptimConfig that may be looked for as well, each within this factor of the recipe's
+FURTHER = {"weight_decay": 10.0, "warmup_fraction": 3.0}
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True),
     "gp": lambda seed: GPSampler(seed=seed),  # takes trials that run for what it expects of them
@@ -53,6 +55,7 @@ class Cell:
 
     base: the run with the recipe's own settings. lr: lowest and highest. doublings: lowest and highest power of two of
     the batch in sequences. micro_batch: most sequences in one forward pass, a power of two. sampler: of SAMPLERS.
+    further: those of FURTHER that vary as well.
     """
 
     base: RunConfig
@@ -60,21 +63,30 @@ class Cell:
     doublings: tuple[int, int]
     micro_batch: int
     sampler: str = "tpe"
+    further: tuple[str, ...] = ()
 
     @property
     def study(self) -> str:
-        return f"{self.base.model.layout} at {self.base.budget:.3g}, {self.base.run_id}"
+        parts = (f"{self.base.model.layout} at {self.base.budget:.3g}", *self.further, self.base.run_id)
+        return ", ".join(parts)
 
-    def trial(self, lr: float, doublings: int) -> RunConfig:
-        """The cell's run with other settings; three digits of a learning rate read well and hash alike."""
-        optim = dataclasses.replace(self.base.optim, lr=float(f"{lr:.3g}"))
+    def trial(self, lr: float, doublings: int, **further: float) -> RunConfig:
+        """The cell's run with other settings, of which three digits read well and hash alike."""
+        rounded: dict[str, Any] = {name: float(f"{value:.3g}") for name, value in {"lr": lr, **further}.items()}
+        optim = dataclasses.replace(self.base.optim, **rounded)
         batch = 2**doublings
         micro = min(batch, self.micro_batch)
         return dataclasses.replace(self.base, optim=optim, batch_size=batch, micro_batch=micro)
 
 
-def cells(recipe: Recipe, rows: Sequence[RunConfig], sampler: str = "tpe") -> list[Cell]:
-    """A cell for each seed, budget and architecture of a plan's rows: the size expected best."""
+def cells(recipe: Recipe, rows: Sequence[RunConfig], sampler: str = "tpe", further: tuple[str, ...] = ()) -> list[Cell]:
+    """A cell for each seed, budget and architecture of a plan's rows: the size expected best.
+
+    Raises UserError where a further setting is 0 in the recipe, about which there is no range of factors.
+    """
+    for name in further:
+        if getattr(recipe.optim, name) == 0:
+            raise UserError(f"{name} is 0 in recipe {recipe.name}, and no factor changes that; leave it out of --also.")
     micro = 2 ** int(math.log2(max(1, recipe.micro_tokens // recipe.seq_len)))
     found = []
     for k, base in enumerate(rows):
@@ -82,7 +94,9 @@ def cells(recipe: Recipe, rows: Sequence[RunConfig], sampler: str = "tpe") -> li
             continue
         middle, highest = round(math.log2(base.batch_size)), int(math.log2(base.sequences // FEWEST_STEPS))
         doublings = max(0, middle - BATCH_DOUBLINGS), min(highest, middle + BATCH_DOUBLINGS)
-        found.append(Cell(base, (base.optim.lr / LR_FACTOR, base.optim.lr * LR_FACTOR), doublings, micro, sampler))
+        found.append(
+            Cell(base, (base.optim.lr / LR_FACTOR, base.optim.lr * LR_FACTOR), doublings, micro, sampler, further)
+        )
     return found
 
 
@@ -178,7 +192,12 @@ def _settings(trial: optuna.Trial, cell: Cell) -> dict[str, Any]:
     return {
         "lr": trial.suggest_float("lr", *cell.lr, log=True),
         "doublings": trial.suggest_int("doublings", *cell.doublings),
+        **{name: _within(trial, name, getattr(cell.base.optim, name)) for name in cell.further},
     }
+
+
+def _within(trial: optuna.Trial, name: str, middle: float) -> float:
+    return trial.suggest_float(name, middle / FURTHER[name], middle * FURTHER[name], log=True)
 
 
 def _ask_shunning(study: optuna.Study, cell: Cell) -> dict[str, Any]:

@@ -148,6 +148,58 @@ def test_a_setting_that_does_not_vary_is_left_out() -> None:
     assert without.errors["lr"] == pytest.approx(np.sqrt(slope @ covariance @ slope), rel=1e-4)
 
 
+def further(bend: float, slope: float = 0.0, noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
+    """The landscape at 60 random settings, to which weight decay adds bend * w^2 + slope * w, with w its logarithm
+    about 0.1, and a rate at its best is lower the more it decays."""
+    random = np.random.default_rng(seed)
+    x, y, w = random.uniform(-1, 1, (3, 60)) * [[1.2], [1.2], [1.5]]
+    v = np.stack([x + 0.3 * w, y], -1)
+    loss = 2.5 + np.einsum("ni,ij,nj->n", v, CURVATURE, v) / 2 + bend * w**2 + slope * w + random.normal(0, noise, 60)
+    columns = {"lr": 2e-3 * np.exp(x), "batch": 2.6e5 * np.exp(y), "weight_decay": 0.1 * np.exp(w), "loss": loss}
+    return pd.DataFrame({"params": 1e8, "tokens": 2e9, **columns})
+
+
+def test_further_settings_that_vary_bend_the_quadratic_too() -> None:
+    found = only(further(0.02, slope=0.01), EVERY_RUN)
+    # its minimum along w is at -slope / (2 bend), and the best rate there is exp(-0.3 w) times that at w = 0
+    assert found.values == pytest.approx(
+        {"lr": 2e-3 * math.exp(0.075), "batch": 2.6e5, "weight_decay": 0.1 * math.exp(-0.25)}
+    )
+    assert found.loss == pytest.approx(2.5 - 0.01**2 / 4 / 0.02)
+    assert found.cost("lr") == pytest.approx(0.03 * math.log(2) ** 2 / 2)
+    # blind to it, its effect is noise
+    assert max(np.abs(only(further(0.02, slope=0.01).drop(columns="weight_decay"), EVERY_RUN).residuals)) > 0.01
+
+
+@pytest.mark.parametrize(("bend", "slope"), [(-0.004, 0.0), (0.001, 0.02)])
+def test_a_further_setting_without_a_best_value_is_kept_where_it_was_tried(bend: float, slope: float) -> None:
+    runs = further(bend, slope)
+    found, middle = only(runs, EVERY_RUN), float(np.log(runs["weight_decay"] / 0.1).mean())
+    assert found.status == "optimum"
+    assert found.values == pytest.approx({"lr": 2e-3 * math.exp(-0.3 * middle), "batch": 2.6e5})
+    assert found.loss == pytest.approx(2.5 + bend * middle**2 + slope * middle)
+    assert found.best["weight_decay"] in set(runs["weight_decay"])
+
+
+def test_errors_agree_with_repetition_where_a_further_setting_is_kept() -> None:
+    found = [only(further(-0.004, noise=0.003, seed=seed), EVERY_RUN) for seed in range(400)]
+    assert all(o.status == "optimum" for o in found)
+    kept = [o for o in found if list(o.values) == ["lr", "batch"]]
+    assert len(kept) > 390
+    truth = [2e-3 * math.exp(-0.3 * math.log(o.centre["weight_decay"] / 0.1)) for o in kept]
+    inside = sum(o.intervals["lr"][0] <= value <= o.intervals["lr"][1] for o, value in zip(kept, truth, strict=True))
+    # 380 expected with a standard deviation of 4.4
+    assert 366 <= inside <= 394
+
+
+def test_a_run_without_a_setting_is_counted_and_not_used() -> None:
+    runs = further(0.02, noise=0.001)
+    odd = runs.head(2).assign(weight_decay=[0.0, np.nan], loss=2.6)
+    found = only(pd.concat([runs, odd]), EVERY_RUN)
+    assert (found.n_runs, found.n_used) == (62, 60)
+    assert found.values == only(runs, EVERY_RUN).values
+
+
 def test_cells_are_of_one_group_size_and_token_count() -> None:
     one, other = landscape(), landscape(lr=1e-3).assign(tokens=4e9)
     named = pd.concat([one.assign(group="hyena"), other.assign(group="hyena"), one.assign(group="attn")])

@@ -38,6 +38,7 @@ FLOOR = 2.0
 SMALL = "5e9"  # FLOPs, about the least that recipe plans for attn
 # best settings: 0.02 (N / 10k)^-0.4 and 16 sequences (D / 1M)^0.5; curvatures in nats per squared e-folding
 LR, BATCH, CURVATURE = (0.02, 1e4, -0.4), (16.0, 1e6, 0.5), (0.02, 0.01)
+FURTHER = {"weight_decay": 0.06, "warmup_fraction": 0.2}  # best values, their curvature 0.01
 DIVERGED_ABOVE = 3.0  # times the best learning rate
 
 
@@ -46,11 +47,16 @@ def best(params: float, tokens: float) -> tuple[float, float]:
     return lr * (params / n) ** a, batch * (tokens / d) ** b
 
 
+def further(config: RunConfig) -> float:
+    """What a run loses by settings other than learning rate and batch."""
+    return sum(0.01 * math.log(getattr(config.optim, name) / value) ** 2 for name, value in FURTHER.items())
+
+
 def planted(config: RunConfig, _: Manifest, folder: Path, *__: object) -> None:
-    """Leaves what training would, its loss a quadratic of the logarithms of learning rate and batch."""
+    """Leaves what training would, its loss a quadratic of the settings' logarithms."""
     lr, batch = best(flops.count(config.model, config.data.seq_len, config.conv_algorithm).params, config.tokens)
     x, y = math.log(config.optim.lr / lr), math.log(config.batch_size / batch)
-    loss = FLOOR + CURVATURE[0] * x * x + CURVATURE[1] * y * y
+    loss = FLOOR + CURVATURE[0] * x * x + CURVATURE[1] * y * y + further(config)
     status = "diverged" if x > math.log(DIVERGED_ABOVE) else "done"
     row = log.planned_columns(config) | {"status": status, "loss": loss, "source": "planted"}
     log.write_rows(folder / "curve.parquet", "curves", [{"run_id": config.run_id, "step": 1}])
@@ -66,9 +72,9 @@ def stuck(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> No
     time.sleep(600)
 
 
-def cells(manifest: Manifest, sampler: str = "tpe", **changes: object) -> list[tune.Cell]:
+def cells(manifest: Manifest, sampler: str = "tpe", also: tuple[str, ...] = (), **changes: object) -> list[tune.Cell]:
     recipe = dataclasses.replace(QUICK, **({"budgets": (1e10,), "archs": ("attn",)} | changes))  # type: ignore[arg-type]
-    return tune.cells(recipe, planning.plan(recipe, manifest, 1), sampler)
+    return tune.cells(recipe, planning.plan(recipe, manifest, 1), sampler, also)
 
 
 def cache(manifest: Manifest) -> Path:
@@ -244,8 +250,9 @@ def test_the_planted_optimum_and_its_laws_are_found(
     tune.work(tmp_path, found, 20, None, "cpu", cache(manifest))
     ledger = Ledger(tmp_path)
     ledger.collect()
+    floor = FLOOR + further(found[0].base)
     for study in tune.Studies(tmp_path, found, 20).studies.values():
-        above = [(ledger.loss(trial.user_attrs["run_id"]) or 0.0) - FLOOR for trial in study.trials]
+        above = [(ledger.loss(trial.user_attrs["run_id"]) or 0.0) - floor for trial in study.trials]
         # ten trials by chance, then ten by what they taught
         assert statistics.median(above[10:]) < 0.5 * statistics.median(above[:10])
     fitted = tuned(load(tmp_path))
@@ -253,7 +260,7 @@ def test_the_planted_optimum_and_its_laws_are_found(
     for cell in fitted.optima:
         lr, batch = best(cell.params, cell.tokens)
         assert cell.values == pytest.approx({"lr": lr, "batch": batch * QUICK.seq_len}, rel=1e-6)
-        assert cell.loss == pytest.approx(FLOOR, abs=1e-9)
+        assert cell.loss == pytest.approx(floor, abs=1e-9)
     lr_law, batch_law = fitted.laws
     for law, (scale, reference, exponent) in ((lr_law, LR), (batch_law, BATCH)):
         assert law.fitted is not None and law.fitted.n == law.cells == 4
@@ -270,6 +277,32 @@ def test_the_planted_optimum_and_its_laws_are_found(
     assert step_law.exponent == pytest.approx(-0.713 + 0.307 * power)
     assert deepseek.exponent == pytest.approx(-0.125 * (1 + power))
     assert batch_law.published[0].exponent == pytest.approx(0.571)
+
+
+def test_a_further_setting_that_is_0_is_refused(manifest: Manifest) -> None:
+    with pytest.raises(UserError, match="^weight_decay is 0 in recipe quick, and no factor changes that"):
+        cells(manifest, also=("weight_decay",), optim=dataclasses.replace(QUICK.optim, weight_decay=0.0))
+
+
+def test_further_settings_are_tried_about_the_recipes_and_their_best_are_found(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train", planted)
+    (plain,), (cell,) = cells(manifest), cells(manifest, also=tuple(FURTHER))
+    assert plain.study != cell.study
+    tune.work(tmp_path, [cell], 40, None, "cpu", cache(manifest))
+    runs = [Ledger(tmp_path).config(run_id) for run_id in Ledger(tmp_path).run_ids()]
+    assert tuple(tune.FURTHER) == tuple(FURTHER)
+    for name, low, high in (("weight_decay", 0.01, 1.0), ("warmup_fraction", 0.05, 0.45)):
+        tried = {getattr(run.optim, name) for run in runs if run}
+        assert len(tried) > 30 and low <= min(tried) < 2 * low and high / 2 < max(tried) <= high
+    Ledger(tmp_path).collect()
+    loaded = load(tmp_path)
+    assert len(loaded.used) == 1, "runs that differ in settings alone are of one cell"
+    (optimum,) = tuned(loaded).optima
+    lr, batch = best(optimum.params, optimum.tokens)
+    assert optimum.values == pytest.approx({"lr": lr, "batch": batch * QUICK.seq_len, **FURTHER}, rel=1e-6)
+    assert optimum.loss == pytest.approx(FLOOR, abs=1e-9)
 
 
 def options(*arguments: str) -> argparse.Namespace:
@@ -308,7 +341,7 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     found = HyperOptimum(
         "attn", 1e6, 2e7, "optimum", 24, 20, 2.5, {"lr": 0.01, "batch": 512.0}, {"lr": 0.0123, "batch": 1024.0},
         {"lr": 0.1, "batch": 0.2}, {"lr": (0.01, 0.015), "batch": (700.0, 1500.0)}, 2.4, 0.01,
-        hessian=((0.04, 0.0), (0.0, 0.02)),
+        {"lr": 0.01, "batch": 512.0}, hessian=((0.04, 0.0), (0.0, 0.02)),
     )  # fmt: skip
     intervals = {"coefficient": (0.011, 0.013), "params": (-0.5, -0.3)}
     fitted = HyperLaw("lr", 0.012, {"params": 1e6}, {"params": -0.4}, intervals, (), 4, 0.0, 1.0, (), ())
@@ -322,6 +355,12 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     ours = ["attn", "learning rate", "these runs, at 1M params", "0.012 [0.011, 0.013]", "-0.40 [-0.50, -0.30]", "4"]
     assert cells[2] == ours
     assert cells[3] == ["", "", "Porian et al. (2024)", "0.0224", "-0.33", ""]
+    # of settings that vary in one cell, and whose best is not decided there
+    wider = {name: values | {"weight_decay": 0.09} for name, values in (("best", found.best), ("centre", found.centre))}
+    kept = dataclasses.replace(found, **wider)
+    show_tuned(Console(width=120, highlight=False), Tuned((found, kept), ()), {})
+    shown = [line.split("│")[7].strip() for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert shown == ["one tried", "0.09 kept"]
 
 
 @pytest.mark.parametrize(
@@ -331,6 +370,7 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
         (["--trials", "many"], "--trials 'many' is not a whole number"),
         (["--name", "s"], "results/s holds a sweep"),
         (["--storage", "nowhere"], "the database of --storage cannot be opened (ArgumentError)"),
+        (["--also", "clip"], "--also 'clip' is no setting to vary; choose of weight_decay, warmup_fraction"),
         (["--budgets", "1e30"], "too large for the ladder"),
     ],
 )
