@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from eutectic import files
 from eutectic.analysis import schema
 from eutectic.config import RunConfig
+from eutectic.sweeps import slurm
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
@@ -184,9 +185,8 @@ class Claim:
         newest = _newest_claim(folder)
         number = int(newest.stem.removeprefix("claim-")) + 1 if newest else 0
         path = folder / f"claim-{number}.json"
-        job, life = _job()
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "at": time.time()}
-        owner |= {"job": job, "life": life}
+        owner |= slurm.identity()
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
@@ -217,7 +217,7 @@ def _newest_claim(folder: Path) -> Path | None:
 
 
 def _is_alive(claim: Path | None) -> bool:
-    """Whether a claim's process still is: by its pid on this host, else by its heartbeat.
+    """Whether a claim's process still is: by its pid on this host, else by its heartbeat, unless Slurm knows better.
 
     What a Slurm job claimed before it was requeued is the job's own, wherever it was and however lately it beat.
     """
@@ -225,17 +225,14 @@ def _is_alive(claim: Path | None) -> bool:
         return False
     beat = claim.stat().st_mtime
     owner = files.read_json(claim) or {}
-    job, life = _job()
-    if job and owner.get("job") == job and owner["life"] < life:
+    own = slurm.identity()
+    if own and owner.get("job") == own["job"] and owner["life"] < own["life"]:
         return False
     if beat and owner.get("host") == socket.gethostname():
         return _born(owner["pid"]) == owner["born"] != ""
-    return _now(claim.parent) - beat < LEASE_SECONDS
-
-
-def _job() -> tuple[str, int]:
-    """The Slurm job or task of an array that this process is in, and how often it was requeued; "" where in none."""
-    return os.environ.get("SLURM_JOB_ID", ""), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    if _now(claim.parent) - beat >= LEASE_SECONDS:
+        return False
+    return not ("job" in owner and slurm.is_over(owner["job"], owner["array"]))
 
 
 def _now(folder: Path) -> float:

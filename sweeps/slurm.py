@@ -1,7 +1,8 @@
-"""Slurm's options as users give them, and how jobs ended as its accounting tells it."""
+"""Slurm's options as users give them, the job a process is in, and what becomes of jobs as Slurm tells it."""
 
 import contextlib
 import math
+import os
 import pwd
 import re
 import subprocess
@@ -17,6 +18,7 @@ Options = dict[str, Any]
 LINES = ("setup", "teardown", "srun_args")
 NUMBERS = ("array_parallelism", "nodes", "signal_delay_s")
 GOING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "COMPLETED")
+_seen_running: set[str] = set()
 ENDS = {
     "BOOT_FAIL": "its node did not start",
     "DEADLINE": "its deadline passed",
@@ -58,6 +60,29 @@ def _minutes(text: str) -> int:
     before = 0 if days or len(parts) == 3 else 1  # units that are left out ahead of the first: hours
     hours, minutes, seconds = ([0] * before + parts + [0, 0])[:3]
     return math.ceil(((int(days or 0) * 24 + hours) * 60) + minutes + seconds / 60)
+
+
+def identity() -> dict[str, Any]:
+    """The job that this process is in: its id, that of its array, and how often it was requeued; empty outside one."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return {}
+    array, life = os.environ.get("SLURM_ARRAY_JOB_ID", job), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    return {"job": job, "array": array, "life": life}
+
+
+def is_over(job: str, array: str) -> bool:
+    """Whether Slurm has a job as no longer running. What it was seen to run once is not asked for again."""
+    if job not in _seen_running:
+        command = ["squeue", "-h", "-t", "running,suspended,stopped,signaling", "-o", "%A", "-j", array]
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        if told.returncode and "Invalid job id" not in told.stderr:  # which a job that ended some time ago has
+            return False
+        _seen_running.update(told.stdout.split())
+    return job not in _seen_running
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,31 @@ def test_a_requeued_job_takes_what_it_held_on_another_host_at_once(
     former.release()
 
 
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ("echo 8; echo 9", "running"),
+        ("echo 9", "planned"),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", "planned"),
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", "running"),
+    ],
+)
+def test_a_job_of_another_host_is_over_when_slurm_says_so(
+    told: str, status: str, planned: Ledger, small_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin/squeue"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ncase "$*" in *"-j 7") {told};; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(module.slurm, "_seen_running", set())
+    path = planned.runs / small_run.run_id / "claim-0.json"
+    path.write_text(
+        json.dumps({"host": "elsewhere", "pid": os.getpid(), "born": "1", "job": "8", "array": "7", "life": 0})
+    )
+    assert planned.status(small_run.run_id) == status
+
+
 def test_a_claim_beats_and_knows_when_it_is_lost(
     planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
