@@ -25,25 +25,8 @@ from eutectic.analysis.figures import (
     share,
     style,
 )
-from eutectic.analysis.hyper import Window
-from eutectic.analysis.hyper import optima as find_optima
 from eutectic.analysis.load import Runs, load
 from eutectic.analysis.report import Report, report
-
-
-def tuned(runs: Runs, report: Report) -> Figure | None:
-    """The hyperparameters of the architecture with the most cells (one size and token count) that varied both learning
-    rate and batch and have an optimum in both. None where there is no such cell."""
-    cells = runs.tried.assign(batch=runs.tried["batch_size"] * runs.tried["seq_len"])
-    varied = cells.groupby(["arch", "params", "tokens"])[["lr", "batch"]].transform("nunique").min(axis=1) > 1
-    found = {arch: rows for arch in runs.archs if len(rows := cells[varied & (cells["arch"] == arch)])}
-    usable = {arch: sum(o.status == "optimum" for o in find_optima(rows, Window())) for arch, rows in found.items()}
-    best = max(usable, key=lambda arch: usable[arch], default="")
-    if not usable.get(best):
-        return None
-    drawn = hyper.figure(found[best], Window())
-    drawn.suptitle(best)
-    return drawn
 
 
 # each gives None where the runs do not bear it
@@ -58,7 +41,8 @@ FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
     "residuals": residuals.figure,
     "landscape": landscape.figure,
     "audit": audit.figure,
-    "hyper": tuned,
+    "hyper": hyper.laws,
+    "hyper_cells": hyper.planes,
 }
 METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 

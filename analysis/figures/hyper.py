@@ -1,111 +1,153 @@
-"""Hyperparameters: loss over learning rate and batch in one cell, and the laws of the optima beside published ones."""
+"""Hyperparameters: loss over learning rate and batch in each cell, and the laws of the optima beside published ones."""
 
 import textwrap
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from eutectic.analysis.figures import style
-from eutectic.analysis.hyper import HyperOptimum, Window, optima
-from eutectic.analysis.hyper_law import PUBLISHED, HyperLaw, law
+from eutectic.analysis.hyper import HyperOptimum, Window
+from eutectic.analysis.hyper_law import PUBLISHED
+from eutectic.analysis.laws import Array
+from eutectic.analysis.load import Runs
+from eutectic.analysis.report import Report
+from eutectic.analysis.tuned import TARGETS, TunedLaw, table, tuned
 
 _LABELS = {"lr": "learning rate", "batch": "batch (tokens)", "params": "parameters", "tokens": "tokens"}
-_LINES = ("--", ":", "-.")
+_DASHES = dict(zip(dict.fromkeys(law.source for law in PUBLISHED), ("--", ":", "-."), strict=True))
 _CONTOURS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # nats above the minimum
+_COLOURS = LogNorm(_CONTOURS[0], 1.0)
+_MOST_CELLS = 16
 
 
-def figure(runs: pd.DataFrame, window: Window) -> Figure:
-    """From a table of runs with columns params, tokens, lr, batch (tokens) and loss, both lr and batch varied.
-
-    Left, the cell with an optimum that is nearest the middle of all. Then the best learning rate against parameters,
-    and the best batch against tokens, each with our law and those published.
-    """
-    found = optima(runs, window)
-    usable = [o for o in found if o.status == "optimum"]
-    drawn, (plane, *laws) = style.panels(3)
-    _plane(plane, runs, _middle(usable), window)
-    for axes, target, across, over in (
-        (laws[0], "lr", "params", ("params", "tokens")),
-        (laws[1], "batch", "tokens", ("tokens",)),
-    ):
-        fitted = law(usable, target, over)
-        if fitted is not None:
-            _law(axes, usable, fitted, across)
-    text = (
-        f"{len(runs)} runs in {len(found)} cells of parameters and tokens, {len(usable)} of them with an optimum. "
-        "Left: the runs of one cell, ringed where its quadratic is fitted to them, and the quadratic's contours (nats "
-        "above its minimum); red, the minimum with its 95% interval. Right: each cell's optimum with its 95% interval; "
-        "solid, our law with its 95% band; broken, published laws. What is not on the axis is held at the cells' "
-        "geometric mean, and optima are moved there along our law; compute is 6 N D."
+def laws(runs: Runs, report: Report) -> Figure | None:
+    """The best learning rate of each cell against parameters and the best batch against tokens, by architecture, with
+    our laws and those published. None where no cell has an optimum."""
+    found = tuned(runs)
+    usable = [cell for cell in found.optima if cell.values]
+    if not usable:
+        return None
+    drawn, panels = style.panels(len(TARGETS))
+    looks = style.looks(runs.archs, report.shares)
+    for axes, target in zip(panels, TARGETS, strict=True):
+        cells = [cell for cell in usable if target in cell.values]
+        for law in (law for law in found.laws if law.target == target):
+            _law(axes, law, [cell for cell in cells if cell.group == law.arch], looks[law.arch])
+        if cells:
+            _published(axes, target, cells)
+        axes.set_xlabel(_LABELS[TARGETS[target]])
+        axes.set_ylabel(f"best {_LABELS[target]}")
+        style.log_axis(axes, "x")
+        style.log_axis(axes, "y")
+    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    drawn.legend(handles.values(), handles, loc="outside right upper")
+    _caption(
+        drawn,
+        runs,
+        f"{len(found.optima)} cells of an architecture, a size and its tokens, {len(usable)} of them with an optimum. "
+        "Points, the minimum of a cell's quadratic with its 95% interval; solid, a power law through those of an "
+        "architecture, where they are three or more, with its 95% band. Broken, published laws at the parameters and "
+        "tokens of the cells, where these grow together; compute is 6 N D.",
     )
-    drawn.supxlabel(textwrap.fill(text, int(drawn.get_figwidth() * 19)), fontsize=7, x=0.01, ha="left")
     return drawn
 
 
-def _middle(usable: list[HyperOptimum]) -> HyperOptimum:
-    where = np.log([[o.params, o.tokens] for o in usable])
-    return usable[int(np.argmin(((where - where.mean(0)) ** 2).sum(1)))]
-
-
-def _plane(axes: Axes, runs: pd.DataFrame, cell: HyperOptimum, window: Window) -> None:
-    rows = runs[(runs["params"] == cell.params) & (runs["tokens"] == cell.tokens) & np.isfinite(runs["loss"])]
-    lr, batch, losses = (rows[name].to_numpy(float) for name in ("lr", "batch", "loss"))
-    used = window.keep(np.log(np.stack([lr, batch], -1)), losses)
-    above = losses - cell.best_loss
-    levels = [level for level in _CONTOURS if level <= above[used].max()]
-    x, y = np.meshgrid(np.geomspace(lr.min(), lr.max(), 200), np.geomspace(batch.min(), batch.max(), 200))
-    height = cell.predict({"lr": x.ravel(), "batch": y.ravel()}).reshape(x.shape) - float(cell.loss or 0.0)
-    lines = axes.contour(x, y, height, levels, colors="0.4", linewidths=0.7)
-    axes.clabel(lines, fmt="%g", fontsize=6)
-    norm = LogNorm(_CONTOURS[0], 1.0)
-    shown = np.clip(above, _CONTOURS[0], 1.0)
-    edges = ["0.1" if inside else "none" for inside in used]
-    dots = axes.scatter(lr, batch, c=shown, s=16, norm=norm, cmap="viridis", edgecolors=edges, linewidths=0.6, zorder=2)
-    bar = axes.figure.colorbar(dots, ax=axes, pad=0.02, extend="both")
+def planes(runs: Runs, report: Report) -> Figure | None:
+    """A panel for each cell that varied both learning rate and batch: its runs and the contours of its quadratic, where
+    there is one. None where there is no such cell."""
+    window = Window()
+    every = [cell for cell in tuned(runs, window).optima if {"lr", "batch"} <= cell.best.keys()]
+    every.sort(key=lambda cell: runs.archs.index(cell.group))
+    if not every:
+        return None
+    cells = [every[k] for k in np.unique(np.linspace(0, len(every) - 1, _MOST_CELLS).round().astype(int))]
+    drawn, panels = style.panels(len(cells))
+    tried = table(runs)
+    for axes, cell in zip(panels, cells, strict=True):
+        here = (tried["group"] == cell.group) & (tried["params"] == cell.params) & (tried["tokens"] == cell.tokens)
+        dots = _plane(axes, tried[here], cell, window)
+    bar = drawn.colorbar(dots, ax=panels, pad=0.01, extend="both", aspect=40)
     bar.set_label("loss above the cell's lowest (nats per token)")
-    lr_at, batch_at = cell.values["lr"], cell.values["batch"]
-    axes.plot(cell.intervals["lr"], [batch_at, batch_at], color="tab:red", zorder=3)
-    axes.plot([lr_at, lr_at], cell.intervals["batch"], color="tab:red", zorder=3)
-    axes.set_title(f"{_number(cell.params)} parameters, {_number(cell.tokens)} tokens")
-    axes.set_xlabel(_LABELS["lr"])
-    axes.set_ylabel(_LABELS["batch"])
-    axes.set_xlim(lr.min() / 1.2, lr.max() * 1.2)
-    axes.set_ylim(batch.min() / 1.3, batch.max() * 1.3)
-    style.log_axis(axes, "x")
-    style.log_axis(axes, "y")
-
-
-def _law(axes: Axes, usable: list[HyperOptimum], fitted: HyperLaw, across: str) -> None:
-    """One variable across; the others at the centre of the cells."""
-    target = fitted.target
-    others = [name for name in ("params", "tokens") if name != across]
-    centre = {name: float(np.exp(np.mean([np.log(getattr(o, name)) for o in usable]))) for name in others}
-    x = np.array([getattr(o, across) for o in usable])
-    here = {name: np.array([getattr(o, name) for o in usable]) for name in fitted.exponents}
-    there = here | {name: np.full(len(x), centre[name]) for name in others if name in here}
-    moved = fitted.predict(there) / fitted.predict(here)
-    value = np.array([o.values[target] for o in usable]) * moved
-    low, high = np.transpose([o.intervals[target] for o in usable]) * moved
-    axes.errorbar(
-        x, value, [value - low, high - value], linestyle="", marker="o", markersize=3, capsize=1.5, color="0.2"
+    shown = "" if len(cells) == len(every) else f", of {len(every)},"
+    _caption(
+        drawn,
+        runs,
+        f"{len(cells)} cells of an architecture, a size and its tokens{shown} with their runs, ringed where the cell's "
+        "quadratic is fitted to them, and its contours: nats above its minimum, or, where it has none among the runs, "
+        "above the lowest run. Red, the minimum with its 95% interval. Other settings that vary are at their best.",
     )
-    line = np.geomspace(x.min() / 1.3, x.max() * 1.3, 100)
-    at = {across: line} | {name: np.full(100, middle) for name, middle in centre.items()}
-    axes.plot(line, fitted.predict(at), color="tab:blue", label="this table")
-    axes.fill_between(line, *fitted.band(at), color="tab:blue", alpha=0.2, linewidth=0)
-    for published, dashes in zip((p for p in PUBLISHED if p.target == target), _LINES, strict=False):
-        axes.plot(line, published.predict(at), dashes, color="0.35", label=published.source)
-    fixed = ", ".join(f"{_number(centre[name])} {_LABELS[name]}" for name in others)
-    axes.set_title(f"at {fixed}")
-    axes.set_xlabel(_LABELS[across])
-    axes.set_ylabel(f"best {_LABELS[target]}")
+    return drawn
+
+
+def _plane(axes: Axes, rows: pd.DataFrame, cell: HyperOptimum, window: Window) -> PathCollection:
+    lr, batch, losses = (rows[name].to_numpy(float) for name in ("lr", "batch", "loss"))
+    z = np.log(rows[list(cell.best)].to_numpy(float))
+    used, above = window.keep(z, losses), np.clip(losses - cell.best_loss, _COLOURS.vmin, None)
+    edges = ["0.1" if inside else "none" for inside in used]
+    dots = axes.scatter(
+        lr, batch, c=above, s=20, norm=_COLOURS, cmap="viridis", edgecolors=edges, linewidths=0.8, zorder=2
+    )
+    if cell.centre:
+        _contours(axes, cell, np.geomspace(lr.min(), lr.max(), 200), np.geomspace(batch.min(), batch.max(), 200))
+    if cell.values:
+        lr_at, batch_at = cell.values["lr"], cell.values["batch"]
+        axes.plot(cell.intervals["lr"], [batch_at, batch_at], color=style.ACCENT, zorder=3)
+        axes.plot([lr_at, lr_at], cell.intervals["batch"], color=style.ACCENT, zorder=3)
+    said = "" if cell.status == "optimum" else f": {cell.status}"
+    axes.set_title(f"{cell.group}, {style.number(cell.params)} N, {style.number(cell.tokens)} D{said}")
+    axes.set_xlabel(_LABELS["lr"])
+    style.y_label(axes, _LABELS["batch"])
+    axes.set_xlim(lr.min() / 1.2, lr.max() * 1.2)
+    axes.set_ylim(batch.min() / 1.4, batch.max() * 1.4)
     style.log_axis(axes, "x")
     style.log_axis(axes, "y")
-    axes.legend(fontsize=6.5)
+    return dots
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("e+", "e").replace("e0", "e")
+def _contours(axes: Axes, cell: HyperOptimum, lr: Array, batch: Array) -> None:
+    """Over learning rate and batch, the further settings at their best or where they were kept."""
+    x, y = np.meshgrid(lr, batch)
+    at = {name: np.full(x.size, value) for name, value in (cell.centre | cell.values).items()}
+    height = cell.predict(at | {"lr": x.ravel(), "batch": y.ravel()}).reshape(x.shape)
+    lines = axes.contour(
+        x, y, height - (cell.best_loss if cell.loss is None else cell.loss), _CONTOURS, colors="0.5", linewidths=0.7
+    )
+    axes.clabel(lines, fmt="%g", fontsize=6)
+
+
+def _law(axes: Axes, law: TunedLaw, cells: list[HyperOptimum], look: style.Look) -> None:
+    """One architecture's cells that have an optimum in the law's target, and the law, where there is one."""
+    if not cells:
+        return
+    x = np.array([getattr(cell, law.over) for cell in cells])
+    value = np.array([cell.values[law.target] for cell in cells])
+    low, high = np.transpose([cell.intervals[law.target] for cell in cells])
+    axes.errorbar(
+        x, value, style.error(value, low, high), linestyle="", markersize=4, capsize=2, label=law.arch, **look
+    )
+    if law.fitted is not None:
+        line = np.geomspace(x.min() / 1.15, x.max() * 1.15, 100)
+        axes.plot(line, law.fitted.predict({law.over: line}), color=look["color"])
+        axes.fill_between(line, *law.fitted.band({law.over: line}), color=look["color"], alpha=0.15, linewidth=0)
+
+
+def _published(axes: Axes, target: str, cells: list[HyperOptimum]) -> None:
+    """Each published law of the target along the cells, whose parameters and tokens lie near a line of logarithms."""
+    over = TARGETS[target]
+    (other,) = {"params", "tokens"} - {over}
+    x, y = (np.log([getattr(cell, name) for cell in cells]) for name in (over, other))
+    line = np.linspace(x.min() - 0.3, x.max() + 0.3, 100)
+    path = np.polyfit(x, y, min(1, len(set(x)) - 1))
+    at = {over: np.exp(line), other: np.exp(np.polyval(path, line))}
+    for law in (p for p in PUBLISHED if p.target == target):
+        axes.plot(np.exp(line), law.predict(at), _DASHES[law.source], color=style.NEUTRAL, label=law.source, zorder=1)
+
+
+def _caption(drawn: Figure, runs: Runs, text: str) -> None:
+    seeds = runs.tried["seed"].nunique()
+    whole = f"{len(runs.tried)} runs, {seeds} seed{'s' * (seeds > 1)}, in {text}"
+    drawn.supxlabel(textwrap.fill(whole, int(drawn.get_figwidth() * 19)), fontsize=7, x=0.01, ha="left")
