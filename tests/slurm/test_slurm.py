@@ -1,4 +1,5 @@
-"""Sweeps on a real Slurm of two nodes: trained, capped, preempted, requeued, cancelled, and always the same numbers."""
+"""Sweeps on a real Slurm of two nodes: capped, preempted, requeued, cancelled, through a node's loss and a controller's
+crash, and always the same numbers."""
 
 import functools
 import json
@@ -16,11 +17,12 @@ import pytest
 from safetensors import safe_open
 from slurm_cluster import Cluster, Unavailable
 
-from eutectic.sweeps import submit
+from eutectic.sweeps import snapshot, submit
 from eutectic.sweeps.ledger import Ledger
 
 pytestmark = pytest.mark.slurm
-CLOCK = ("seconds", "tokens_per_second", "finished", "commit", "source")
+CLOCK = ("seconds", "tokens_per_second", "utilization", "finished", "commit", "source")
+WHOLE = ["--slurm", "partition=other", "account=lab", "nice=7", "setup=export WORD=up", "setup=echo set $WORD"]
 SWEEP = ["--budget", "2e10", "--archs", "attn", "--cluster", "slurm", "--name", "s"]
 TINY = ["--budget", "1e10", "--archs", "attn", "--cluster", "slurm", "--name", "s"]
 
@@ -42,9 +44,10 @@ def cluster() -> Iterator[Cluster]:
 class Place:
     """A folder with a sweep in results/s, and the command line in it."""
 
-    def __init__(self, slurm: Cluster, folder: Path, cache: Path, corpus: Path):
+    def __init__(self, slurm: Cluster, folder: Path, cache: Path, corpus: Path, code: Path):
         self.slurm, self.folder, self.corpus = slurm, folder, corpus
-        self.environment = slurm.environment | {"EUTECTIC_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+        own = {"EUTECTIC_CACHE": str(cache), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code)}
+        self.environment = slurm.environment | own
         self.sweep = folder / "results/s"
 
     def eutectic(self, *arguments: str) -> str:
@@ -57,10 +60,24 @@ class Place:
         return done.stdout
 
     def job(self) -> str:
-        """Id of the newest array or job."""
-        return max(
-            (path.name.removesuffix("_submission.sh") for path in self.sweep.glob("jobs/[0-9]*_submission.sh")), key=int
-        )
+        """Id of the newest array or job that trains."""
+        return max((job for job, script in self.scripts().items() if "--dependency" not in script), key=int)
+
+    def scripts(self) -> dict[str, str]:
+        """What went to sbatch, by the id of the job."""
+        paths = self.sweep.glob("jobs/[0-9]*_submission.sh")
+        return {path.name.removesuffix("_submission.sh"): path.read_text() for path in paths}
+
+    def statuses(self) -> list[str]:
+        runs = json.loads(self.eutectic("status", "--name", "s", "--json"))["s"]["runs"]
+        return [run["status"] for run in runs.values()]
+
+    def in_progress(self) -> list[Path]:
+        """The folders of two runs, which are being trained, once there are two."""
+        ledger = Ledger(self.sweep)
+        begun = lambda: [run for run in ledger.run_ids() if ledger.progress(run).get("step", 0) > 50]  # noqa: E731
+        until(lambda: len(begun()) == 2, "two runs in progress")
+        return [ledger.runs / run for run in begun()]
 
     def accounts(self, fields: str) -> list[list[str]]:
         """These fields of the job's tasks, once Slurm's accounting has them all ended."""
@@ -69,9 +86,9 @@ class Place:
         return [line.split("|")[1:] for line in self.slurm.run(*command).split("\n")]
 
     def finish(self) -> None:
-        """Wait until nothing is queued, and collect."""
-        until(lambda: not self.slurm.run("squeue", "-h"), "an empty queue")
-        self.eutectic("collect", "--name", "s")
+        """Wait until nothing is queued; by then all is collected."""
+        until(lambda: not self.slurm.run("squeue", "-h"), "an empty queue", 180)
+        assert (self.sweep / "runs.parquet").exists()
 
     def numbers(self, table: str, *keys: str) -> list[dict[str, Any]]:
         rows = pq.read_table(self.sweep / f"{table}.parquet").to_pylist()
@@ -88,15 +105,16 @@ def until(condition: Callable[[], object], what: str, seconds: float = 120.0) ->
 
 @pytest.fixture(scope="session")
 def place(cluster: Cluster, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
-    cache = tmp_path_factory.mktemp("cache")
-    return lambda: Place(cluster, tmp_path_factory.mktemp("place"), cache, corpus)
+    """Each with the code as it was at first, whatever is edited meanwhile."""
+    cache, code = tmp_path_factory.mktemp("cache"), snapshot.keep(tmp_path_factory.mktemp("code"))
+    return lambda: Place(cluster, tmp_path_factory.mktemp("place"), cache, corpus, code)
 
 
 @pytest.fixture(scope="session")
 def whole(place: Callable[[], Place]) -> Place:
     """A sweep by two workers that nobody disturbed."""
     here = place()
-    here.eutectic("sweep", *SWEEP, "--workers", "2", "--slurm", "partition=other", "account=lab", "nice=7")
+    here.eutectic("sweep", *SWEEP, "--workers", "2", *WHOLE)
     here.finish()
     return here
 
@@ -116,21 +134,36 @@ def test_two_nodes_train_each_run_once(whole: Place) -> None:
 def test_collect_and_fit_read_it(whole: Place) -> None:
     report = json.loads(whole.eutectic("fit", "--name", "s", "--json"))
     assert (report["n_runs"], report["optima"][0]["n_sizes"]) == (5, 5)
-    status = json.loads(whole.eutectic("status", "--name", "s", "--json"))["s"]
-    assert [run["status"] for run in status.values()] == ["done"] * 5
+    assert whole.statuses() == ["done"] * 5
 
 
 def test_options_reach_the_job(whole: Place) -> None:
     assert whole.accounts("Partition,Account,JobName") == [["other", "lab", "eutectic"]] * 2
     assert "Nice=7" in whole.slurm.run("scontrol", "show", "job", f"{whole.job()}_0")
+    logs = list(whole.sweep.glob("jobs/*_0_log.out"))
+    assert len(logs) == 3
+    assert [log.read_text().splitlines()[0] for log in logs] == ["set up"] * 3
 
 
-def test_the_dry_script_is_the_one_that_was_submitted(whole: Place) -> None:
-    told = whole.eutectic(
-        "sweep", "--dry", *SWEEP, "--workers", "2", "--slurm", "partition=other", "account=lab", "nice=7"
-    )
-    submitted = (whole.sweep / f"jobs/{whole.job()}_submission.sh").read_text()
-    assert told.endswith(submitted + "\n")
+def test_the_dry_scripts_are_those_that_were_submitted(whole: Place) -> None:
+    told = whole.eutectic("sweep", "--dry", *SWEEP, "--workers", "2", *WHOLE)
+    scripts = whole.scripts()
+    array, (after,) = scripts.pop(whole.job()), scripts.values()
+    assert f"#SBATCH --dependency=afterany:{whole.job()}\n" in after
+    assert told.endswith(f"{array}\n{after.replace(f'afterany:{whole.job()}', 'afterany:ARRAY')}\n")
+
+
+def test_jobs_run_the_code_that_was_submitted(place: Callable[[], Place], tmp_path: Path) -> None:
+    """Held in the queue while its place in PYTHONPATH, which jobs have as well, gets other code."""
+    here, live = place(), snapshot.keep(tmp_path)
+    frozen, here.environment["PYTHONPATH"] = here.environment["PYTHONPATH"], str(live)
+    here.eutectic("sweep", *TINY, "--workers", "2", "--slurm", "hold")
+    here.environment["PYTHONPATH"] = frozen
+    for path in live.rglob("*.py"):
+        path.write_text("raise SystemExit('this is not what was submitted')")
+    here.slurm.run("scontrol", "release", here.job())
+    here.finish()
+    assert here.statuses() == ["done"] * 5
 
 
 def test_no_more_run_at_once_than_asked(place: Callable[[], Place]) -> None:
@@ -147,13 +180,13 @@ def test_no_more_run_at_once_than_asked(place: Callable[[], Place]) -> None:
     told = here.eutectic("status", "--name", "s")
     line = next(line for line in told.splitlines() if line.startswith(plan[0]["run_id"]))
     assert " failed: IsADirectoryError" in line
-    assert [run["status"] for run in json.loads(here.eutectic("status", "--json"))["s"].values()].count("done") == 4
+    assert here.statuses().count("done") == 4
 
 
 def test_jobs_see_gpus_of_their_own(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     asked = submit.Cluster("slurm", 1, "cuda", 1, 0.1, 1e9, {"nodelist": "n1"})
-    executor = submit._slurm(asked, tmp_path, submit.submitit.SlurmExecutor)
+    executor = submit._slurm(asked, tmp_path, snapshot.keep(tmp_path), submit.submitit.SlurmExecutor)
     # nothing of this module, which a job cannot import
     look = functools.partial(subprocess.check_output, ["sh", "-c", "sleep 3; echo $CUDA_VISIBLE_DEVICES"], text=True)
     jobs = executor.submit_array([look, look])
@@ -165,16 +198,13 @@ def test_disturbed_jobs_go_on_from_their_checkpoints(how: str, whole: Place, pla
     """Both tasks of the array are, each in the midst of a run. A cancelled sweep is told of, and submitted again."""
     here = place()
     here.eutectic("sweep", *SWEEP, "--workers", "2")
-    job, runs = here.job(), here.sweep / "runs"
-    ledger = Ledger(here.sweep)
-    begun = lambda: [run for run in ledger.run_ids() if ledger.progress(run).get("step", 0) > 50]  # noqa: E731
-    until(lambda: len(begun()) == 2, "two runs in progress")
-    victims = [runs / run for run in begun()]
+    job, victims = here.job(), here.in_progress()
     command = {"preempted": ["scancel", "--signal=USR2"], "requeued": ["scontrol", "requeue"], "cancelled": ["scancel"]}
     here.slurm.run(*command[how], job)
     saved = [progress(victim) for victim in victims]
     if how == "cancelled":
-        until(lambda: f"job {job}_1 ended early: CANCELLED" in here.eutectic("status", "--name", "s"), "its state", 30)
+        words = f"job {job}_1 ended early: it was cancelled by root (CANCELLED); its log is "
+        until(lambda: words in here.eutectic("status", "--name", "s"), "its state", 30)
         here.eutectic("sweep", *SWEEP, "--workers", "2")
     here.finish()
     attempts = here.slurm.run("sacct", "-DnPX", "-j", job, "-o", "State").split("\n")
@@ -182,8 +212,45 @@ def test_disturbed_jobs_go_on_from_their_checkpoints(how: str, whole: Place, pla
     for victim, before in zip(victims, saved, strict=True):
         curve = pq.read_table(victim / "curve.parquet").to_pylist()
         assert curve[: len(before)] == before  # also their seconds, which no second training would repeat
+    assert_the_same(here, whole)
+
+
+def test_a_node_s_loss_and_a_crash_of_the_controller_are_survived(whole: Place, place: Callable[[], Place]) -> None:
+    """The controller crashes before it knows of the node, while the other node trains on."""
+    here = place()
+    here.eutectic("sweep", *SWEEP, "--workers", "2")
+    job, victims = here.job(), here.in_progress()
+    (lost,) = [victim for victim in victims if claims(victim)[0]["host"] == "n2"]
+    try:
+        here.slurm.kill("n2")
+        time.sleep(6)  # what the controller has not saved, some seconds' worth, it begins again
+        here.slurm.kill("slurmctld")
+        here.slurm.start_controller()
+        here.finish()
+    finally:
+        here.slurm.boot("n2")
+    assert sorted(here.slurm.run("sacct", "-DnPX", "-j", job, "-o", "State").split("\n")) == [
+        "COMPLETED",
+        "COMPLETED",
+        "NODE_FAIL",
+    ]
+    assert [(claim["host"], claim["life"]) for claim in claims(lost)] == [("n2", 0), ("n1", 1)]
+    assert len({claim["job"] for claim in claims(lost)}) == 1
+    assert [len(claims(run.parent)) for run in here.sweep.glob("runs/*/config.json") if run.parent != lost] == [1] * 4
+    assert_the_same(here, whole)
+
+
+def assert_the_same(here: Place, whole: Place) -> None:
+    """Each run is done, once, with the numbers of the sweep that nobody disturbed, bit for bit."""
+    assert here.statuses() == ["done"] * 5
     assert here.numbers("runs", "run_id") == whole.numbers("runs", "run_id")
     assert here.numbers("curves", "run_id", "step") == whole.numbers("curves", "run_id", "step")
+
+
+def claims(run: Path) -> list[dict[str, Any]]:
+    """First to last."""
+    found = [run / f"claim-{k}.json" for k in range(len(list(run.glob("claim-*.json"))))]
+    return [json.loads(path.read_text()) for path in found]
 
 
 def progress(run: Path) -> list[dict[str, Any]]:

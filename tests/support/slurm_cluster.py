@@ -1,7 +1,8 @@
 """A real Slurm of two nodes on this machine, with accounting: its files in one folder, its daemons our children.
 
-Debian's packages, no systemd, no cgroups. Both nodes are slurmd processes of this host and claim what CPUs, memory and
-GPUs they like; a GPU is a clone of /dev/null, a character device, for which alone Slurm sets CUDA_VISIBLE_DEVICES.
+Debian's packages, no systemd, no cgroups. A node is a slurmd in namespaces of its own: it has its own hostname and its
+own processes, which all die at once where it loses power. Nodes claim what CPUs, memory and GPUs they like; a GPU is a
+clone of /dev/null, a character device, for which alone Slurm sets CUDA_VISIBLE_DEVICES.
 Accounting (slurmdbd over MariaDB) is needed: without sacct, submitit waits for ever for a job that died without a word.
 """
 
@@ -17,6 +18,9 @@ from pathlib import Path
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb")
 NODES = ("n1", "n2")
+ALONE = ("unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+# the shell stays, to wait for the orphans of the processes within
+BOOT = "hostname {node} && mount --bind {root}/etc/hosts /etc/hosts && {{ slurmd -D -N {node}; true; }}"
 
 SLURM_CONF = """\
 ClusterName=eutectic
@@ -64,8 +68,8 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd}
 AccountingStorageTRES=gres/gpu
 AccountingStoragePass={root}/run/munge.sock
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+NodeName=n1 NodeHostname=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+NodeName=n2 NodeHostname=n2 NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 PartitionName=other Nodes=n1,n2 MaxTime=INFINITE State=UP
 """
@@ -102,7 +106,7 @@ class Cluster:
             "SLURM_CONF": str(root / "etc/slurm.conf"),
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
         }
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         """Raises Unavailable where packages, or the rights to install or to start them, are missing."""
@@ -110,22 +114,37 @@ class Cluster:
         self._write()
         self._munge()
         self._database()
-        self._daemon("slurmdbd", "-D")
+        self._daemon("slurmdbd", "slurmdbd", "-D")
         self._wait("slurmdbd", lambda: self.run("sacctmgr", "-n", "-i", "list", "cluster"))
         for entity in (["cluster", "eutectic"], ["account", "lab"], ["user", "root", "account=lab"]):
             self.run("sacctmgr", "-i", "add", *entity)
-        self._daemon("slurmctld", "-D")
-        self._wait("slurmctld", lambda: "UP" in self.run("scontrol", "ping"))
+        self.start_controller()
         for node in NODES:
-            self._daemon("slurmd", "-D", "-N", node)
+            self.boot(node)
         self._wait("the nodes", lambda: self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%t").split() == ["idle"] * 2)
 
+    def boot(self, node: str) -> None:
+        """Start a node, which is new or has lost its power."""
+        self._daemon(node, *ALONE, "sh", "-c", BOOT.format(node=node, root=self.root))
+
+    def start_controller(self) -> None:
+        self._daemon("slurmctld", "slurmctld", "-D")
+        self._wait("slurmctld", lambda: "UP" in self.run("scontrol", "ping"))
+
+    def kill(self, name: str) -> None:
+        """End a daemon without a warning, or a node with all that runs on it."""
+        child = self._children.pop(name)
+        child.kill()
+        child.wait()
+
     def stop(self) -> None:
-        """Cancel what still runs, then stop the daemons, last started first."""
-        if len(self._children) == 3 + 1 + len(NODES):
+        """Cancel what still runs, switch the nodes off, then stop the daemons, last started first."""
+        if {"slurmctld", *NODES} <= self._children.keys():
             self.run("scancel", "--user", "root")
             self._wait("the queue's end", lambda: self.run("squeue", "-h") == "")
-        for child in reversed(self._children):
+        for node in self._children.keys() & set(NODES):
+            self.kill(node)
+        for child in reversed(self._children.values()):
             child.send_signal(signal.SIGTERM)
             try:
                 child.wait(15)
@@ -156,6 +175,7 @@ class Cluster:
             path = self.root / "etc" / name
             path.touch(0o600)  # slurmdbd insists on it
             path.write_text(text.format(**values, loopback=loopback))
+        (self.root / "etc/hosts").write_text(f"{Path('/etc/hosts').read_text()}\n127.0.0.1 {' '.join(NODES)}\n")
         for k in range(2):
             os.mknod(self.root / f"dev/gpu{k}", 0o020666, os.makedev(1, 3))
 
@@ -165,7 +185,7 @@ class Cluster:
         key.write_bytes(os.urandom(128))
         paths = {"socket": "run/munge.sock", "pid-file": "run/munged.pid", "log-file": "log/munged.log"}
         paths |= {"seed-file": "run/munged.seed", "key-file": "etc/munge.key"}
-        self._daemon("munged", "-F", *(f"--{name}={self.root / path}" for name, path in paths.items()))
+        self._daemon("munged", "munged", "-F", *(f"--{name}={self.root / path}" for name, path in paths.items()))
         self._wait("munged", (self.root / "run/munge.sock").exists)
 
     def _database(self) -> None:
@@ -175,6 +195,7 @@ class Cluster:
             command = ["mariadb-install-db", *options, "--auth-root-authentication-method=socket", "--skip-test-db"]
             subprocess.run(command, stdout=log, stderr=log, check=True)
         self._daemon(
+            "mariadbd",
             "mariadbd",
             *options,
             f"--socket={sock}",
@@ -190,18 +211,16 @@ class Cluster:
         create = f"CREATE DATABASE slurm; CREATE USER 'slurm'@'127.0.0.1' IDENTIFIED BY '{self.password}';"
         self.run(*client, f"{create} GRANT ALL ON slurm.* TO 'slurm'@'127.0.0.1';")
 
-    def _daemon(self, *command: str) -> None:
+    def _daemon(self, name: str, *command: str) -> None:
         """In the foreground of its own session, as our child: its pid is ours to stop, and none is left a zombie."""
         with (self.root / "log/start.log").open("ab") as log:
-            self._children.append(
-                subprocess.Popen(
-                    command,
-                    env=self.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self._children[name] = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _wait(self, what: str, ready: Callable[[], object]) -> None:
@@ -221,6 +240,8 @@ def install() -> None:
     """Debian's packages, where they are missing. Raises Unavailable where that cannot be."""
     if os.geteuid() != 0:
         raise Unavailable("a Slurm of one's own needs root.")
+    if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
+        raise Unavailable("nodes of one's own need namespaces, and unshare may make none here.")
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     if all(shutil.which(program, path=path) for program in PROGRAMS):
         return
