@@ -84,10 +84,19 @@ def _refit(fit: Fit, y: Array, draws: Array, kind: str) -> Resamples:
 
 def interval(values: Array, degrees: int, log: bool = False) -> tuple[float, float]:
     """Percentiles of resampled values at 95%, widened about their median as Student's t with the fit's degrees of
-    freedom is wider than the normal. log: widen ratios, for positive quantities."""
-    finite = values[~np.isnan(values)]
-    low, middle, high = np.quantile(finite, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
-    wider = float(stats.t.ppf((1 + LEVEL) / 2, degrees) / stats.norm.ppf((1 + LEVEL) / 2))
+    freedom is wider than the normal. log: widen ratios, for positive quantities.
+
+    Values may be infinite, or 0 where log: beyond all that was looked at. No distance to those can be widened, so the
+    percentiles are then the ones at which t's ends lie under the normal, which is the same of normal values, and an
+    end is open (infinite, or 0) where that many resamples are.
+    """
+    known = values[~np.isnan(values)]
+    t = float(stats.t.ppf((1 + LEVEL) / 2, degrees))
+    if np.isinf(known).any() or (log and (known <= 0).any()):
+        low, high = np.quantile(known, stats.norm.cdf(np.array([-t, t])), method="nearest")
+        return float(low), float(high)
+    low, middle, high = np.quantile(known, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
+    wider = t / float(stats.norm.ppf((1 + LEVEL) / 2))
     if log:
         return float(middle * (low / middle) ** wider), float(middle * (high / middle) ** wider)
     return float(middle + (low - middle) * wider), float(middle + (high - middle) * wider)

@@ -18,7 +18,10 @@ MISSIZED = 4.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95% interval; share: of resamples in which it exists (a crossing may not)."""
+    """A number with its 95% interval; share: of resamples in which it exists (a crossing may not).
+
+    A positive number beyond all that was looked at is inf, or 0 below it, and so is an end of an interval that is open.
+    """
 
     value: float
     low: float
@@ -50,11 +53,13 @@ class Candidate:
 
 
 def estimate(values: Array, degrees: int, log: bool = True) -> Estimate:
-    """values: (1 + count,), of the fit and of its resamples; NaN where there is none."""
-    there = ~np.isnan(values[1:])
-    if np.isnan(values[0]) or there.mean() < 0.5:
-        return Estimate(float(values[0]), float("nan"), float("nan"), float(there.mean()))
-    return Estimate(float(values[0]), *interval(values[1:], degrees, log), float(there.mean()))
+    """values: (1 + count,), of the fit and of its resamples; NaN where there is none, infinite (or 0 where log) beyond
+    all that was looked at."""
+    value, resampled = float(values[0]), values[1:]
+    share = float((np.isfinite(resampled) & ((resampled != 0) | (not log))).mean())
+    if np.isnan(value) or np.isnan(resampled).mean() > 0.5:
+        return Estimate(value, float("nan"), float("nan"), share)
+    return Estimate(value, *interval(resampled, degrees, log), share)
 
 
 def candidates(
@@ -82,21 +87,32 @@ def candidates(
 
 
 def multiplier(a: Candidate, b: Candidate, compute: Array) -> list[Estimate]:
-    """At each compute: A reaches B's compute-optimal loss with this share of the FLOPs (below 1: A is better)."""
+    """At each compute: A reaches B's compute-optimal loss with this share of the FLOPs (below 1: A is better); inf
+    where the grid ends before A does, 0 where A is there before it begins."""
     log_c = np.log(a.grid)
     needed = []
     for ours, theirs in zip(np.log(a.losses), np.log(b.losses), strict=True):
         wanted = np.interp(np.log(compute), log_c, theirs)
-        needed.append(np.interp(-wanted, -ours, log_c, np.nan, np.nan))
+        found = np.interp(-wanted, -ours, log_c, -np.inf, np.inf)
+        needed.append(np.where(np.isnan(ours[0] + wanted), np.nan, found))
     ratio = np.exp(np.array(needed)) / compute
     return [estimate(column, min(a.fit.degrees, b.fit.degrees)) for column in ratio.T]
 
 
 def crossover(a: Candidate, b: Candidate, compute: Array) -> Estimate:
-    """The compute at which the better of the two changes, nearest to those given; NaN where it does not."""
-    middle = float(np.log(compute).mean())
-    roots = [_root(np.log(a.grid), gap, middle) for gap in np.log(a.losses) - np.log(b.losses)]
-    return estimate(np.array(roots), min(a.fit.degrees, b.fit.degrees))
+    """The compute at which the better of the two changes, nearest to those given; NaN where it does not.
+
+    Of resamples in which one is better all along the grid, the one that the fit has better below its crossing leaves
+    the change to come above the grid (inf), and the other to have come below (0).
+    """
+    middle, log_c = float(np.log(compute).mean()), np.log(a.grid)
+    gaps = np.log(a.losses) - np.log(b.losses)
+    at = np.array([_root(log_c, gap, middle) for gap in gaps])
+    if not np.isnan(at[0]):
+        below = np.sign(gaps[0, a.grid < at[0]][-1])
+        at = np.where(np.isnan(at), np.where(np.sign(gaps[:, 0]) == below, np.inf, 0.0), at)
+        at[np.isnan(gaps[:, 0])] = np.nan
+    return estimate(at, min(a.fit.degrees, b.fit.degrees))
 
 
 def _root(log_c: Array, gap: Array, middle: float) -> float:

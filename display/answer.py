@@ -66,10 +66,9 @@ def _duel_table(duel: Duel, at: float) -> Table:
         often = f" in {estimate.share:.0%}" if estimate.share < DECIDED else ""
         return f"{capped(estimate.value, 1e3, text)} {interval(estimate, 1e3, text)}".rstrip() + often
 
-    worth = "does not" if math.isnan(duel.multiplier.value) else cell(duel.multiplier, "{:.2g}".format)
     table.add_row("loss at its best size", *map(cell, duel.losses))
     table.add_row("the lower in", f"{duel.wins:.0%} of resamples", f"{1 - duel.wins:.0%}")
-    table.add_row(f"FLOPs to reach the loss of {duel.b}, over its own", worth, "1")
+    table.add_row(f"FLOPs to reach the loss of {duel.b}, over its own", cell(duel.multiplier, "{:.2g}".format), "1")
     table.add_row("nats lost when four times too small", *(cell(small) for small, _ in duel.missized))
     table.add_row("nats lost when four times too large", *(cell(large) for _, large in duel.missized))
     meets = duel.crossover

@@ -35,10 +35,13 @@ def duration(seconds: float) -> str:
 def capped(value: float, most: float, text: Text) -> str:
     if math.isnan(value):
         return "unknown"
+    if math.isinf(value):
+        return "∞"
     return f">{text(most)}" if value > most else text(value)
 
 
 def interval(estimate: Estimate, most: float, text: Text) -> str:
     if math.isnan(estimate.low):
         return "" if math.isnan(estimate.value) else "[unknown]"
-    return f"[{capped(estimate.low, most, text)}, {capped(estimate.high, most, text)}]"
+    close = ")" if math.isinf(estimate.high) else "]"
+    return f"[{capped(estimate.low, most, text)}, {capped(estimate.high, most, text)}{close}"

@@ -149,6 +149,21 @@ def test_an_interval_leaves_out_what_is_unknown() -> None:
     assert bootstrap.interval(np.insert(values, 100, np.nan), 20) == bootstrap.interval(values, 20)
 
 
+def test_an_interval_with_enough_infinite_values_is_open() -> None:
+    """In shares of a normal's tail that Student's t has outside: the ends are as wide as without, or are open."""
+    values = 3 + 2 * stats.norm.ppf((np.arange(20000) + 0.5) / 20000)
+    for degrees in (3, 30):
+        half = 2 * stats.t.ppf(0.975, degrees)
+        beyond = stats.norm.sf(half / 2)
+        for share, end in ((0.8 * beyond, 3 + half), (1.2 * beyond, np.inf)):
+            cut = np.where(np.arange(20000) >= 20000 * (1 - share), np.inf, values)
+            assert bootstrap.interval(cut, degrees) == pytest.approx((3 - half, end), abs=0.05)
+            low, high = bootstrap.interval(np.exp(-cut), degrees, log=True)  # 0 stands for no end below
+            assert high == pytest.approx(np.exp(half - 3), rel=0.05)
+            assert low == pytest.approx(np.exp(-end), rel=0.05)
+    assert bootstrap.interval(np.full(100, np.inf), 20) == (np.inf, np.inf)
+
+
 def test_an_interval_keeps_its_skew() -> None:
     values = np.random.default_rng(0).lognormal(0, 0.5, 5000)
     low, high = bootstrap.interval(values, 10_000)

@@ -1,5 +1,7 @@
 """Comparisons against truths that can be worked out: laws that differ by a factor of compute, and ones that cross."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,23 +48,57 @@ def test_a_factor_of_compute_is_a_multiplier() -> None:
     assert np.isnan(crossover(both["a"], both["b"], ASKED).value)
 
 
-def test_a_loss_never_reached_has_no_multiplier() -> None:
-    higher = BASE + np.array([0.3, 0, 0, 0, 0])
-    both = found({"a": BASE, "b": higher})
-    assert np.isnan(multiplier(both["b"], both["a"], np.array([1e23]))[0].value)
+def crossing(noise: float) -> dict[str, Candidate]:
+    """One falls faster and starts higher: their optima are equal at 1e18.5."""
+    steeper = BASE + np.array([0, 0, 0.02, 0, 0.02])
+    at = np.array(10**18.5)
+    gap, lower = (optimum(CHINCHILLA, theta, Cost(), at).loss - 1.7 for theta in (BASE, steeper))
+    return found({"flat": BASE, "steep": steeper + np.array([0, 1, 0, 1, 0]) * np.log(gap / lower)}, noise)
+
+
+def shifted(one: Candidate, by: Array) -> Candidate:
+    """With every loss of the fit (0) and of each resample off by this much of its logarithm."""
+    return replace(one, losses=one.losses * np.exp(by[:, None]))
+
+
+def test_a_loss_never_reached_has_an_open_multiplier() -> None:
+    """Where one resample in ten ends above the reference's loss, or begins below it, the interval has no end there."""
+    both = found({"a": BASE, "b": BASE + np.array([0, 1, 0, 1, 0]) * 0.17 * np.log(2)})
+    off = np.random.default_rng(0).normal(0, 0.01, 301)
+    known = multiplier(shifted(both["a"], off), both["b"], ASKED)[0]
+    for off_by, ends in ((1.0, (known.low, np.inf)), (-1.0, (0.0, known.high))):
+        off[1:31] = off_by
+        (some, _) = multiplier(shifted(both["a"], off), both["b"], ASKED)
+        assert (some.value, some.share) == (known.value, 0.9)
+        assert (some.low, some.high) == pytest.approx(ends, rel=0.1)
+    off[1:31] = np.nan  # not converged: neither reached nor not
+    assert np.isfinite(multiplier(shifted(both["a"], off), both["b"], ASKED)[0].high)
+    higher = found({"a": BASE, "b": BASE + np.array([0.3, 0, 0, 0, 0])})
+    never = multiplier(higher["b"], higher["a"], np.array([1e23]))[0]
+    assert (never.value, never.low, never.high, never.share) == (np.inf, np.inf, np.inf, 0.0)
+
+
+def test_a_crossing_beyond_the_grid_opens_the_interval_there() -> None:
+    """`steep` is better above 1e18.5. Where it is better, or worse, all along, they cross below the grid, or above."""
+    both, at = crossing(noise=1e-4), 10**18.5
+    known = crossover(both["flat"], both["steep"], ASKED)
+    for off_by, ends in ((1.0, (known.low, np.inf)), (-1.0, (0.0, known.high))):
+        off = np.zeros(301)
+        off[1:61] = off_by
+        for pair in ((both["flat"], shifted(both["steep"], off)), (shifted(both["steep"], off), both["flat"])):
+            some = crossover(*pair, ASKED)
+            assert (some.value, some.share) == (pytest.approx(at, rel=0.1), 0.8)
+            assert (some.low, some.high) == pytest.approx(ends, rel=0.2)
+    off[61:] = off[0] = -1.0  # the fit does not cross: there is no side to lie beyond
+    none = crossover(both["flat"], shifted(both["steep"], off), ASKED)
+    assert np.isnan([none.value, none.low, none.high]).all() and none.share == 0.0
 
 
 def test_a_crossing_is_found_where_it_is() -> None:
-    """One falls faster and starts higher: their optima are equal at 1e18.5."""
-    steeper = BASE + np.array([0, 0, 0.02, 0, 0.02])
-    at = 10**18.5
-    gap = optimum(CHINCHILLA, BASE, Cost(), np.array(at)).loss - 1.7
-    lower = optimum(CHINCHILLA, steeper, Cost(), np.array(at)).loss - 1.7
-    steeper = steeper + np.array([0, 1, 0, 1, 0]) * np.log(gap / lower)
-    both = found({"flat": BASE, "steep": steeper}, noise=1e-4)
-    crossing = crossover(both["flat"], both["steep"], ASKED)
-    assert crossing.value == pytest.approx(at, rel=0.1)
-    assert crossing.low < at < crossing.high and crossing.share > 0.95
+    both, at = crossing(noise=1e-4), 10**18.5
+    found_at = crossover(both["flat"], both["steep"], ASKED)
+    assert found_at.value == pytest.approx(at, rel=0.1)
+    assert found_at.low < at < found_at.high and found_at.share > 0.95
     wins = win_probability(both, np.array([1e17, 1e20]))
     assert wins["flat"][0] > 0.97 and wins["steep"][1] > 0.97
     assert wins["flat"] + wins["steep"] == pytest.approx(1.0)
