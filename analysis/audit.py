@@ -1,7 +1,7 @@
 """What laws would have said of runs they were not fitted to: larger budgets, and architectures left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,10 @@ from eutectic.analysis.load import Runs
 from eutectic.analysis.solve import Refused
 
 FEWEST_BUDGETS = 2  # to fit a law on
+MOST_FITTED, MOST_RUNS = 12, 1000  # sets of budgets of an architecture, and runs, that are audited of a large sweep
 ARCH_LAWS = (CHINCHILLA, GAMMA)
 NAN = float("nan")
+FAMILY = " family"  # what a family's name ends in, beside those of architectures
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,65 @@ class Holdout:
     refusal: str = ""
 
 
+@dataclass(frozen=True)
+class Distance:
+    """How far a law was off at one distance: rms and bias of ln(observed / predicted) over the n runs (for `frontier-0`
+    optima) of all budgets held so many decades above. family: as a law of families, not of single architectures."""
+
+    law: str
+    family: bool
+    decades: float
+    n: int
+    rms: float
+    bias: float
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One share of attention, predicted by the law of its family's other shares. law: the hybrid law that these
+    choose, empty where all are refused (refusal). holdouts: a row for each architecture and budget; n, rms, bias: of
+    ln(observed / predicted) over all."""
+
+    family: str
+    share: float
+    law: str
+    n: int
+    rms: float
+    bias: float
+    holdouts: tuple[Holdout, ...]
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Audits:
+    """What a sweep's laws said of runs they were not fitted to. n_runs, budgets: of those audited, a part of a large
+    sweep. held: of larger budgets; distances: of these, by law; left_out: of architectures."""
+
+    n_runs: int
+    budgets: tuple[float, ...]
+    held: tuple[Holdout, ...]
+    distances: tuple[Distance, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+NONE = Audits(0, (), (), (), ())
+
+
+def audits(runs: Runs, seed: int = 0) -> Audits:
+    """Both audits, of a part of the runs where they are many."""
+    some = part(runs)
+    held = audit(some, seed)
+    return Audits(len(some.used), tuple(some.budgets), held, distances(held), leave_one_out(some, seed))
+
+
+def part(runs: Runs) -> Runs:
+    """All, or of many budgets some from the lowest to the highest, and of many runs every so many."""
+    count = max(FEWEST_BUDGETS + 1, FEWEST_BUDGETS + MOST_FITTED // len(runs.archs))
+    chosen = [runs.budgets[k] for k in np.linspace(0, len(runs.budgets) - 1, count).round().astype(int)]
+    rows = runs.used[runs.used["budget"].isin(chosen)].sort_values(["arch", "budget", "params", "seed"], kind="stable")
+    return replace(runs, used=rows.iloc[:: -(-len(rows) // MOST_RUNS)])
+
+
 def audit(runs: Runs, seed: int = 0) -> tuple[Holdout, ...]:
     """Hold out the largest budgets, rolling up: for every architecture, and every family of three shares of attention
     or more, its laws fitted to the lowest two budgets, three, ..., predict each budget above. A row for each."""
@@ -51,23 +112,40 @@ def audit(runs: Runs, seed: int = 0) -> tuple[Holdout, ...]:
         rows += _roll(arch, table, ARCH_LAWS, CHINCHILLA, seed)
         rows += _roll_frontier(arch, table)
     for name, table in _mixes(runs):
-        rows += _roll(f"{name} family", table, HYBRIDS, HYBRID_INTERIOR, seed)
+        rows += _roll(name + FAMILY, table, HYBRIDS, HYBRID_INTERIOR, seed)
     return tuple(rows)
 
 
-def leave_one_out(runs: Runs, seed: int = 0) -> tuple[Holdout, ...]:
+def leave_one_out(runs: Runs, seed: int = 0) -> tuple[LeftOut, ...]:
     """For every family and share of attention in it: the hybrid law of least information criterion on the other shares
-    predicts the runs of this one, a row for each of its architectures (arch) and budgets (held)."""
-    rows: list[Holdout] = []
-    for _, table in _mixes(runs):
+    predicts the runs of this one."""
+    found: list[LeftOut] = []
+    for family, table in _mixes(runs):
         for share in sorted(table["attn_share"].unique()):
             others, own = table[table["attn_share"] != share], table[table["attn_share"] == share]
             trained = _budgets(others)
             chosen = _chosen(others, seed)
-            name = "" if isinstance(chosen, str) else chosen.law.name
-            for (arch, held), part in own.groupby(["arch", "budget"], sort=True):
-                rows.append(_held(str(arch), name, trained, float(held), part, chosen))
-    return tuple(rows)
+            law, refusal = ("", chosen) if isinstance(chosen, str) else (chosen.law.name, "")
+            rows = tuple(
+                _held(str(arch), law, trained, float(held), some, chosen)
+                for (arch, held), some in own.groupby(["arch", "budget"], sort=True)
+            )
+            found.append(LeftOut(family, float(share), law, *_pooled(rows), rows, refusal))
+    return tuple(found)
+
+
+def distances(holdouts: Sequence[Holdout]) -> tuple[Distance, ...]:
+    """By law, in the order of the holdouts, and then by distance; what is refused is left out."""
+    groups: dict[tuple[str, bool], dict[float, list[Holdout]]] = {}
+    for h in holdouts:
+        if not h.refusal:
+            own = groups.setdefault((h.law, h.arch.endswith(FAMILY)), {})
+            own.setdefault(round(h.decades, 2), []).append(h)
+    return tuple(
+        Distance(law, family, decades, *_pooled(own[decades]))
+        for (law, family), own in groups.items()
+        for decades in sorted(own)
+    )
 
 
 def best_law(holdouts: Sequence[Holdout]) -> dict[str, str]:
@@ -87,6 +165,14 @@ def best_law(holdouts: Sequence[Holdout]) -> dict[str, str]:
             scores = {law: np.mean([own.get(pair, plain[pair]) for pair in plain]) for law, own in errors.items()}
             best[arch] = min(scores, key=lambda law: scores[law])
     return best
+
+
+def _pooled(holdouts: Sequence[Holdout]) -> tuple[int, float, float]:
+    """How many runs, and the rms and mean of their errors."""
+    errors = np.concatenate([np.log(np.divide(h.observed, h.predicted)) for h in holdouts])
+    if not len(errors):
+        return 0, NAN, NAN
+    return len(errors), float(np.sqrt((errors**2).mean())), float(errors.mean())
 
 
 def _roll(arch: str, table: pd.DataFrame, laws: Sequence[Law], noise: Law, seed: int) -> list[Holdout]:

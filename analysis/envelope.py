@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eutectic.analysis.frontier import Frontier, PowerLaw, power_law
+from eutectic.analysis.load import Runs
 
 Array = NDArray[np.float64]
 POINTS = 1000
@@ -26,22 +27,30 @@ POINTS = 1000
 class Envelope:
     """The lowest curve at each compute that any passes through, and the laws of those off the edge.
 
-    compute (FLOPs), loss (nats per token), params, tokens and curve (a run_id; of final points a size) are of one
-    length, by rising compute. edge: no curve of a smaller model, or none of a larger one, passes through this compute,
-    so that the best size may lie beyond; such points are refused to the laws. n_curves: of those tried; n_best: of
-    those lowest somewhere off the edge. Where these have fewer than two sizes, the laws are None.
+    compute (FLOPs), loss (nats per token), params, tokens and curve (a run_id; of final points a size) are arrays of
+    one length, by rising compute. edge: no curve of a smaller model, or none of a larger one, passes through this
+    compute, so that the best size may lie beyond; such points are refused to the laws. n_curves: of those tried;
+    n_best: of those lowest somewhere off the edge. Where these have fewer than two sizes, the laws are None.
     """
 
     arch: str
     n_curves: int
     n_best: int
-    compute: tuple[float, ...]
-    loss: tuple[float, ...]
-    params: tuple[float, ...]
-    tokens: tuple[float, ...]
-    curve: tuple[str, ...]
-    edge: tuple[bool, ...]
+    compute: Array
+    loss: Array
+    params: Array
+    tokens: Array
+    curve: NDArray[np.str_]
+    edge: NDArray[np.bool_]
     frontier: Frontier
+
+
+def of_sweep(runs: Runs) -> tuple[Envelope, ...]:
+    """Of each architecture with training curves."""
+    ids = runs.curves["run_id"].astype("category").cat
+    archs = runs.used.set_index("run_id")["arch"].reindex(ids.categories).to_numpy()
+    own = ((arch, (archs == arch)[ids.codes]) for arch in runs.archs)
+    return tuple(of_curves(arch, runs.curves[rows], runs.used) for arch, rows in own if rows.any())
 
 
 def of_curves(arch: str, curves: pd.DataFrame, runs: pd.DataFrame, points: int = POINTS) -> Envelope:
@@ -102,12 +111,12 @@ def _envelope(
         arch,
         n_curves=len(starts),
         n_best=len(np.unique(best[~edge])),
-        compute=tuple(compute.tolist()),
-        loss=tuple(loss.tolist()),
-        params=tuple(n.tolist()),
-        tokens=tuple(d.tolist()),
-        curve=tuple(str(name) for name in ids[best]),
-        edge=tuple(edge.tolist()),
+        compute=compute,
+        loss=loss,
+        params=n,
+        tokens=d,
+        curve=ids[best].astype(np.str_),
+        edge=edge,
         frontier=law,
     )
 

@@ -78,6 +78,14 @@ def fit(
     return replace(found, params=centre * float(np.exp(at)), tokens=float(tokens_best))
 
 
+def outside(one: IsoflopOptimum, other: IsoflopOptimum) -> bool:
+    """Whether the best size of one is outside the 95% interval of the other's; where either has none, it is not."""
+    if one.params is None or other.params_interval is None:
+        return False
+    low, high = other.params_interval
+    return not low <= one.params <= high
+
+
 def _polynomial(blank: IsoflopOptimum, z: Array, losses: Array) -> tuple[IsoflopOptimum, float]:
     """Least squares; `blank` with all that the fit says, and the z of its minimum (nan where it has none)."""
     assert blank.centre is not None

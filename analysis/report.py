@@ -2,21 +2,25 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from eutectic.analysis import envelope, isoflop
 from eutectic.analysis.archs import columns, families, laws, mix_law
+from eutectic.analysis.audit import NONE, Audits, audits
 from eutectic.analysis.compare import Candidate, Estimate, crossover, missized, multiplier, win_probability
+from eutectic.analysis.envelope import Envelope
 from eutectic.analysis.fit import Fit
 from eutectic.analysis.frontier import Agreement, Frontier, agreement, frontier
 from eutectic.analysis.hybrid import HybridLaw
-from eutectic.analysis.isoflop import IsoflopOptimum
+from eutectic.analysis.isoflop import IsoflopOptimum, Method
 from eutectic.analysis.load import Runs
 from eutectic.analysis.ratio import HybridOptimum, hybrid_optimum
 from eutectic.analysis.solve import Refused
+
+OTHER_CURVES: tuple[Method, ...] = ("cubic", "akima")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class ArchLaw:
 class Family:
     """Layouts that differ in how much attention is mixed with one set of other mixers, homogeneous ends included.
 
-    law: L(N, D, r), or why there is none. ratios: the best share straight from each budget's isoFLOP optima.
+    law: L(N, D, r), or why there is none. ratios: the best share straight from each budget's isoFLOP optima, by a
+    parabola in the share; cubics: by a cubic.
     """
 
     name: str
@@ -61,6 +66,18 @@ class Family:
     law: HybridLaw | None
     refusal: str
     ratios: tuple[HybridOptimum, ...]
+    cubics: tuple[HybridOptimum, ...]
+
+
+@dataclass(frozen=True)
+class OtherCurve:
+    """Another curve than the parabola through the same isoFLOP points. optima: in the order of the parabola's; outside:
+    whether each is a size outside the parabola's 95% interval; frontiers: power laws through them."""
+
+    method: Method
+    optima: tuple[IsoflopOptimum, ...]
+    outside: tuple[bool, ...]
+    frontiers: tuple[Frontier, ...]
 
 
 @dataclass(frozen=True)
@@ -75,9 +92,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """optima: by architecture, then budget; frontiers: power laws through them (approach 2). envelopes: of the lowest
-    of all training curves (approach 1), where curves were logged. laws: approach 3; refusals: why there is none. wins:
-    for each budget, how often each architecture's loss is the lowest of all. dropped: (run_id, arch, budget, reason) of
+    """optima: by architecture, then budget; frontiers: power laws through them (approach 2), both by parabolas, and by
+    other curves in other_curves. envelopes: of the lowest of all training curves (approach 1), where curves were
+    logged. laws: approach 3; refusals: why there is none. wins: for each budget, how often each architecture's loss is
+    the lowest of all. audits: how laws do on runs they were not fitted to. dropped: (run_id, arch, budget, reason) of
     rows no fit used."""
 
     n_runs: int
@@ -90,12 +108,14 @@ class Report:
     dropped: tuple[tuple[str, str, float, str], ...]
     optima: tuple[IsoflopOptimum, ...]
     frontiers: tuple[Frontier, ...]
-    envelopes: tuple[Frontier, ...]
+    other_curves: tuple[OtherCurve, ...]
+    envelopes: tuple[Envelope, ...]
     laws: dict[str, ArchLaw]
     refusals: dict[str, str]
     families: tuple[Family, ...]
     comparisons: tuple[Comparison, ...]
     wins: dict[str, tuple[float, ...]]
+    audits: Audits = NONE
 
     def optimum(self, arch: str, budget: float) -> IsoflopOptimum | None:
         return next((o for o in self.optima if (o.arch, o.budget) == (arch, budget)), None)
@@ -107,16 +127,15 @@ class Report:
 
 
 def report(runs: Runs, seed: int = 0) -> Report:
-    """Fit all there is to fit. seed: of random starts and resamples."""
+    """Fit all there is to fit, and audit it. seed: of random starts and resamples."""
+    return replace(fits(runs, seed), audits=audits(runs, seed))
+
+
+def fits(runs: Runs, seed: int = 0) -> Report:
+    """The report without its audits, for who makes these meanwhile."""
     used = runs.used
     shares = {arch: float(runs.select(arch)["attn_share"].iloc[0]) for arch in runs.archs}
-    optima = [
-        isoflop.fit(arch, budget, *columns(rows, "params", "tokens", "loss"))
-        for arch in runs.archs
-        for budget in runs.budgets
-        if len(rows := runs.select(arch, budget))
-    ]
-    frontiers = tuple(frontier(arch, optima) for arch in runs.archs)
+    optima = _optima(runs, "parabola")
     found, refusals = laws(runs, seed)
     return Report(
         n_runs=len(used),
@@ -130,8 +149,9 @@ def report(runs: Runs, seed: int = 0) -> Report:
             (str(i), str(a), float(b), str(r)) for i, a, b, r in runs.dropped.itertuples(index=False, name=None)
         ),
         optima=tuple(optima),
-        frontiers=frontiers,
-        envelopes=_envelopes(runs),
+        frontiers=tuple(frontier(arch, optima) for arch in runs.archs),
+        other_curves=tuple(_other_curve(runs, method, optima) for method in OTHER_CURVES),
+        envelopes=envelope.of_sweep(runs),
         laws={arch: _arch_law(c, optima, runs.budgets) for arch, c in found.items()},
         refusals=refusals,
         families=tuple(
@@ -144,12 +164,19 @@ def report(runs: Runs, seed: int = 0) -> Report:
     )
 
 
-def _envelopes(runs: Runs) -> tuple[Frontier, ...]:
-    archs = runs.curves["run_id"].map(runs.used.set_index("run_id")["arch"])
-    return tuple(
-        envelope.of_curves(str(arch), curves, runs.used).frontier
-        for arch, curves in runs.curves.groupby(archs, observed=True, sort=False)
-    )
+def _optima(runs: Runs, method: Method) -> list[IsoflopOptimum]:
+    return [
+        isoflop.fit(arch, budget, *columns(rows, "params", "tokens", "loss"), method=method)
+        for arch in runs.archs
+        for budget in runs.budgets
+        if len(rows := runs.select(arch, budget))
+    ]
+
+
+def _other_curve(runs: Runs, method: Method, parabolas: list[IsoflopOptimum]) -> OtherCurve:
+    optima = _optima(runs, method)
+    outside = tuple(isoflop.outside(other, parabola) for other, parabola in zip(optima, parabolas, strict=True))
+    return OtherCurve(method, tuple(optima), outside, tuple(frontier(arch, optima) for arch in runs.archs))
 
 
 def _arch_law(candidate: Candidate, optima: list[IsoflopOptimum], budgets: list[float]) -> ArchLaw:
@@ -175,11 +202,14 @@ def _family(
     runs: Runs, name: str, archs: tuple[str, ...], optima: list[IsoflopOptimum], shares: dict[str, float], seed: int
 ) -> Family:
     own = [o for o in optima if o.arch in archs]
-    ratios = tuple(h for budget in runs.budgets if (h := hybrid_optimum(budget, own, shares)) is not None)
+    ratios, cubics = (
+        tuple(h for budget in runs.budgets if (h := hybrid_optimum(budget, own, shares, degree)) is not None)
+        for degree in (2, 3)
+    )
     try:
-        return Family(name, archs, mix_law(runs, archs, runs.budgets, seed), "", ratios)
+        return Family(name, archs, mix_law(runs, archs, runs.budgets, seed), "", ratios, cubics)
     except Refused as refusal:
-        return Family(name, archs, None, str(refusal), ratios)
+        return Family(name, archs, None, str(refusal), ratios, cubics)
 
 
 def _comparisons(found: Mapping[str, Candidate], budgets: list[float]) -> tuple[Comparison, ...]:

@@ -16,7 +16,6 @@ from eutectic.analysis.load import Runs
 from eutectic.analysis.optimum import Cost
 from eutectic.analysis.report import ArchLaw, Report
 
-MOST = 6
 CELLS = 60
 MARGIN = 1.3
 _PALETTE = "viridis"
@@ -25,7 +24,7 @@ _LABELLED = np.linspace([0.45, 0.03], [0.96, 0.55], 100).T  # in shares of the a
 
 def figure(runs: Runs, report: Report) -> Figure | None:
     """A panel for each architecture with a law, or for one of each attention share where they are over six."""
-    shown = _chosen(report)
+    shown = style.chosen(list(report.laws), report.shares)
     if not shown:
         return None
     drawn, panels = style.panels(len(shown))
@@ -49,14 +48,6 @@ def figure(runs: Runs, report: Report) -> Figure | None:
         "least loss at each compute with the 95% interval of its size, cut at the axes.",
     )
     return drawn
-
-
-def _chosen(report: Report) -> list[str]:
-    """All that have a law, or, of many, the first of each attention share."""
-    found = list(report.laws)
-    if len(found) > MOST:
-        found = list({report.shares[arch]: arch for arch in reversed(found)}.values())[::-1]
-    return found[:MOST]
 
 
 def _panel(axes: Axes, law: ArchLaw, budgets: tuple[float, ...], levels: Array, norm: LogNorm, many: bool) -> None:

@@ -69,21 +69,26 @@ def show(axes: Axes, name: str, found: Mapping[str, Curves], looks: Mapping[str,
 
 
 def show_points(axes: Axes, curve: Curve, at: Array, label: str, look: style.Look) -> None:
-    """Points with their intervals, at these computes."""
-    error = style.error(curve.value, curve.low, curve.high)
+    """Points with their intervals, at these computes; arrows at the axes' edges where these are open."""
+    error = style.error(curve.value, *style.ends(curve.low, curve.high))
     axes.errorbar(at, curve.value, error, linestyle="", markersize=4, capsize=1.5, elinewidth=0.8, label=label, **look)
+    edges = axes.get_xaxis_transform()
+    for is_open, edge, shape in ((np.isinf(curve.high), 1.0, "^"), (curve.low == 0, 0.0, "v")):
+        arrows: style.Look = {"color": look["color"], "marker": shape, "markersize": 5, "linestyle": ""}
+        there = at[is_open]
+        axes.plot(there, np.full(len(there), edge), clip_on=False, in_layout=False, transform=edges, **arrows)
 
 
 def show_line(axes: Axes, curve: Curve, look: style.Look, stroke: str = "-") -> None:
     """A line with its band."""
     axes.plot(curve.compute, curve.value, stroke, color=look["color"])
-    axes.fill_between(curve.compute, curve.low, curve.high, color=look["color"], alpha=0.1, linewidth=0)
+    axes.fill_between(curve.compute, *style.ends(curve.low, curve.high), color=look["color"], alpha=0.1, linewidth=0)
 
 
 def show_axes(axes: Axes, shown: Sequence[Curve], report: Report, *values: float) -> None:
     """Log axes about the curves shown, and about these values."""
     style.compute_axis(axes, report.budgets)
-    ends = np.concatenate([end for curve in shown for end in (curve.low, curve.high)])
+    ends = np.concatenate([end for curve in shown for end in style.ends(curve.low, curve.high)])
     style.bound(axes, np.concatenate([values, *(curve.value for curve in shown)]), ends)
     style.log_axis(axes, "y")
 

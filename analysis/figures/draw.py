@@ -11,9 +11,11 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from eutectic import files
+from eutectic.analysis.audit import audits
 from eutectic.analysis.figures import (
     audit,
     contours,
+    envelope,
     frontier,
     hyper,
     isoflop,
@@ -26,13 +28,13 @@ from eutectic.analysis.figures import (
     style,
 )
 from eutectic.analysis.load import Runs, load
-from eutectic.analysis.report import Report, report
-
+from eutectic.analysis.report import Report, fits
 
 # each gives None where the runs do not bear it
 FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
     "isoflop": isoflop.figure,
     "frontier": frontier.figure,
+    "envelope": envelope.figure,
     "optima": optima.figure,
     "ratio": ratio.figure,
     "share": share.figure,
@@ -51,11 +53,12 @@ def draw(folder: Path) -> list[Path]:
     """Draw the figures of the sweep in a folder into its figures/, a process each, and remove there those that its runs
     no longer bear. Returns what was written. Raises UserError where load() does."""
     runs = load(folder)
-    fitted = report(runs)
     out = files.make_folder(folder / "figures")
-    # no figure draws the curves, which are the bulk
-    shown = replace(runs, curves=runs.curves.iloc[:0])
+    # the curves are the bulk, and all are never drawn
+    shown = replace(runs, curves=envelope.thinned(runs).curves)
     with ProcessPoolExecutor(min(len(FIGURES), os.cpu_count() or 1)) as pool:
+        audited = pool.submit(audits, shown)
+        fitted = replace(fits(runs), audits=audited.result())
         written = pool.map(partial(_draw, runs=shown, fitted=fitted, out=out), FIGURES)
         return [path for paths in written for path in paths]
 

@@ -1,18 +1,23 @@
 """Loss against size at each budget, by architecture, with the isoFLOP curve and its minimum."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from eutectic.analysis.figures import style
-from eutectic.analysis.isoflop import IsoflopOptimum
+from eutectic.analysis.isoflop import IsoflopOptimum, Method
 from eutectic.analysis.load import Runs
 from eutectic.analysis.report import Report
 
+_OTHERS: dict[Method, str] = {"cubic": "x", "akima": "+"}
+
 
 def figure(runs: Runs, report: Report) -> Figure:
-    """A panel per budget: every run, each curve with sizes enough, each optimum with its 95% interval."""
+    """A panel per budget: every run, each parabola with sizes enough, its optimum with a 95% interval, and the optima
+    of the other curves."""
     drawn, panels = style.panels(len(runs.budgets))
     looks = style.looks(runs.archs, report.shares)
     for axes, budget in zip(panels, runs.budgets, strict=True):
@@ -30,6 +35,7 @@ def figure(runs: Runs, report: Report) -> Figure:
             )
             if optimum is not None and optimum.coefficients is not None:
                 _curve(axes, optimum, rows["params"].min(), rows["params"].max(), look)
+        _others(axes, report, budget, looks)
         style.rasterize(axes, len(runs.used))
         axes.set_title(f"{style.number(budget)} FLOPs")
         axes.set_xlabel("parameters")
@@ -42,7 +48,8 @@ def figure(runs: Runs, report: Report) -> Figure:
         drawn,
         report,
         "Runs (small), parabola in log parameters, and its minimum (large, white) with a 95% interval cut at the "
-        "sizes trained; a parabola without a large point has its minimum beyond them.",
+        "sizes trained; a parabola without a large point has its minimum beyond them. x and +, the minima of a cubic "
+        "and of Akima's interpolation.",
     )
     return drawn
 
@@ -64,3 +71,13 @@ def _curve(axes: Axes, optimum: IsoflopOptimum, smallest: float, largest: float,
         markerfacecolor="white",
         **look,
     )
+
+
+def _others(axes: Axes, report: Report, budget: float, looks: Mapping[str, style.Look]) -> None:
+    for other in report.other_curves:
+        for optimum in other.optima:
+            if optimum.budget == budget and optimum.params is not None and optimum.loss is not None:
+                colour, shape = looks[optimum.arch]["color"], _OTHERS[other.method]
+                axes.plot(
+                    optimum.params, optimum.loss, shape, color=colour, markersize=4, markeredgewidth=0.8, zorder=4
+                )

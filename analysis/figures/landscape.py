@@ -12,7 +12,7 @@ from eutectic.analysis.report import Report
 from eutectic.analysis.solve import SAME_PLACE, Descent, descend, starts
 
 EXPONENTS = ("alpha", "beta")
-FINEST, COARSEST, WORK = 31, 15, 60_000  # sides of the grid, and the rows of data it may take in all
+FINEST, COARSEST, WORK = 61, 15, 60_000  # sides of the grid, and the rows of data it may take in all
 CLOUD = 500
 LEVELS = (1.1, 1.3, 2, 3, 5, *(step * 10.0**k for k in range(1, 30) for step in (1, 3)))
 MOST_LEVELS = 10

@@ -37,6 +37,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
         drawn,
         report,
         f"Below 1, the architecture is better than {reference}. From both laws L(N, D), each at its own best size, "
-        "with the 95% interval of paired resamples at the budgets and between them. What runs off the axis is cut.",
+        "with the 95% interval of paired resamples at the budgets and between them. What runs off the axis is cut; an "
+        "arrow there, the interval has no end: too many resamples do not meet the loss within four decades.",
     )
     return drawn

@@ -32,8 +32,8 @@ def figure(runs: Runs, report: Report) -> Figure | None:
         drawn,
         report,
         "Each share's loss at its isoFLOP optimum with its standard error, a little apart sideways; solid, the "
-        "parabola whose minimum is the best share at this budget; dotted, points joined where no optimum can be "
-        "called.",
+        "parabola of least squares (points weigh the same) whose minimum is the best share at this budget; dotted, "
+        "points joined where no optimum can be called.",
     )
     return drawn
 

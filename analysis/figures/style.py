@@ -19,8 +19,10 @@ Look = dict[str, Any]  # colour and marker, as matplotlib takes them
 
 INCHES_PER_PANEL, INCHES_PER_ROW = 3.4, 3.0
 MOST_COLUMNS = 4
+MOST_PANELS = 6  # of one architecture each
 MANY = 5000  # runs in a figure above which their points are an image within the SVG
 POINTS = 0.9  # the z-order of those points
+FAR = 1e30  # off every axis, for ends that are open
 LOSS = "validation loss (nats per token)"
 _MARKERS = "osD^vP*X<>hp"
 # Okabe & Ito's, told apart with any colour vision, without the yellow that white swallows
@@ -86,6 +88,13 @@ def looks(archs: Sequence[str], shares: dict[str, float]) -> dict[str, Look]:
     return found
 
 
+def chosen(archs: list[str], shares: dict[str, float]) -> list[str]:
+    """Architectures that have a panel: all, or, of many, the first of each attention share."""
+    if len(archs) > MOST_PANELS:
+        archs = list({shares[arch]: arch for arch in reversed(archs)}.values())[::-1]
+    return archs[:MOST_PANELS]
+
+
 def budget_colour(index: int, count: int) -> tuple[float, ...]:
     return tuple(matplotlib.colormaps["cividis"](0.8 * index / max(1, count - 1)))
 
@@ -137,6 +146,11 @@ def bound(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
     bottom = max(low - room, min(low, float(outer.min(initial=low)))) - 0.05 * room
     top = min(high + room, max(high, float(outer.max(initial=high)))) + 0.05 * room
     axes.set_ylim(float(np.exp(bottom)), float(np.exp(top)))
+
+
+def ends(low: Array, high: Array) -> tuple[Array, Array]:
+    """Of intervals of positive numbers, for drawing on a log axis: those that are open (0, inf) far off it."""
+    return np.where(low == 0, FAR**-1, low), np.where(np.isinf(high), FAR, high)
 
 
 def error(value: Array, low: Array, high: Array) -> Array:

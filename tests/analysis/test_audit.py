@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import sweep_table
 
-from eutectic.analysis.audit import Holdout, audit, best_law, leave_one_out
+from eutectic.analysis import audit as audits
+from eutectic.analysis.audit import Distance, Holdout, audit, best_law, distances, leave_one_out, part
 from eutectic.analysis.laws import HYBRIDS
-from eutectic.analysis.load import screen
+from eutectic.analysis.load import Runs, screen
 
 BUDGETS = (1e15, 3e15, 1e16, 3e16, 1e17, 3e17)
 
@@ -104,9 +105,9 @@ def test_too_few_runs_are_a_row_that_says_so() -> None:
 
 
 def test_order_of_rows_does_not_matter() -> None:
-    frame = sweep_table.table(chinchilla, {"hyena": 0.0, "hyena+attn": 0.5, "attn": 1.0}, BUDGETS[:3], NOISE)
+    frame = sweep_table.table(chinchilla, budgets=BUDGETS[:3], noise=NOISE)
     shuffled = frame.sample(frac=1.0, random_state=0).reset_index(drop=True)
-    for hold in (audit, leave_one_out):
+    for hold in (audit, left_out):
         ours, theirs = ({(h.arch, h.law, h.held): h for h in hold(screen(f))} for f in (frame, shuffled))
         assert ours.keys() == theirs.keys()
         for key, row in ours.items():
@@ -114,15 +115,53 @@ def test_order_of_rows_does_not_matter() -> None:
             assert row.observed == pytest.approx(theirs[key].observed, rel=1e-12)
 
 
+def left_out(runs: Runs) -> list[Holdout]:
+    return [h for one in leave_one_out(runs) for h in one.holdouts]
+
+
 def test_an_architecture_left_out_is_predicted_by_the_mix() -> None:
-    rows = leave_one_out(screen(sweep_table.table(chinchilla, budgets=BUDGETS[:3], noise=NOISE)))
+    runs = screen(sweep_table.table(chinchilla, budgets=BUDGETS[:3], noise=NOISE))
+    shares, rows = leave_one_out(runs), left_out(runs)
     assert [(h.arch, h.held) for h in rows] == [(arch, b) for arch in sweep_table.ARCHS for b in BUDGETS[:3]]
     assert all(h.trained == BUDGETS[:3] and h.n == 7 for h in rows)
     assert [h.decades for h in rows[:3]] == pytest.approx([-1, -0.5229, 0], abs=1e-4)
     assert 0.3 * NOISE < min(h.rms for h in rows) < max(h.rms for h in rows) < 2.5 * NOISE
+    assert [(one.family, one.share) for one in shares] == [("hyena", share) for share in sweep_table.ARCHS.values()]
+    for one in shares:
+        assert {h.law for h in one.holdouts} == {one.law} <= {law.name for law in HYBRIDS[2:]}
+        assert (one.n, one.refusal) == (21, "")
+        assert one.rms**2 == pytest.approx(np.mean([h.rms**2 for h in one.holdouts]))
+        assert one.bias == pytest.approx(np.mean([h.bias for h in one.holdouts]))
     # an architecture off the mix's curve is off by what it is off
     odd = sweep_table.table(
         lambda n, d, r: chinchilla(n, d, r) * (1.05 if r == 0.5 else 1), budgets=BUDGETS[:3], noise=NOISE
     )
-    left = [h for h in leave_one_out(screen(odd)) if h.arch == "hyena+attn"]
-    assert [h.bias for h in left] == pytest.approx([np.log(1.05)] * 3, abs=2 * NOISE)
+    left = next(one for one in leave_one_out(screen(odd)) if one.share == 0.5)
+    assert [left.bias, *(h.bias for h in left.holdouts)] == pytest.approx([np.log(1.05)] * 4, abs=2 * NOISE)
+    # of three shares two are left, and no curve in the share goes through them alone
+    three = leave_one_out(screen(sweep_table.table(chinchilla, {"hyena": 0.0, "hyena+attn": 0.5, "attn": 1.0})))
+    assert all(one.refusal and (one.law, one.n) == ("", 0) and np.isnan(one.rms) for one in three)
+
+
+def test_errors_are_pooled_by_law_and_distance() -> None:
+    one = Holdout("attn", "chinchilla", (1.0, 2.0), 4.0, 0.3, 2, 0.0, 0.0, (2.0, 2.0), (2.2, 1.9))
+    other = replace(one, arch="hyena", decades=0.3001, n=1, predicted=(3.0,), observed=(3.3,))
+    rows = [one, other, replace(one, decades=0.6), replace(one, arch="hyena family"), replace(one, refusal="no")]
+    errors = np.log([1.1, 0.95, 1.1])
+    near, far, family = distances(rows)
+    assert (near.law, near.family, near.decades, near.n) == ("chinchilla", False, 0.3, 3)
+    assert (near.rms, near.bias) == (pytest.approx(np.sqrt((errors**2).mean())), pytest.approx(errors.mean()))
+    assert (far.decades, far.n, family.family) == (0.6, 2, True)
+    assert family == replace(far, family=True, decades=0.3) and isinstance(family, Distance)
+
+
+def test_of_a_large_sweep_a_part_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Budgets from the lowest to the highest, and every so many runs of each; of a small one, all."""
+    runs = screen(sweep_table.table(chinchilla, {"hyena": 0.0, "attn": 1.0}, BUDGETS, NOISE))
+    assert len(part(runs).used) == len(runs.used) == 84
+    monkeypatch.setattr(audits, "MOST_FITTED", 4)
+    assert part(runs).budgets == [BUDGETS[0], BUDGETS[2], BUDGETS[3], BUDGETS[5]]
+    monkeypatch.setattr(audits, "MOST_RUNS", 20)
+    some = part(runs)
+    assert len(some.used) == 19 and (some.used.groupby("arch").size() >= 9).all()
+    assert audits.audits(runs).n_runs == 19

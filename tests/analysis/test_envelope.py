@@ -31,12 +31,12 @@ def tables(sizes: np.ndarray, points: int = 200) -> tuple[pd.DataFrame, pd.DataF
 
 def test_the_surface_s_own_frontier_is_recovered() -> None:
     found = envelope.of_curves("attn", *tables(np.geomspace(1e7, 1e10, 300), 400))
-    inner = ~np.array(found.edge)
-    compute, params = np.array(found.compute)[inner], np.array(found.params)[inner]
+    inner = ~found.edge
+    compute, params = found.compute[inner], found.params[inner]
     # to the step between sizes, 2.3%
     assert params == pytest.approx(best_params(compute), rel=0.03)
-    assert np.array(found.tokens)[inner] * params == pytest.approx(compute / 6)
-    assert np.array(found.loss)[inner] == pytest.approx(surface(params, compute / 6 / params), abs=1e-5)
+    assert found.tokens[inner] * params == pytest.approx(compute / 6)
+    assert found.loss[inner] == pytest.approx(surface(params, compute / 6 / params), abs=1e-5)
     law = found.frontier
     assert law.params is not None and law.tokens is not None and law.loss is not None
     assert law.params.exponent == pytest.approx(BETA / (ALPHA + BETA), abs=5e-4)
@@ -60,13 +60,13 @@ def test_it_is_the_lowest_of_straight_lines_in_log_compute() -> None:
     runs = pd.DataFrame({"run_id": list(lines), "params": [size for size, *_ in lines.values()]})
     found = envelope.of_curves("attn", curves, runs, points=7)
     assert found.compute == pytest.approx(10 ** np.arange(0, 3.5, 0.5))
-    assert found.curve == ("c", "c", "c", "b", "b", "a", "a")
+    assert found.curve.tolist() == ["c", "c", "c", "b", "b", "a", "a"]
     assert found.loss == pytest.approx((3.4, 3.4, 3.4, 3.3, 3.0, 2.55, 2.0))
     params = [lines[name][0] for name in found.curve]
-    assert found.params == tuple(params)
-    assert found.tokens == pytest.approx(np.array(found.compute) / params)
+    assert found.params.tolist() == params
+    assert found.tokens == pytest.approx(found.compute / params)
     # b has a smaller and a larger one beside it where it is lowest; a and c are at an edge wherever they are
-    assert found.edge == (True, True, True, False, False, True, True)
+    assert found.edge.tolist() == [True, True, True, False, False, True, True]
     assert (found.n_curves, found.n_best, found.frontier.params) == (3, 1, None)
 
 
@@ -100,7 +100,9 @@ def test_rows_that_cannot_be_used_are_passed_over() -> None:
         }
     )
     shuffled = pd.concat([curves, extra]).sample(frac=1.0, random_state=0)
-    assert envelope.of_curves("attn", shuffled, runs) == envelope.of_curves("attn", curves, runs)
+    whole, again = (envelope.of_curves("attn", rows, runs) for rows in (curves, shuffled))
+    assert (again.frontier, again.n_curves, again.n_best) == (whole.frontier, whole.n_curves, whole.n_best)
+    assert (again.loss == whole.loss).all() and (again.curve == whole.curve).all()
 
 
 def test_final_points_of_one_size_stand_for_a_curve() -> None:
@@ -110,7 +112,7 @@ def test_final_points_of_one_size_stand_for_a_curve() -> None:
     whole, averaged = envelope.of_curves("attn", curves, runs), envelope.of_runs("attn", seeds)
     for name in ("compute", "loss", "params", "tokens"):
         assert getattr(averaged, name) == pytest.approx(getattr(whole, name)), name
-    assert averaged.edge == whole.edge
+    assert (averaged.edge == whole.edge).all()
     assert (averaged.n_curves, set(averaged.curve) <= {str(p) for p in runs["params"]}) == (20, True)
 
 

@@ -1,5 +1,6 @@
 """isoFLOP fits against truths we made and against published optima: the optimum, its interval, and what has none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,18 @@ def test_an_exact_parabola_is_recovered(method: Method, best: float, curvature: 
     assert found.tokens == pytest.approx(1e15 / (6 * best), rel=1e-6)
     assert found.predict(SIZES) == pytest.approx(losses(best, curvature, floor))
     assert max(map(abs, found.residuals)) < 1e-9
+
+
+def test_a_size_outside_the_others_interval_disagrees() -> None:
+    random = np.random.default_rng(0)
+    seen = losses(3e6, 0.2, 3.0) + random.normal(0, 0.01, len(SIZES))
+    parabola, akima = (isoflop.fit("attn", 1e15, SIZES, SIZES, seen, method=m) for m in ("parabola", "akima"))
+    assert parabola.params_interval is not None
+    low, high = parabola.params_interval
+    for params, expected in ((low * 0.99, True), (low * 1.01, False), (high * 0.99, False), (high * 1.01, True)):
+        assert isoflop.outside(replace(akima, params=params), parabola) == expected
+    assert not isoflop.outside(replace(akima, params=None), parabola)
+    assert not isoflop.outside(parabola, akima)  # which has no interval
 
 
 # the last two open downwards at the middle of the sizes

@@ -80,6 +80,30 @@ def test_the_planted_truth_is_reported(found: Report) -> None:
         assert front.params.exponent + front.tokens.exponent == pytest.approx(1.0, abs=0.02)
 
 
+def test_the_best_sizes_are_reported_by_every_curve(found: Report) -> None:
+    assert [other.method for other in found.other_curves] == ["cubic", "akima"]
+    for other in found.other_curves:
+        for one, parabola, outside in zip(other.optima, found.optima, other.outside, strict=True):
+            assert (one.arch, one.budget, one.method) == (parabola.arch, parabola.budget, other.method)
+            assert one.params == pytest.approx(np.sqrt(one.budget / 6), rel=0.05)
+            assert parabola.params_interval is not None and one.params is not None
+            low, high = parabola.params_interval
+            assert outside == (not low <= one.params <= high)
+        exponents = [front.params.exponent for front in other.frontiers if front.params]
+        assert exponents == pytest.approx([0.5] * 5, abs=0.02)
+
+
+def test_the_laws_are_audited(found: Report) -> None:
+    audits = found.audits
+    assert (audits.n_runs, audits.budgets) == (75, BUDGETS)
+    assert {h.held for h in audits.held} == {1e16} and all(d.decades == 0.52 for d in audits.distances)
+    for row in audits.distances:
+        assert row.n == {"chinchilla": 25, "gamma": 25, "frontier-0": 5}.get(row.law, 25)
+    # the truth is L(N, D), and a share's law of E alone follows it
+    assert next(d.rms for d in audits.distances if (d.law, d.family) == ("chinchilla", False)) < 1e-3
+    assert [(one.family, one.share, one.n) for one in audits.left_out] == [("hyena", r, 15) for r in ARCHS.values()]
+
+
 def test_the_best_mix_is_reported(found: Report) -> None:
     (family,) = found.families
     assert (family.name, family.archs, family.refusal) == ("hyena", tuple(ARCHS), "")
@@ -87,6 +111,8 @@ def test_the_best_mix_is_reported(found: Report) -> None:
     for hybrid, optimum in zip(family.ratios, family.law.optima, strict=True):
         assert (hybrid.verdict, hybrid.share) == ("optimum", pytest.approx(0.4, abs=0.01))
         assert (optimum.verdict, optimum.share.value) == ("interior", pytest.approx(0.4, abs=0.02))
+    # a cubic takes six shares
+    assert [(cubic.budget, cubic.verdict) for cubic in family.cubics] == [(b, "best of those tried") for b in BUDGETS]
 
 
 def test_architectures_are_compared_with_attention(found: Report) -> None:
@@ -130,8 +156,9 @@ def test_curves_make_envelopes() -> None:
         own = {"run_id": frame.loc[k, "run_id"], "tokens": tokens, "flops": compute, "train_loss": losses}
         curves.append(pd.DataFrame(own))
     found = report(screen(frame, pd.concat(curves)))
-    assert found.envelopes[0].params is not None
-    assert found.envelopes[0].params.exponent == pytest.approx(0.5, abs=0.01)
+    law = found.envelopes[0].frontier.params
+    assert law is not None and law.exponent == pytest.approx(0.5, abs=0.01)
+    assert found.to_dict()["envelopes"][0]["frontier"]["params"]["exponent"] == law.exponent
 
 
 def test_the_report_is_plain_json(found: Report) -> None:
