@@ -74,9 +74,10 @@ def show_points(axes: Axes, curve: Curve, at: Array, label: str, look: style.Loo
     axes.errorbar(at, curve.value, error, linestyle="", markersize=4, capsize=1.5, elinewidth=0.8, label=label, **look)
     edges = axes.get_xaxis_transform()
     for is_open, edge, shape in ((np.isinf(curve.high), 1.0, "^"), (curve.low == 0, 0.0, "v")):
-        arrows: style.Look = {"color": look["color"], "marker": shape, "markersize": 5, "linestyle": ""}
-        there = at[is_open]
-        axes.plot(there, np.full(len(there), edge), clip_on=False, in_layout=False, transform=edges, **arrows)
+        if is_open.any():
+            arrows: style.Look = {"color": look["color"], "marker": shape, "markersize": 5, "linestyle": ""}
+            height = np.full(is_open.sum(), edge)
+            axes.plot(at[is_open], height, clip_on=False, in_layout=False, transform=edges, **arrows)
 
 
 def show_line(axes: Axes, curve: Curve, look: style.Look, stroke: str = "-") -> None:
