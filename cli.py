@@ -22,6 +22,7 @@ examples:
   eutectic sweep --recipe gpu --device cuda
   eutectic sweep --recipe gpu --cluster slurm --workers 16 --slurm partition=gpu
   eutectic tune --archs attn hyena --budgets 1e10 3e10 1e11 --trials 24           best learning rates and batches
+  eutectic plan --extend quick                    the sizes and shares that its minima lack, and what they cost
   eutectic status                                 planned, running, done, failed, diverged
   eutectic retry                                  train again what failed, and nothing else
   eutectic predict --flops 1e13                   what to train with that: mix, size, tokens, learning rate, loss
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--price", type=_number(float, "--price"), metavar="RATE", help="of a worker's hour, for the cost table"
             )
             command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
+            command.add_argument("--extend", metavar="SWEEP", help="add runs where its minima are not reached or known")
         if name in ("plan", "sweep", "tune", "retry"):
             _placing(command)
         if name in ("plan", "sweep", "retry"):
@@ -127,7 +129,7 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 def _planning(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--recipe", default="quick", help="a file of sweeps/grids/ (default: quick)")
+    add("--recipe", help="a file of sweeps/grids/ (default: quick)")
     add(
         "--budget",
         "--budgets",

@@ -24,15 +24,24 @@ from eutectic.sweeps.slurm import Ended, ended
 Options = argparse.Namespace
 POLL_SECONDS = 0.5
 SHARDED = {None: None, "ddp": False, "fsdp2": True}
+# options of a plan, which a sweep that is extended has answered already
+PLANNING = ("recipe", "budget", "archs", "seeds", "channel", "match", "mixer_file", "source", "tokenizer")
 FINISHED = ("done", "diverged", "failed")
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
 TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
 
 
 def plan(options: Options) -> int:
-    recipe, rows, folder = _plan(options, prepare=False)
+    recipe, rows, folder, reasons = _plan(options, prepare=False)
     if options.json:
-        print_json([{"run_id": run.run_id, **dataclasses.asdict(cost), "config": run.to_dict()} for run, cost in rows])
+        print_json(
+            [
+                {"run_id": run.run_id, **dataclasses.asdict(cost), "config": run.to_dict()}
+                | ({"reason": reasons[run.run_id]} if reasons else {})
+                for run, cost in rows
+            ]
+        )
+    if options.json or not rows:
         return 0
     from eutectic.display import sweep as shown
 
@@ -54,9 +63,11 @@ def sweep(options: Options) -> int:
         return plan(options)
     from eutectic.sweeps import foreign
 
-    recipe, rows, folder = _plan(options, prepare=True)
+    recipe, rows, folder, _ = _plan(options, prepare=True)
     foreign.keep(options.mixer_file, folder)
     ledger = Ledger(folder)
+    if not rows:
+        return _conclude(options, ledger, [])
     ledger.add(run for run, _ in rows)
     _warn(ledger)
     seconds = {run.run_id: cost.seconds for run, cost in rows}
@@ -70,7 +81,7 @@ def tune(options: Options) -> int:
     (trials,) = numbers([[options.trials]], int, "--trials")
     if trials == 0:
         raise UserError("--trials 0 asks for nothing; give the trials of each study, e.g. 24.")
-    recipe, rows, folder = _plan(options, prepare=True)
+    recipe, rows, folder, _ = _plan(options, prepare=True)
     if (folder / "runs").is_dir() and not (folder / "tune").is_dir():
         raise UserError(
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
@@ -273,8 +284,11 @@ def figures(options: Options) -> int:
     return 0
 
 
-def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path]:
-    """The recipe with the options' choices, its runs with their cost, and the sweep's folder."""
+def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
+    """The recipe with the options' choices, its runs with their cost, the sweep's folder, and, where that sweep is
+    extended, why by each run."""
+    if options.command != "tune" and options.extend:
+        return _extended(options, prepare)
     from eutectic.arch import registry
     from eutectic.sweeps import cost
     from eutectic.sweeps import plan as planning
@@ -283,21 +297,55 @@ def _plan(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig
     for path in options.mixer_file:
         registry.load_file(path)
     recipe = _chosen(options)
-    workers, devices = options.workers or recipe.workers, options.devices
-    if options.cluster == "slurm":
-        memory = options.memory * 1e9 if options.memory else math.inf
-    else:
-        memory = options.memory * 1e9 if options.memory else cost.available_memory(recipe.device, workers * devices)
+    memory = _memory(options, recipe)
     make = shards.prepare if prepare else shards.identify
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
     found, source, rules = _tuning(options, recipe)
     runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
-    cost.refuse_too_large(runs, recipe.device, memory, devices)
+    cost.refuse_too_large(runs, recipe.device, memory, options.devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
-    rows = [(run, cost.estimate(run, recipe.device, devices)) for run in runs]
+    rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in runs]
     if found:
         _show_transfer(found, source, rows)
-    return recipe, rows, options.results / name
+    return recipe, rows, options.results / name, {}
+
+
+def _memory(options: Options, recipe: Recipe) -> float:
+    """Bytes that a worker has, as --memory says or this machine. Raises UserError where its GPU is not here."""
+    from eutectic.sweeps.cost import available_memory
+
+    if options.memory:
+        return float(options.memory * 1e9)
+    workers = options.workers or recipe.workers
+    return math.inf if options.cluster == "slurm" else available_memory(recipe.device, workers * options.devices)
+
+
+def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
+    """As _plan, of the runs that a sweep lacks, which are shown with their reasons on stderr."""
+    from eutectic.analysis.extend import of_sweep
+    from eutectic.display.extend import show_extension
+    from eutectic.sweeps import cost, replan
+    from eutectic.train.shards import default_cache
+
+    for option in ("name", *PLANNING, "settings", "device"):
+        if getattr(options, option):
+            raise UserError(
+                f"--extend {options.extend} plans as that sweep was planned; leave out --{option.replace('_', '-')}."
+            )
+    options.name = options.extend
+    ledger = Ledger(_folder(options))
+    recipe, extension = of_sweep(ledger)
+    _warn(ledger)
+    if extension.limits and not extension.proposals:
+        raise UserError(f"{ledger.folder} cannot be extended: {'; '.join(extension.limits)}.")
+    memory = _memory(options, recipe)
+    reasons = {run: proposal.reason for proposal in extension.proposals for run in proposal.runs}
+    if prepare and reasons:
+        replan.prepare(list(reasons), default_cache())
+    cost.refuse_too_large(reasons, recipe.device, memory, options.devices)
+    rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in reasons]
+    show_extension(_err(), extension, {run.run_id: cost for run, cost in rows})
+    return recipe, rows, ledger.folder, {run.run_id: reason for run, reason in reasons.items()}
 
 
 def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any]]:
@@ -331,7 +379,7 @@ def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]]) -
 
 
 def _chosen(options: Options) -> Recipe:
-    recipe = recipes.find(options.recipe)
+    recipe = recipes.find(options.recipe or "quick")
     changed: dict[str, Any] = {
         "budgets": tuple(numbers(options.budget, float, "budget")),
         "archs": tuple(word for part in options.archs for word in part),

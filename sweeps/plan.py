@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from eutectic.arch import flops, layout, registry
@@ -28,19 +28,38 @@ class Tuned:
     source: str
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What a run follows from, beside its architecture, budget, rung and seed. tuned: by architecture; others go by the
+    recipe."""
+
+    recipe: Recipe
+    data: DataConfig
+    threads: int
+    tuned: Mapping[str, Tuned]
+
+    def runs(self, arch: str, budget: float, shape: Shape, seeds: Iterable[int]) -> list[RunConfig]:
+        """A run for each seed. Raises UserError where the budget is too small or the architecture cannot be matched."""
+        model = _model(self.recipe, self.data, arch, shape)
+        if self.recipe.match != "width":
+            model = _matched(self.recipe, self.data, model)
+        rules = self.tuned.get(arch, Tuned(self.recipe.lr, self.recipe.batch_tokens, ""))
+        return [_row(self.recipe, self.data, model, rules, budget, self.threads, seed) for seed in seeds]
+
+
 def plan(recipe: Recipe, manifest: Manifest, threads: int, tuned: Mapping[str, Tuned] | None = None) -> list[RunConfig]:
-    """A row per seed, budget, architecture and size, in that order. tuned: by architecture; others go by the recipe.
+    """A row per seed, budget, architecture and size, in that order.
 
     Raises UserError for an architecture that is none, a budget the ladder cannot bracket, or too small a corpus.
     """
     data = _data(recipe, manifest)
     recipe = dataclasses.replace(recipe, channel=registry.canonical(recipe.channel, ChannelMixer))
+    rules = Rules(recipe, data, threads, tuned or {})
     rows = []
     for budget in sorted(set(recipe.budgets)):
         for arch in dict.fromkeys(_arch(recipe, arch) for arch in recipe.archs):
-            for model in _sizes(recipe, data, arch, budget):
-                rules = (tuned or {}).get(arch, Tuned(recipe.lr, recipe.batch_tokens, ""))
-                rows += [_row(recipe, data, model, rules, budget, threads, seed) for seed in recipe.seeds]
+            for shape in _rungs(recipe, data, arch, budget):
+                rows += rules.runs(arch, budget, shape, recipe.seeds)
     return rows
 
 
@@ -91,7 +110,7 @@ def _matched(recipe: Recipe, data: DataConfig, model: ModelConfig) -> ModelConfi
     return match.to_attention(model, size, recipe.match)
 
 
-def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[ModelConfig]:
+def _rungs(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[Shape]:
     """Neighbours on the ladder around the size expected best, as many above it as below.
 
     Where architectures are matched, all stand on the rungs that pure attention does.
@@ -126,8 +145,7 @@ def _sizes(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[M
             f"budget {budget:.3g} is too large for the ladder of recipe {recipe.name!r}, whose largest {arch} has "
             f"{sizes[-1]:,} parameters; add shapes to it."
         )
-    chosen = models[centre - half : centre + half + 1]
-    return chosen if recipe.match == "width" else [_matched(recipe, data, model) for model in chosen]
+    return ladder[centre - half : centre + half + 1]
 
 
 def _row(
