@@ -86,7 +86,7 @@ def tune(options: Options) -> int:
         raise UserError(
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
         )
-    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options))
+    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune)
     studies = tuning.Studies(folder, cells, trials, options.storage)
     studies.settle()
     foreign.keep(options.mixer_file, folder)

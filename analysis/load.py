@@ -93,7 +93,7 @@ def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
             )
     reason = pd.Series("", index=frame.index)
     reason[frame["loss"].isna()] = "no loss"
-    reason[frame["status"] != "done"] = "diverged"
+    reason[frame["status"] != "done"] = frame["status"]
     bad = reason != ""
     if bad.all():
         raise UserError(f"none of the {len(frame)} runs ended with a loss; see `eutectic status`.")

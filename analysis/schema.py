@@ -23,7 +23,7 @@ def _column(name: str, kind: str, unit: str, doc: str) -> Column:
 
 RUNS = (
     _column("run_id", "str", "", "hash of everything that determines the loss"),
-    _column("status", "str", "", "done or diverged"),
+    _column("status", "str", "", "done, diverged, or pruned: given up for what others of its study came to"),
     _column("recipe", "str", "", "name of the recipe the plan was made with"),
     _column("arch", "str", "", "layout of sequence mixers, e.g. hyena*3+attn"),
     _column("layers", "str", "", "the realized stack of sequence mixers, from the first layer to the last"),
@@ -63,7 +63,7 @@ RUNS = (
         "loss",
         "float",
         "nats/token",
-        "validation loss at the end; for a diverged run the last finite training loss",
+        "validation loss at the end, or where a run was pruned; for a diverged run the last finite training loss",
     ),
     _column("train_loss", "float", "nats/token", "mean training loss, less penalties, of the last tenth of the steps"),
     _column(

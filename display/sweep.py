@@ -11,12 +11,13 @@ from rich.table import Table
 from eutectic.config import RunConfig
 from eutectic.display.tables import table_of
 from eutectic.display.words import compute, duration, short
-from eutectic.sweeps.ledger import STATUSES, Ledger
+from eutectic.sweeps.ledger import ENDED, STATUSES, Ledger
 from eutectic.sweeps.slurm import Ended
 
 if TYPE_CHECKING:  # it imports torch, which what only looks does without
     from eutectic.sweeps.cost import Cost
 
+FINISHED = (*ENDED, "failed")
 QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 
 
@@ -111,11 +112,11 @@ class SweepProgress:
 
     def update(self, statuses: dict[str, str], flights: dict[str, tuple[int, int]]) -> None:
         """statuses of all runs, and (step, steps) of those in flight."""
-        shares = {i: 1.0 if s in ("done", "diverged", "failed") else 0.0 for i, s in statuses.items()}
+        shares = {i: 1.0 if s in FINISHED else 0.0 for i, s in statuses.items()}
         shares |= {i: step / max(1, steps) for i, (step, steps) in flights.items()}
         done = sum(self.seconds[i] * share for i, share in shares.items()) / sum(self.seconds.values())
         self.at_start = done if self.at_start is None else self.at_start
-        finished = sum(s in ("done", "diverged", "failed") for s in statuses.values())
+        finished = sum(s in FINISHED for s in statuses.values())
         note = f"{finished}/{len(statuses)} runs, {self._eta(self.started, self.at_start, done)}"
         self.bars.update(self.whole, completed=done, note=note)
         for run_id in [i for i in self.tasks if i not in flights]:

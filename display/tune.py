@@ -23,7 +23,13 @@ def show_tuned(console: Console, tuned: Tuned, counts: Mapping[str, Mapping[str,
 
 
 def trials_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    states = {"complete": "done", "pruned": "diverged", "fail": "failed", "running": "unfinished"}
+    states = {
+        "complete": "done",
+        "diverged": "diverged",
+        "pruned": "pruned",
+        "fail": "failed",
+        "running": "unfinished",
+    }
     table = table_of("study", *states.values(), left=("study",), title="trials")
     for study, count in counts.items():
         table.add_row(study, *(str(count.get(state, 0)) for state in states))

@@ -3,7 +3,7 @@
     NAME/runs/RUN_ID/config.json        planned
                      claim-K.json       running, while the newest claim is alive; touching it is its heartbeat
                      failure.json       failed, until retried
-                     curve.parquet, run.parquet   done or diverged (the row says which)
+                     curve.parquet, run.parquet   done, diverged or pruned (the row says which)
     NAME/runs.parquet, curves.parquet   the rows of all finished runs, collected; a run in here is finished everywhere
 
 A claim is taken by creating the next number with O_EXCL, which only one process can; nobody removes another's.
@@ -30,7 +30,8 @@ from eutectic.sweeps import slurm
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
-STATUSES = ("planned", "running", "done", "failed", "diverged")
+ENDED = ("done", "diverged", "pruned")
+STATUSES = ("planned", "running", "failed", *ENDED)
 
 
 class Ledger:
@@ -65,7 +66,7 @@ class Ledger:
         return sorted(planned | self._finished.keys())
 
     def status(self, run_id: str) -> str:
-        """planned, running, done, failed or diverged."""
+        """One of STATUSES."""
         if run_id in self._finished:
             return self._finished[run_id]
         folder = self.runs / run_id
@@ -77,12 +78,18 @@ class Ledger:
         return "running" if _is_alive(_newest_claim(folder)) else "planned"
 
     def loss(self, run_id: str) -> float | None:
-        """Of a run that is done or diverged, as its row has it."""
+        """Of a run that has ended, as its row has it."""
         own = self.runs / run_id / "run.parquet"
         path = own if own.exists() else self.folder / "runs.parquet"
         rows = pq.read_table(path, columns=["run_id", "loss"]).to_pylist()
         loss: float | None = next(row["loss"] for row in rows if row["run_id"] == run_id)
         return loss
+
+    def validations(self, run_id: str) -> list[float]:
+        """Validation losses of a run that has ended; none where its folder is gone."""
+        path = self.runs / run_id / "curve.parquet"
+        losses = pq.read_table(path, columns=["valid_loss"])["valid_loss"].drop_null() if path.exists() else []
+        return [loss.as_py() for loss in losses]
 
     def abandoned(self, run_id: str) -> bool:
         """Whether a run was begun and its worker is gone."""
@@ -124,7 +131,7 @@ class Ledger:
         Both files are replaced whole, curves first: a run counts once its row is in runs.parquet.
         """
         known = self._read_collected()
-        new = [i for i in self.run_ids() if self.status(i) in ("done", "diverged") and i not in known]
+        new = [i for i in self.run_ids() if self.status(i) in ENDED and i not in known]
         curves, rows = [], []
         for run_id in new:
             curve = self._read(self.runs / run_id / "curve.parquet")

@@ -32,6 +32,7 @@ from eutectic.errors import UserError
 from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Claim, Ledger
 from eutectic.sweeps.plan import FEWEST_STEPS
+from eutectic.sweeps.prune import hopeless
 from eutectic.sweeps.recipe import Recipe
 from eutectic.sweeps.worker import fill_gpu, task, train_claimed
 
@@ -44,7 +45,12 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "gp": lambda seed: GPSampler(seed=seed),  # takes trials that run for what it expects of them
 }
 # what a told trial's run came to; a diverged run's loss is no loss of its setting, but the sampler is to shun it
-STATES = {"done": TrialState.COMPLETE, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
+STATES = {
+    "done": TrialState.COMPLETE,
+    "diverged": TrialState.PRUNED,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -55,7 +61,7 @@ class Cell:
 
     base: the run with the recipe's own settings. lr: lowest and highest. doublings: lowest and highest power of two of
     the batch in sequences. micro_batch: most sequences in one forward pass, a power of two. sampler: of SAMPLERS.
-    further: those of FURTHER that vary as well.
+    further: those of FURTHER that vary as well. prune: whether runs that are hopeless beside others are given up.
     """
 
     base: RunConfig
@@ -64,6 +70,7 @@ class Cell:
     micro_batch: int
     sampler: str = "tpe"
     further: tuple[str, ...] = ()
+    prune: bool = False
 
     @property
     def study(self) -> str:
@@ -79,7 +86,13 @@ class Cell:
         return dataclasses.replace(self.base, optim=optim, batch_size=batch, micro_batch=micro)
 
 
-def cells(recipe: Recipe, rows: Sequence[RunConfig], sampler: str = "tpe", further: tuple[str, ...] = ()) -> list[Cell]:
+def cells(
+    recipe: Recipe,
+    rows: Sequence[RunConfig],
+    sampler: str = "tpe",
+    further: tuple[str, ...] = (),
+    prune: bool = False,
+) -> list[Cell]:
     """A cell for each seed, budget and architecture of a plan's rows: the size expected best.
 
     Raises UserError where a further setting is 0 in the recipe, about which there is no range of factors.
@@ -94,9 +107,8 @@ def cells(recipe: Recipe, rows: Sequence[RunConfig], sampler: str = "tpe", furth
             continue
         middle, highest = round(math.log2(base.batch_size)), int(math.log2(base.sequences // FEWEST_STEPS))
         doublings = max(0, middle - BATCH_DOUBLINGS), min(highest, middle + BATCH_DOUBLINGS)
-        found.append(
-            Cell(base, (base.optim.lr / LR_FACTOR, base.optim.lr * LR_FACTOR), doublings, micro, sampler, further)
-        )
+        lr = base.optim.lr / LR_FACTOR, base.optim.lr * LR_FACTOR
+        found.append(Cell(base, lr, doublings, micro, sampler, further, prune))
     return found
 
 
@@ -133,11 +145,22 @@ class Studies:
             self._settle()
 
     def counts(self) -> dict[str, Counter[str]]:
-        """By study, its trials: complete, pruned (diverged), fail or running."""
-        return {
-            cell.study: Counter(trial.state.name.lower() for trial in _asked(study))
-            for cell, study in self.studies.items()
-        }
+        """By study, its trials: complete, diverged, pruned, fail or running."""
+
+        def state(trial: FrozenTrial) -> str:
+            ended = trial.state == TrialState.PRUNED
+            return self.ledger.status(trial.user_attrs["run_id"]) if ended else trial.state.name.lower()
+
+        return {cell.study: Counter(map(state, _asked(study))) for cell, study in self.studies.items()}
+
+    def hopeless(self, run_id: str, losses: Sequence[float]) -> bool:
+        """Whether a run with these validation losses is to be given up for what its study's finished runs came to."""
+        for cell, study in self.studies.items():
+            trials = _asked(study)
+            if cell.prune and any(trial.user_attrs["run_id"] == run_id for trial in trials):
+                done = [t.user_attrs["run_id"] for t in trials if t.state == TrialState.COMPLETE]
+                return hopeless([finished for i in done if (finished := self.ledger.validations(i))], losses)
+        return False
 
     def left(self) -> int:
         """Trials that are to be asked, or were and have not ended."""
@@ -201,7 +224,7 @@ def _within(trial: optuna.Trial, name: str, middle: float) -> float:
 
 
 def _ask_shunning(study: optuna.Study, cell: Cell) -> dict[str, Any]:
-    """What the study's sampler asks of a copy in which diverged runs are as bad as the worst that was done.
+    """What the study's sampler asks of a copy in which runs that diverged or were pruned are as bad as the worst done.
 
     A Gaussian process is fitted to complete trials alone: it would ask for what diverged again and again.
     """
@@ -253,4 +276,5 @@ def _ask_and_train(
 ) -> None:
     studies = Studies(folder, cells, trials, url)
     while taken := studies.take():
-        train_claimed(studies.ledger, *taken, device, cache, alone)
+        run_id, claim = taken
+        train_claimed(studies.ledger, run_id, claim, device, cache, alone, hopeless=partial(studies.hopeless, run_id))

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -91,8 +91,10 @@ def train_claimed(
     cache: Path,
     alone: bool = True,
     ranks: Ranks = ALONE,
+    hopeless: Callable[[list[float]], bool] = lambda losses: False,
 ) -> None:
-    """Train a run that is claimed, by the first of several ranks; mark it failed where it raises, and release it.
+    """Train a run that is claimed, by the first of several ranks; mark it failed where it raises, and release it. It
+    is given up where `hopeless` says so of its validation losses.
 
     Raises pool.MemoryTaken where the GPU has too little memory and the run is not alone there, and UserError on one of
     several ranks that fails, or has lost another: they cannot train the next run together. As with a worker that was
@@ -110,7 +112,7 @@ def train_claimed(
         manifest = open_shards(cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
         _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
         held = claim.held if claim else lambda: True
-        train(config, manifest, ledger.runs / run_id, device, held, _spread(config, device, ranks))
+        train(config, manifest, ledger.runs / run_id, device, held, _spread(config, device, ranks), hopeless)
     except LeaseLost:
         _say(f"{run_id} was taken over by another worker")
     except Exception as error:

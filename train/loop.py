@@ -38,10 +38,12 @@ def train(
     device: str,
     held: Callable[[], bool] = lambda: True,
     ranks: Ranks = ALONE,
+    hopeless: Callable[[list[float]], bool] = lambda losses: False,
 ) -> log.Row:
     """Train a run, or go on from its checkpoint, and leave curve.parquet, weights and, last, run.parquet in its folder.
 
-    Returns its row of `runs`: status `done`, or `diverged` with the last finite training loss. On the CPU the result is
+    Returns its row of `runs`: status `done`; `diverged` with the last finite training loss; or `pruned` with the last
+    validation loss, where `hopeless` said so of the validation losses until then. On the CPU the result is
     the same to the bit however often it was interrupted. Raises LeaseLost where, about to
     write, `held` says that the run is another's, and Preempted once it is saved for a process that was told to go.
 
@@ -93,6 +95,8 @@ def train(
             progress = checkpoint.Progress(taken, seconds, [*progress.curve, row])
             if not math.isfinite(mean if valid is None else mean + valid):
                 break
+            if valid is not None and taken < config.steps and ranks.any(hopeless(_validations(progress.curve))):
+                break
         asked = ranks.union(preemption.asked() | ({CLOCK} if now - saved > CHECKPOINT_SECONDS else set()))
         if asked:
             _require(held, ranks)
@@ -127,6 +131,10 @@ def _log_steps(config: RunConfig) -> set[int]:
     return {*range(every, config.steps + 1, every), *_eval_steps(config)}
 
 
+def _validations(curve: list[log.Row]) -> list[float]:
+    return [row["valid_loss"] for row in curve if row["valid_loss"] is not None]
+
+
 def _last(progress: checkpoint.Progress) -> float | None:
     return progress.curve[-1]["train_loss"] if progress.curve else None
 
@@ -135,12 +143,13 @@ def _outcome(
     config: RunConfig, manifest: Manifest, device: str, progress: checkpoint.Progress, ranks: Ranks
 ) -> log.Row:
     curve = progress.curve
-    done = progress.step == config.steps and math.isfinite(curve[-1]["train_loss"] + curve[-1]["valid_loss"])
+    status = _status(config, curve)
+    done = status == "done"
     finite = [row["train_loss"] for row in curve if math.isfinite(row["train_loss"])]
     tail = [row for row in curve if row["step"] > 0.9 * config.steps]
     return log.planned_columns(config) | {
-        "status": "done" if done else "diverged",
-        "loss": curve[-1]["valid_loss"] if done else finite[-1] if finite else None,
+        "status": status,
+        "loss": curve[-1]["valid_loss"] if status != "diverged" else finite[-1] if finite else None,
         "train_loss": _mean_loss(curve, tail) if done else None,
         "flops": curve[-1]["flops"],
         "tokens": curve[-1]["tokens"],
@@ -153,6 +162,13 @@ def _outcome(
         "mfu": utilization(curve[-1]["flops"], progress.seconds, log.device_name(device), ranks.world),
         **log.outcome_columns(device, ranks.world),
     }
+
+
+def _status(config: RunConfig, curve: list[log.Row]) -> str:
+    last = curve[-1]
+    if not math.isfinite(last["train_loss"] + (last["valid_loss"] or 0.0)):
+        return "diverged"
+    return "done" if last["step"] == config.steps else "pruned"
 
 
 def _finish(folder: Path, curve: list[log.Row], row: log.Row) -> None:

@@ -184,7 +184,7 @@ def test_failed_runs_wait_for_retry(planned: Ledger, small_run: RunConfig) -> No
     assert planned.retry() == []
 
 
-@pytest.mark.parametrize("status", ["done", "diverged"])
+@pytest.mark.parametrize("status", ["done", "diverged", "pruned"])
 def test_a_finished_run_is_finished_wherever_its_row_is(
     status: str, planned: Ledger, small_run: RunConfig, tmp_path: Path
 ) -> None:

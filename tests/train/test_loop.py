@@ -146,6 +146,29 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(
     assert pq.read_table(tmp_path / "run.parquet").num_rows == 1
 
 
+def test_a_hopeless_run_ends_at_that_validation_as_pruned(
+    small_run: RunConfig, manifest: Manifest, tmp_path: Path
+) -> None:
+    config, seen = dataclasses.replace(small_run, evals=4), []
+
+    def hopeless(losses: list[float]) -> bool:
+        seen.append(losses)
+        return len(losses) == 2
+
+    row = loop.train(config, manifest, tmp_path, "cpu", hopeless=hopeless)
+    curve = pq.read_table(tmp_path / "curve.parquet").to_pylist()
+    assert (row["status"], row["steps_done"], row["steps"]) == ("pruned", 10, 21)
+    assert (row["tokens"], row["flops"]) == (10 * 4 * 32, curve[-1]["flops"])
+    losses = [step["valid_loss"] for step in curve if step["valid_loss"] is not None]
+    assert seen == [losses[:1], losses] and row["loss"] == losses[1] and row["train_loss"] is None
+    # what was trained is what a run that goes on has there, and the last validation is not asked about
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    seen.clear()
+    assert loop.train(config, manifest, whole, "cpu", hopeless=lambda losses: len(losses) == 4)["status"] == "done"
+    assert numbers(whole / "curve.parquet")[: len(curve)] == numbers(tmp_path / "curve.parquet")
+
+
 def test_a_huge_learning_rate_never_looks_done(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
     row = trained(dataclasses.replace(small_run, optim=OptimConfig(lr=1e30)), manifest, tmp_path)
     assert row["status"] == "diverged"
