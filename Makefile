@@ -14,22 +14,28 @@ PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER))
 SEVERAL = $(if $(DEVICES),--devices $(DEVICES)) $(if $(SPREAD),--spread $(SPREAD))
 NAMED = $(if $(NAME),--name '$(NAME)')
 
-.PHONY: help sweep plan status retry collect fit figures predict setup test test-slow test-slurm schema zoo constraints
+.PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
 	@echo 'make sweep BUDGET="1e11 3e11" ARCHS="attn hyena hyena*3+attn"'
 	@echo 'make sweep DRY=1                             plan and cost only'
+	@echo 'make tune ARCHS="attn hyena" TRIALS=24        best learning rates and batches, and their laws'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make test | test-slow | test-slurm'
 	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE'
+	@echo 'of make tune: TRIALS SAMPLER ALSO PRUNE STORAGE'
 
 sweep: setup
 	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(SEVERAL) $(NAMED) $(if $(filter-out 0,$(DRY)),--dry)
 
 plan: setup
 	@$(BIN)/eutectic plan $(PLAN) $(PLACE) $(SEVERAL) $(NAMED)
+
+tune: setup
+	@$(BIN)/eutectic tune $(PLAN) $(PLACE) $(NAMED) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
+		$(if $(ALSO),--also '$(ALSO)') $(if $(filter-out 0,$(PRUNE)),--prune) $(if $(STORAGE),--storage '$(STORAGE)')
 
 retry: setup
 	@$(BIN)/eutectic retry $(PLACE) $(SEVERAL) $(NAMED)
