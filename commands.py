@@ -227,7 +227,9 @@ def _fit_table(options: Options) -> int:
     kind = options.resample or "pairs"
     if kind not in tablefit.BY_ROW:
         named["cluster"], kind = kind, "cluster"
-    rows = table.columns(table.read(options.file), options.law or "chinchilla", **named)
+    rows = table.columns(
+        table.read(options.file), options.law or ("hybrid-interior" if options.ratio else "chinchilla"), **named
+    )
     resamples = tablefit.RESAMPLES if options.bootstrap is None else options.bootstrap
     fitted = tablefit.fit_table(rows, loss_fn, resamples, options.seed or 0, kind, bool(options.profile))
     if options.json:

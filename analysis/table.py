@@ -141,7 +141,7 @@ def _needed(law: Law) -> set[str]:
 
 def _find(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> dict[str, str]:
     """Standard name -> column: those named, and those guessed of what the law needs and of groups."""
-    _check_named(frame, named)
+    _check_named(frame, law, named)
     needed = _needed(law) | {"loss"}
     found = dict(named)
     for name in (n for n in NAMES if n not in named):
@@ -160,7 +160,10 @@ def _find(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> dict[str, str
     return sources
 
 
-def _check_named(frame: pd.DataFrame, named: dict[str, str]) -> None:
+def _check_named(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> None:
+    if "ratio" in named and "r" not in law.inputs:
+        hybrids = ", ".join(name for name, other in LAWS.items() if "r" in other.inputs)
+        raise UserError(f"{law.name} is no law in the share of attention; choose with --law among {hybrids}.")
     for name, column in named.items():
         if column not in frame:
             also = " (--resample takes pairs, wild or a column)" if name == "cluster" else ""

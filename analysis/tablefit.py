@@ -10,7 +10,8 @@ import pandas as pd
 from eutectic.analysis import bootstrap
 from eutectic.analysis.compare import Estimate, estimate
 from eutectic.analysis.fit import HUBER, Fit, fit
-from eutectic.analysis.laws import Array, Law
+from eutectic.analysis.hybrid import likelihood_ratio
+from eutectic.analysis.laws import CHINCHILLA, Array, Law
 from eutectic.analysis.losses import LossFn
 from eutectic.analysis.optimum import Cost, best_share, fit_cost, optimum
 from eutectic.analysis.profile import Profile, profile
@@ -56,7 +57,8 @@ class Best:
 @dataclass(frozen=True)
 class GroupFit:
     """rows: of the file, from 1, in the order of the fit's residuals. refusal: why there is no fit, or why a fit has no
-    intervals. converged: share of the resamples that did. profiles: by parameter; unprofiled: why one has none."""
+    intervals. converged: share of the resamples that did. p_none: of no dependence on the share of attention, for a law
+    in it, where there is a law without. profiles: by parameter; unprofiled: why one has none."""
 
     group: str
     rows: tuple[int, ...]
@@ -65,6 +67,7 @@ class GroupFit:
     parameters: dict[str, Estimate] = dataclasses.field(default_factory=dict)
     best: Best | None = None
     converged: float | None = None
+    p_none: float | None = None
     profiles: dict[str, Profile] = dataclasses.field(default_factory=dict)
     unprofiled: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -75,7 +78,7 @@ class GroupFit:
             out |= self.fit.summary()
             out |= {"intervals": {name: (e.low, e.high) for name, e in self.parameters.items()}}
             out |= {"profiles": {name: p.interval for name, p in self.profiles.items()}, "unprofiled": self.unprofiled}
-            out |= {"converged": self.converged, "residuals": self.fit.residuals.tolist()}
+            out |= {"converged": self.converged, "p_none": self.p_none, "residuals": self.fit.residuals.tolist()}
         return out | {"optimum": self.best and dataclasses.asdict(self.best), "rows": self.rows}
 
 
@@ -149,6 +152,7 @@ def _fit_group(law: Law, group: str, rows: pd.DataFrame, compute: float, setting
     except Refused as refused:
         return GroupFit(group, index, refusal=str(refused))
     theta, degrees, converged, refusal = _drawn(found, rows, settings)
+    p_none = _p_none(found, x, rows["loss"], settings) if "r" in law.inputs else None
     profiles, unprofiled = _profiles(found) if settings.profiles else ({}, {})
     return GroupFit(
         group=group,
@@ -158,9 +162,17 @@ def _fit_group(law: Law, group: str, rows: pd.DataFrame, compute: float, setting
         parameters=_parameters(law, theta, degrees),
         best=_best(law, theta, x, compute, degrees),
         converged=converged,
+        p_none=p_none,
         profiles=profiles,
         unprofiled=unprofiled,
     )
+
+
+def _p_none(found: Fit, x: dict[str, Array], losses: pd.Series, settings: Settings) -> float | None:
+    try:
+        return likelihood_ratio(fit(CHINCHILLA, x, losses, settings.loss_fn, settings.seed), found)
+    except Refused:
+        return None
 
 
 def _drawn(found: Fit, rows: pd.DataFrame, settings: Settings) -> tuple[Array, int, float | None, str]:

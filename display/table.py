@@ -59,6 +59,8 @@ def _table_fit(groups: list[GroupFit]) -> Table:
     row("starts in best", (f"{round(c.share_best * c.starts)} of {c.starts}" for c in certificates))
     row("distinct minima", (str(c.basins) for c in certificates))
     row("condition", (digits(c.condition) for c in certificates))
+    if any(group.p_none is not None for group in groups):
+        row("p, no dependence", ("-" if g.p_none is None else f"{g.p_none:.2g}" for g in groups))
     row("resamples kept", ("-" if g.converged is None else f"{g.converged:.1%}" for g in groups))
     return table
 

@@ -84,11 +84,30 @@ def test_a_singular_hessian_is_refused() -> None:
         fit(twins, {"C": compute}, 30 * compute**-0.05 * noise, LS)
 
 
-def test_the_condition_is_of_the_scaled_hessian() -> None:
+def test_the_condition_is_of_the_scaled_jacobian() -> None:
     assert solve._condition(np.diag([1.0, 1e12])) == pytest.approx(1.0)
-    assert solve._condition(np.array([[1e6, 0.5e3], [0.5e3, 1.0]])) == pytest.approx(3.0)  # (1 + 1/2) / (1 - 1/2)
-    for singular in ([[1.0, 1.0], [1.0, 1.0]], [[1.0, 2.0], [2.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]]):
+    assert solve._condition(np.array([[1e6, 0.0], [0.5, 0.75**0.5]])) == pytest.approx(3.0)  # (1 + 1/2) / (1 - 1/2)
+    for singular in ([[1.0, 1.0], [1.0, 1.0]], [[1.0, 2.0], [-2.0, -4.0]], [[0.0, 0.0], [0.0, 1.0]]):
         assert solve._condition(np.array(singular)) > solve.CONDITION
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_two_sizes_determine_no_law_of_sizes_whatever_the_noise(seed: int) -> None:
+    """E, A and alpha are three numbers, and two sizes tell two."""
+    n, d = (v.ravel() for v in np.meshgrid([1e8, 1e9], np.geomspace(1e9, 1e11, 10)))
+    noise = np.exp(np.random.default_rng(seed).normal(0, 0.01, len(n)))
+    with pytest.raises(Refused, match="do not determine"):
+        fit(CHINCHILLA, {"N": n, "D": d}, (1.8 + 480 / n**0.35 + 2100 / d**0.37) * noise, seed=seed)
+
+
+@pytest.mark.parametrize("name", ["huber", "lad"])
+@pytest.mark.parametrize("seed", range(8))
+def test_few_residuals_within_delta_do_not_undo_a_law(name: str, seed: int) -> None:
+    """Two parameters of eight points: the loss may be flat or sharp about them; they are determined all the same."""
+    compute = np.geomspace(1e17, 1e20, 8)
+    noise = np.exp(np.random.default_rng(seed).normal(0, 0.05, 8))
+    found = fit(LAWS["frontier-0"], {"C": compute}, 30 * compute**-0.054 * noise, losses.find(name, 1e-3), seed)
+    assert found.values["kappa"] == pytest.approx(0.054, abs=0.03)
 
 
 def test_the_certified_gradient_is_the_objectives() -> None:

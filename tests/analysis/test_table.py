@@ -57,6 +57,7 @@ def test_rows_left_out_are_named_with_the_reason() -> None:
         (lambda t: t.assign(**dict.fromkeys("efghijklmo", 1)), {"tokens": "zzz"}, "tokens, loss, e, .*, m and 1 more"),
         (lambda t: t, {"cluster": "wlid"}, r"no column 'wlid' .* \(--resample takes pairs, wild or a column\)"),
         (lambda t: t, {"params": "loss", "loss": "loss"}, "--params and --loss both name the column 'loss'"),
+        (lambda t: t.assign(r=0.5), {"ratio": "r"}, "is no law in the share of attention; choose .* hybrid-interior"),
         (lambda t: t, {"law": "hybrid-linear"}, "needs attention's share, .*--ratio"),
         (lambda t: t, {"law": "repeated"}, "needs unique training tokens, .* call the right one unique_tokens"),
         (lambda t: t, {"law": "chinchila"}, "no law 'chinchila'; there are gamma, .*chinchilla"),

@@ -52,6 +52,16 @@ def test_a_planted_law_comes_back_from_columns_of_any_name() -> None:
     assert values(fit_table(sizeless, resamples=0)) == pytest.approx(TRUTH, rel=1e-6)
 
 
+def test_a_law_in_the_share_says_whether_anything_depends_on_it() -> None:
+    runs = planted(noise=0.003).assign(ratio=np.tile([0.0, 0.25, 0.5, 1.0], 9))
+    without = fit_table(columns(runs, "hybrid-interior"), resamples=0).groups[0].p_none
+    bent = runs.assign(loss=runs["loss"] * np.exp(0.02 * (runs["ratio"] - 0.4) ** 2))
+    with_it = fit_table(columns(bent, "hybrid-interior"), resamples=0).groups[0].p_none
+    assert without is not None and with_it is not None
+    assert with_it < 1e-3 < 0.05 < without
+    assert fit_table(columns(runs), resamples=0).groups[0].p_none is None
+
+
 def test_optima_are_at_the_cost_the_table_tells() -> None:
     runs = planted()
     runs["Training FLOP"] = 2.5 * runs["params"] ** 1.1 * runs["tokens"]
