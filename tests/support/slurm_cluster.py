@@ -121,11 +121,11 @@ class Cluster:
         self.start_controller()
         for node in NODES:
             self.boot(node)
-        self._wait("the nodes", lambda: self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%t").split() == ["idle"] * 2)
 
     def boot(self, node: str) -> None:
-        """Start a node, which is new or has lost its power."""
+        """Start a node, which is new or has lost its power, and wait until it may take jobs."""
         self._daemon(node, *ALONE, "sh", "-c", BOOT.format(node=node, root=self.root))
+        self._wait(node, lambda: "State=IDLE " in self.run("scontrol", "show", "node", node))
 
     def start_controller(self) -> None:
         self._daemon("slurmctld", "slurmctld", "-D")
