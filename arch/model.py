@@ -1,7 +1,10 @@
 """A language model of pre-norm blocks, each a sequence mixer and a channel mixer, under a tied head."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from eutectic.arch import layout, registry
 from eutectic.arch.base import ChannelMixer, Layer, LayerShape, Mixer, State, StateSize
@@ -157,5 +160,14 @@ def build(model: ModelConfig, seed: int) -> Model:
 
 def blank(model: ModelConfig) -> Model:
     """The model without memory behind it, on torch's meta device: to be counted, not run."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return Model(model)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no initial values: of no use on the meta device, and most of the time that a model takes to make there."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs or {})

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from eutectic.analysis.compare import Estimate
+if TYPE_CHECKING:  # it imports scipy, which most words do without
+    from eutectic.analysis.compare import Estimate
 
 Text = Callable[[float], str]
 
@@ -40,7 +42,7 @@ def capped(value: float, most: float, text: Text) -> str:
     return f">{text(most)}" if value > most else text(value)
 
 
-def interval(estimate: Estimate, most: float, text: Text) -> str:
+def interval(estimate: "Estimate", most: float, text: Text) -> str:
     if math.isnan(estimate.low):
         return "" if math.isnan(estimate.value) else "[unknown]"
     close = ")" if math.isinf(estimate.high) else "]"

@@ -1,5 +1,6 @@
 """From a recipe, budgets and architectures to the runs to train, each within 1% of its budget."""
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
@@ -44,7 +45,8 @@ class Rules:
         if self.recipe.match != "width":
             model = _matched(self.recipe, self.data, model)
         rules = self.tuned.get(arch, Tuned(self.recipe.lr, self.recipe.batch_tokens, ""))
-        return [_row(self.recipe, self.data, model, rules, budget, self.threads, seed) for seed in seeds]
+        row = _row(self.recipe, self.data, model, rules, budget, self.threads)
+        return [dataclasses.replace(row, seed=seed) for seed in seeds]
 
 
 def plan(recipe: Recipe, manifest: Manifest, threads: int, tuned: Mapping[str, Tuned] | None = None) -> list[RunConfig]:
@@ -128,29 +130,32 @@ def _rungs(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[S
     sized = models
     if recipe.match != "width":
         sized = [dataclasses.replace(model, layout="attn", channel=match.REFERENCE_CHANNEL) for model in models]
-    sizes = [flops.count(model, data.seq_len, recipe.conv_algorithm).params for model in sized]
+
+    def params(k: int) -> int:
+        return flops.count(sized[k], data.seq_len, recipe.conv_algorithm).params
+
     target = recipe.optimal_params(budget)
-    centre = min(range(len(sizes)), key=lambda i: abs(math.log(sizes[i] / target)))
+    above = bisect.bisect_left(range(len(sized)), target, key=params)
+    nearest = range(max(0, above - 1), min(len(sized), above + 1))
+    centre = min(nearest, key=lambda k: abs(math.log(params(k) / target)))
     half = recipe.sizes // 2
     if centre < half:
-        lowest = recipe.optimal_params.reference * (sizes[half] / recipe.optimal_params.at) ** (
+        lowest = recipe.optimal_params.reference * (params(half) / recipe.optimal_params.at) ** (
             1 / recipe.optimal_params.exponent
         )
         raise UserError(
             f"budget {budget:.3g} is too small: {half} sizes of {arch} are needed below its expected best of "
-            f"{target:,.0f} parameters, and the smallest has {sizes[0]:,}; use about {lowest:.1g} FLOPs or more."
+            f"{target:,.0f} parameters, and the smallest has {params(0):,}; use about {lowest:.1g} FLOPs or more."
         )
-    if centre + half >= len(sizes):
+    if centre + half >= len(models):
         raise UserError(
             f"budget {budget:.3g} is too large for the ladder of recipe {recipe.name!r}, whose largest {arch} has "
-            f"{sizes[-1]:,} parameters; add shapes to it."
+            f"{params(len(sized) - 1):,} parameters; add shapes to it."
         )
     return ladder[centre - half : centre + half + 1]
 
 
-def _row(
-    recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, budget: float, threads: int, seed: int
-) -> RunConfig:
+def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, budget: float, threads: int) -> RunConfig:
     counts = flops.count(model, data.seq_len, recipe.conv_algorithm)
     sequences = round(budget / counts.training_flops(recipe.convention, data.seq_len))
     if sequences < FEWEST_SEQUENCES:
@@ -173,7 +178,7 @@ def _row(
         evals=recipe.evals,
         precision=recipe.precision,
         threads=threads,
-        seed=seed,
+        seed=0,
         match=recipe.match,
         mixers=registry.origins(model.layout, model.channel),
         settings=rules.source,
