@@ -38,6 +38,14 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def names(folder: Path) -> set[str]:
+    """Of what is in a folder; none where it is gone."""
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
 def set_aside(path: Path) -> Path:
     """Rename an unreadable file or folder to the first free `NAME.corrupt-K`, and say where it went."""
     k = 0

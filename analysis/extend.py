@@ -96,7 +96,9 @@ def of_sweep(ledger: Ledger) -> tuple[Recipe, Extension]:
     A tuning that it was planned by lies beside it. Raises UserError where the sweep has no fitted runs, or where its
     recipe, its mixers or its tuning are not to be had as they were.
     """
-    statuses = {run_id: ledger.status(run_id) for run_id in ledger.run_ids()}
+    statuses = ledger.statuses()
+    for run_id in ledger.lost([run_id for run_id, status in statuses.items() if status == "planned"]):
+        del statuses[run_id]
     if (ledger.folder / "tune").is_dir():
         raise UserError(f"{ledger.folder} holds a tuning, which more --trials extend, and not a sweep.")
     waiting = [c for i, s in statuses.items() if s in ("planned", "running") and (c := ledger.config(i))]

@@ -3,6 +3,7 @@
 The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
 """
 
+import functools
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -143,6 +144,7 @@ _LATER = (
 )
 
 
+@functools.cache
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The pyarrow schema, with each column's unit and doc as field metadata."""
     return pa.schema([pa.field(c.name, c.type, metadata={"unit": c.unit, "doc": c.doc}) for c in columns])
@@ -154,6 +156,8 @@ def conform(table: pa.Table, name: str) -> pa.Table:
     Raises KeyError for a column that every log has had, pyarrow.ArrowException for one of another type.
     """
     schema = arrow_schema(TABLES[name])
+    if table.schema.equals(schema):
+        return table
     for field in schema:
         if field.name in _LATER and field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(len(table), field.type))

@@ -18,25 +18,19 @@ if TYPE_CHECKING:  # it imports torch, which what only looks does without
     from eutectic.sweeps.cost import Cost
 
 FINISHED = (*ENDED, "failed")
+LONGEST_PLAN = 200  # runs that are listed one by one; --json lists all
 QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 
 
 def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> Table:
-    """A line per run, then the totals."""
-    table = table_of(
-        "budget",
-        "architecture",
-        "width",
-        "params",
-        "tokens",
-        "steps",
-        "batch",
-        "lr",
-        "memory",
-        "time",
-        title=f"{len(rows)} runs on {device}",
-        caption=_total(rows, device, workers, price),
-    )
+    """A line per run, or of many runs per budget and architecture, then the totals."""
+    look = {"title": f"{len(rows)} runs on {device}", "caption": _total(rows, device, workers, price)}
+    return _line_per_run(rows, look) if len(rows) <= LONGEST_PLAN else _line_per_cell(rows, look)
+
+
+def _line_per_run(rows: list[tuple[RunConfig, "Cost"]], look: dict[str, str]) -> Table:
+    names = ("budget", "architecture", "width", "params", "tokens", "steps", "batch", "lr", "memory", "time")
+    table = table_of(*names, **look)
     for run, cost in rows:
         table.add_row(
             compute(run.budget),
@@ -53,6 +47,25 @@ def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, 
     return table
 
 
+def _line_per_cell(rows: list[tuple[RunConfig, "Cost"]], look: dict[str, str]) -> Table:
+    """Sizes and tokens from the fewest to the most, the largest memory, the time of all runs one after another."""
+    cells: dict[tuple[float, str], list[Cost]] = {}
+    for run, cost in rows:
+        cells.setdefault((run.budget, run.model.layout), []).append(cost)
+    table = table_of("budget", "architecture", "runs", "params", "tokens", "memory", "time", **look)
+    for (budget, arch), costs in cells.items():
+        spans = ([cost.params for cost in costs], [cost.tokens for cost in costs])
+        table.add_row(
+            compute(budget),
+            arch,
+            str(len(costs)),
+            *(f"{short(min(span))} to {short(max(span))}" for span in spans),
+            f"{max(cost.memory for cost in costs) / 1e9:.1f} GB",
+            duration(sum(cost.seconds for cost in costs)),
+        )
+    return table
+
+
 def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> str:
     seconds = sum(cost.seconds for _, cost in rows)
     flops = sum(cost.flops for _, cost in rows)
@@ -64,18 +77,22 @@ def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, pric
 
 
 def show_status(console: Console, name: str, ledger: Ledger, ended: list[Ended]) -> None:
-    """Counts by budget and architecture, then the runs in flight and what failed, and the jobs that ended early."""
+    """Counts by budget and architecture, then the runs in flight, what failed, was lost or damaged, and the jobs that
+    ended early."""
     table = table_of("budget", "architecture", *STATUSES, title=name)
     counts: dict[tuple[float, str], Counter[str]] = {}
     lines = []
-    for run_id in ledger.run_ids():
+    statuses = ledger.statuses()
+    for run_id, status in statuses.items():
         budget, arch = ledger.label(run_id)
-        status = ledger.status(run_id)
         counts.setdefault((budget, arch), Counter())[status] += 1
         if status == "running" and (progress := ledger.progress(run_id)):
             lines.append(f"{run_id} {arch} at {compute(budget)}: step {progress['step']} of {progress['steps']}")
         if status == "failed":
             lines.append(f"{run_id} {arch} at {compute(budget)} failed: {ledger.failure(run_id)}")
+    if lost := ledger.lost(run_id for run_id, status in statuses.items() if status == "planned"):
+        lines.append(f"planned runs whose folder is gone: {len(lost)}; the command that planned them makes it again.")
+    lines += [f"{path} was damaged and set aside; delete it when you have seen it." for path in ledger.damaged()]
     lines += [f"job {job.job} ended early: {job.how} ({job.state}); its log is {job.log}" for job in ended]
     for (budget, arch), count in sorted(counts.items()):
         table.add_row(compute(budget), arch, *(str(count[s] or "") for s in STATUSES))

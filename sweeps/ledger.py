@@ -1,40 +1,44 @@
 """Who trains what, kept in files so that any number of processes and machines agree, whichever of them die.
 
+    NAME/plans/HASH.json                budget and architecture of runs that were planned together, by RUN_ID
     NAME/runs/RUN_ID/config.json        planned
                      claim-K.json       running, while the newest claim is alive; touching it is its heartbeat
                      failure.json       failed, until retried
                      curve.parquet, run.parquet   done, diverged or pruned (the row says which)
+                     done, diverged, pruned       the same once more, for those who only look at names
     NAME/runs.parquet, curves.parquet   the rows of all finished runs, collected; a run in here is finished everywhere
+    NAME/collect/claim-K.json           collecting, as above
 
-A claim is taken by creating the next number with O_EXCL, which only one process can; nobody removes another's.
+Whole files are renamed into place and claims made by O_EXCL (sweeps/claim.py), which holds on NFS as well.
 """
 
 import contextlib
-import json
+import hashlib
 import os
 import socket
-import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eutectic import files
 from eutectic.analysis import schema
 from eutectic.config import RunConfig
-from eutectic.sweeps import slurm
+from eutectic.sweeps.claim import Claim, is_alive, newest_claim
 
-LEASE_SECONDS = 60.0
-HEARTBEAT_SECONDS = 10.0
+COLLECT_POLL_SECONDS = 0.1
 ENDED = ("done", "diverged", "pruned")
 STATUSES = ("planned", "running", "failed", *ENDED)
 
 
 class Ledger:
+    """A sweep's folder, as this process sees it. set_aside: what was found damaged, in sentences."""
+
     def __init__(self, folder: Path):
         self.folder, self.runs = folder, folder / "runs"
         self._finished: dict[str, str] = {}
@@ -43,39 +47,51 @@ class Ledger:
         self._read_collected()
 
     def add(self, runs: Iterable[RunConfig]) -> None:
-        for run in runs:
-            path = self.runs / run.run_id / "config.json"
+        planned = {run.run_id: run for run in runs}
+        self._note({run_id: (run.budget, run.model.layout) for run_id, run in planned.items()})
+        for run_id, run in planned.items():
+            path = self.runs / run_id / "config.json"
             if not path.exists():
                 files.make_folder(path.parent)
                 files.write_json(path, run.to_dict())
 
     def config(self, run_id: str) -> RunConfig | None:
-        fields = files.read_json(self.runs / run_id / "config.json")
-        return RunConfig.from_dict(fields) if fields else None
+        """Of a run, or None where its file is gone; a damaged one is set aside, to be made again when it is added."""
+        path = self.runs / run_id / "config.json"
+        if fields := files.read_json(path):
+            return RunConfig.from_dict(fields)
+        with contextlib.suppress(FileNotFoundError):
+            self.set_aside.append(f"{path} is no JSON; it is now {files.set_aside(path).name}.")
+        return None
 
     def label(self, run_id: str) -> tuple[float, str]:
         """Budget and architecture of a run."""
         if run_id not in self._labels:
-            config = self.config(run_id)
-            self._labels[run_id] = (config.budget, config.model.layout) if config else (0.0, "?")
+            config = None if run_id in self._planned else self.config(run_id)
+            known = (config.budget, config.model.layout) if config else (0.0, "?")
+            self._labels[run_id] = self._planned.get(run_id, known)
         return self._labels[run_id]
 
     def run_ids(self) -> list[str]:
         """Of every run planned here or collected here."""
-        planned = {path.parent.name for path in self.runs.glob("*/config.json")}
-        return sorted(planned | self._finished.keys())
+        return sorted({*self._planned, *_folders(self.runs), *self._finished})
+
+    def statuses(self) -> dict[str, str]:
+        """Of every run."""
+        return {run_id: self.status(run_id) for run_id in self.run_ids()}
 
     def status(self, run_id: str) -> str:
         """One of STATUSES."""
-        if run_id in self._finished:
-            return self._finished[run_id]
-        folder = self.runs / run_id
-        if (folder / "run.parquet").exists() and (row := self._read(folder / "run.parquet")) is not None:
-            self._finished[run_id] = row.column("status")[0].as_py()
-            return self._finished[run_id]
-        if (folder / "failure.json").exists():
-            return "failed"
-        return "running" if _is_alive(_newest_claim(folder)) else "planned"
+        return self._finished.get(run_id) or self._look(run_id)[0]
+
+    def lost(self, planned: Iterable[str]) -> list[str]:
+        """Of these planned runs, those whose folder or config is gone: to be trained, they have to be added again."""
+        return [run_id for run_id in planned if not (self.runs / run_id / "config.json").exists()]
+
+    def damaged(self) -> list[Path]:
+        """Files that were set aside, but for those of runs that are finished and collected."""
+        folders = [self.folder, *(self.runs / i for i in _folders(self.runs) if i not in self._collected)]
+        return [folder / name for folder in folders for name in sorted(files.names(folder)) if ".corrupt-" in name]
 
     def loss(self, run_id: str) -> float | None:
         """Of a run that has ended, as its row has it."""
@@ -93,7 +109,8 @@ class Ledger:
 
     def abandoned(self, run_id: str) -> bool:
         """Whether a run was begun and its worker is gone."""
-        return self.status(run_id) == "planned" and _newest_claim(self.runs / run_id) is not None
+        status, dead = self._look(run_id)
+        return status == "planned" and dead is not None
 
     def progress(self, run_id: str) -> dict[str, Any]:
         """step, steps and loss of a run in flight, as it last wrote them."""
@@ -101,18 +118,27 @@ class Ledger:
 
     def claim(self, run_id: str) -> "Claim | None":
         """The right to train a planned run, or None where it is not planned or another process was first."""
-        if self.status(run_id) != "planned":
+        if run_id in self._finished:
             return None
-        folder = self.runs / run_id
-        claim = Claim.take(folder)
+        status, dead = self._look(run_id)
+        claim = Claim.take(self.runs / run_id, dead) if status == "planned" else None
         # its former holder may have ended, one way or the other, between that look and this claim
-        if claim and any((folder / name).exists() for name in ("run.parquet", "failure.json")):
+        there = files.names(self.runs / run_id)
+        if claim and ("config.json" not in there or there & {"run.parquet", "failure.json"}):
             claim.release()
             return None
         return claim
 
+    def finish(self, run_id: str, status: str) -> None:
+        """Let the names in a run's folder tell how it ended; its row is written."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in ENDED:
+                (self.runs / run_id / name).unlink(missing_ok=True)
+            (self.runs / run_id / status).touch()
+
     def fail(self, run_id: str, error: str) -> None:
-        files.write_json(self.runs / run_id / "failure.json", {"error": error, "host": socket.gethostname()})
+        with contextlib.suppress(FileNotFoundError):  # a run whose folder was deleted is to be planned again
+            files.write_json(self.runs / run_id / "failure.json", {"error": error, "host": socket.gethostname()})
 
     def failure(self, run_id: str) -> str:
         failure = files.read_json(self.runs / run_id / "failure.json") or {}
@@ -120,140 +146,138 @@ class Ledger:
 
     def retry(self) -> list[str]:
         """Make what failed planned again, and nothing else; its checkpoint, if any, is gone on from."""
-        failed = [run_id for run_id in self.run_ids() if self.status(run_id) == "failed"]
+        failed = [run_id for run_id, status in self.statuses().items() if status == "failed"]
         for run_id in failed:
-            (self.runs / run_id / "failure.json").unlink()
+            (self.runs / run_id / "failure.json").unlink(missing_ok=True)
         return failed
 
     def collect(self) -> int:
         """Add finished runs to runs.parquet and curves.parquet; returns how many were new.
 
-        Both files are replaced whole, curves first: a run counts once its row is in runs.parquet.
+        One process at a time does. Both files are replaced whole, curves first: a run counts once its row is in
+        runs.parquet. Where either is gone or damaged, both are filled again from the folders of the runs.
         """
-        known = self._read_collected()
-        new = [i for i in self.run_ids() if self.status(i) in ENDED and i not in known]
-        curves, rows = [], []
-        for run_id in new:
-            curve = self._read(self.runs / run_id / "curve.parquet")
-            row = self._read(self.runs / run_id / "run.parquet")
-            if curve is None or row is None:  # its file was set aside: the run is to be trained again
-                (self.runs / run_id / "run.parquet").unlink(missing_ok=True)
-                self._finished.pop(run_id, None)
-                continue
-            curves.append(curve)
-            rows.append(row)
-        if rows:
-            self._append("curves", curves)
-            self._append("runs", rows)
-        return len(rows)
+        self._finished.clear()  # of which a folder may have been deleted
+        self._read_collected()
+        if not self._uncollected(["run_id"])[0]:
+            return 0
+        with self._collecting():
+            new, old = self._uncollected()
+            found: dict[str, list[pa.Table]] = {"curves": [], "runs": []}
+            for run_id in new:
+                curve = self._read(self.runs / run_id / "curve.parquet")
+                row = self._read(self.runs / run_id / "run.parquet")
+                if curve is None or row is None:
+                    self._reopen(run_id)
+                    continue
+                found["curves"].append(curve)
+                found["runs"].append(row)
+            if found["runs"]:
+                for name, tables in found.items():
+                    self._write_collected(name, old[name], tables)
+            return len(found["runs"])
 
-    def _append(self, table: str, new: list[pa.Table]) -> None:
-        path = self.folder / f"{table}.parquet"
-        old = [kept] if path.exists() and (kept := self._read(path)) is not None else []
-        fresh = pa.concat_tables(new)
-        if old:  # a collection that died between the two files left curves without their runs
-            again = pa.compute.is_in(
-                old[0].column("run_id"), value_set=fresh.column("run_id").combine_chunks().unique()
-            )
-            old = [old[0].filter(pa.compute.invert(again))]
-        with files.replacing(path) as scratch:
-            pq.write_table(pa.concat_tables([*old, fresh]), scratch)
+    def _look(self, run_id: str) -> tuple[str, Path | None]:
+        """Status of a run by the files in its folder, and its newest claim where that is dead."""
+        folder = self.runs / run_id
+        names = files.names(folder)
+        if "run.parquet" in names and (status := self._ended(folder, names)):
+            self._finished[run_id] = status
+            return status, None
+        if "failure.json" in names:
+            return "failed", None
+        newest = newest_claim(folder, names)
+        return ("running", None) if is_alive(newest) else ("planned", newest)
 
-    def _read_collected(self) -> set[str]:
-        path = self.folder / "runs.parquet"
-        table = self._read(path) if path.exists() else None
-        if table is None:
-            return set()
-        for row in table.select(["run_id", "status", "budget", "arch"]).to_pylist():
-            self._finished[row["run_id"]] = row["status"]
-            self._labels[row["run_id"]] = (row["budget"], row["arch"])
-        return set(table.column("run_id").to_pylist())
+    def _ended(self, folder: Path, names: set[str]) -> str | None:
+        for status in ENDED:
+            if status in names:
+                return status
+        row = self._read(folder / "run.parquet")
+        return row.column("status")[0].as_py() if row else None
 
-    def _read(self, path: Path) -> pa.Table | None:
-        """A parquet file of ours; one that cannot be read is set aside and remembered, and None is returned."""
+    def _reopen(self, run_id: str) -> None:
+        """Have a run of which a file was damaged trained again."""
+        for name in ("run.parquet", *ENDED):
+            (self.runs / run_id / name).unlink(missing_ok=True)
+        self._finished.pop(run_id, None)
+
+    @cached_property
+    def _planned(self) -> dict[str, tuple[float, str]]:
+        """Labels of the runs that plans name."""
+        plans = [files.read_json(path) or {} for path in (self.folder / "plans").glob("*.json")]
+        return {run_id: (budget, arch) for plan in plans for run_id, (budget, arch) in plan.items()}
+
+    def _note(self, labels: dict[str, tuple[float, str]]) -> None:
+        """Write those down that no plan names, so that a run is known though its folder be deleted."""
+        if new := {run_id: label for run_id, label in labels.items() if run_id not in self._planned}:
+            name = hashlib.sha256(" ".join(sorted(new)).encode()).hexdigest()[:16]
+            files.write_json(files.make_folder(self.folder / "plans") / f"{name}.json", new)
+            self._planned.update(new)
+
+    def _uncollected(self, columns: list[str] | None = None) -> tuple[list[str], dict[str, pa.Table | None]]:
+        """Finished runs that a collected table lacks, and both tables, or columns of them."""
+        old = {name: self._read_if_there(self.folder / f"{name}.parquet", columns) for name in ("curves", "runs")}
+        runs = old["runs"] if old["curves"] is not None else None
+        known = set(runs.column("run_id").to_pylist()) if runs is not None else set()
+        new = [i for i in sorted(_folders(self.runs) - known) if self._look(i)[0] in ENDED]
+        return new, old
+
+    @contextlib.contextmanager
+    def _collecting(self) -> Iterator[None]:
+        folder = files.make_folder(self.folder / "collect")
+        while (claim := Claim.take_if_free(folder)) is None:
+            time.sleep(COLLECT_POLL_SECONDS)
         try:
-            return schema.conform(pq.ParquetFile(path).read(), "curves" if "curve" in path.name else "runs")
+            for scratch in self.folder.glob(".*.parquet.*.tmp"):  # of a collection that was killed
+                scratch.unlink()
+            yield
+        finally:
+            claim.release()
+
+    def _write_collected(self, name: str, old: pa.Table | None, new: list[pa.Table]) -> None:
+        fresh = pa.concat_tables(new)
+        if old is not None:  # a collection that died between the two files left curves without their runs
+            again = pc.is_in(old.column("run_id"), value_set=fresh.column("run_id").combine_chunks().unique())
+            fresh = pa.concat_tables([old.filter(pc.invert(again)), fresh])
+        with files.replacing(self.folder / f"{name}.parquet") as scratch:
+            pq.write_table(fresh.cast(schema.arrow_schema(schema.TABLES[name])), scratch)
+
+    def _read_collected(self) -> None:
+        columns = ["run_id", "status", "budget", "arch"]
+        if table := self._read_if_there(self.folder / "runs.parquet", columns):
+            ids, statuses, budgets, archs = (table.column(name).to_pylist() for name in columns)
+            self._finished.update(zip(ids, statuses, strict=True))
+            self._labels.update(zip(ids, zip(budgets, archs, strict=True), strict=True))
+        self._collected = frozenset(self._finished)
+
+    def _read_if_there(self, path: Path, columns: list[str] | None = None) -> pa.Table | None:
+        return self._read(path, columns) if path.exists() else None
+
+    def _read(self, path: Path, columns: list[str] | None = None) -> pa.Table | None:
+        """A parquet file of ours, or columns of it. One that cannot be read is set aside and remembered, and None is
+        returned."""
+        try:
+            table = pq.ParquetFile(path, pre_buffer=False).read(columns, use_threads=False)
+            return table.select(columns) if columns else schema.conform(table, _table_of(path))
+        except FileNotFoundError:
+            self.set_aside.append(f"{path} is gone.")
         except (pa.ArrowException, OSError, KeyError) as error:
             with contextlib.suppress(FileNotFoundError):
                 self.set_aside.append(f"{path} cannot be read ({error}); it is now {files.set_aside(path).name}.")
-            return None
+        return None
 
 
-class Claim:
-    """The right to train one run, kept alive by a thread until released."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._released = threading.Event()
-        threading.Thread(target=self._beat, daemon=True).start()
-
-    @classmethod
-    def take(cls, folder: Path) -> "Claim | None":
-        newest = _newest_claim(folder)
-        number = int(newest.stem.removeprefix("claim-")) + 1 if newest else 0
-        path = folder / f"claim-{number}.json"
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "at": time.time()}
-        owner |= slurm.identity()
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            return None
-        with os.fdopen(handle, "w") as file:
-            json.dump(owner, file)
-        for scratch in folder.glob(".*.tmp"):  # of a writer that was killed
-            scratch.unlink(missing_ok=True)
-        return cls(path)
-
-    def held(self) -> bool:
-        """Whether nobody has taken the run over, as others may from a claim without a heartbeat."""
-        return _newest_claim(self.path.parent) == self.path
-
-    def release(self) -> None:
-        self._released.set()
-        os.utime(self.path, (0, 0))
-
-    def _beat(self) -> None:
-        while not self._released.wait(HEARTBEAT_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(self.path)
-
-
-def _newest_claim(folder: Path) -> Path | None:
-    claims = [(int(path.stem.removeprefix("claim-")), path) for path in folder.glob("claim-*.json")]
-    return max(claims)[1] if claims else None
-
-
-def _is_alive(claim: Path | None) -> bool:
-    """Whether a claim's process still is: by its pid on this host, else by its heartbeat, unless Slurm knows better.
-
-    What a Slurm job claimed before it was requeued is the job's own, wherever it was and however lately it beat.
-    """
-    if claim is None:
-        return False
-    beat = claim.stat().st_mtime
-    owner = files.read_json(claim) or {}
-    own = slurm.identity()
-    if own and owner.get("job") == own["job"] and owner["life"] < own["life"]:
-        return False
-    if beat and owner.get("host") == socket.gethostname():
-        return _born(owner["pid"]) == owner["born"] != ""
-    if _now(claim.parent) - beat >= LEASE_SECONDS:
-        return False
-    return not ("job" in owner and slurm.is_over(owner["job"], owner["array"]))
-
-
-def _now(folder: Path) -> float:
-    """The time by the clock that stamps files in a folder, which may be a file server's."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
-        return os.stat(file.name).st_mtime
-
-
-def _born(pid: int) -> str:
-    """When a process of this host started, in clock ticks since boot: a reused pid is told apart. Empty if none."""
+def _folders(folder: Path) -> set[str]:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_dir()}
+    except FileNotFoundError:
+        return set()
+
+
+def _table_of(path: Path) -> str:
+    return "curves" if "curve" in path.name else "runs"
 
 
 def sweeps(results: Path) -> Iterator[Path]:

@@ -29,8 +29,9 @@ from optuna.trial import FrozenTrial, TrialState
 from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
+from eutectic.sweeps.claim import Claim
 from eutectic.sweeps.cost import estimate
-from eutectic.sweeps.ledger import Claim, Ledger
+from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.plan import FEWEST_STEPS
 from eutectic.sweeps.prune import hopeless
 from eutectic.sweeps.recipe import Recipe

@@ -13,7 +13,8 @@ from pathlib import Path
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import pool
-from eutectic.sweeps.ledger import Claim, Ledger
+from eutectic.sweeps.claim import Claim
+from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.mps import shared_gpu
 from eutectic.train.parallel import ALONE, Ranks, lost_another
 
@@ -28,7 +29,7 @@ def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int
     ledger = Ledger(folder)
     if device == "cpu" or ranks.world > 1:
         for run_id in run_ids:
-            train_planned(folder, run_id, device, cache, True, ranks)
+            _train_planned(ledger, run_id, device, cache, True, ranks)
         return
     tasks = [
         task(config, partial(train_planned, folder, run_id, device, cache), partial(_lost, folder, run_id))
@@ -69,9 +70,12 @@ def _memory(gpu: str) -> float:
     return float(subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, check=True).stdout)
 
 
-def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool, ranks: Ranks = ALONE) -> None:
+def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool) -> None:
     """Train a run unless somebody else does or has; alone as train_claimed has it."""
-    ledger = Ledger(folder)
+    _train_planned(Ledger(folder), run_id, device, cache, alone, ALONE)
+
+
+def _train_planned(ledger: Ledger, run_id: str, device: str, cache: Path, alone: bool, ranks: Ranks) -> None:
     claim = ledger.claim(run_id) if ranks.first else None
     if ranks.any(claim is not None):
         train_claimed(ledger, run_id, claim, device, cache, alone, ranks)
@@ -112,7 +116,9 @@ def train_claimed(
         manifest = open_shards(cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
         _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
         held = claim.held if claim else lambda: True
-        train(config, manifest, ledger.runs / run_id, device, held, _spread(config, device, ranks), hopeless)
+        row = train(config, manifest, ledger.runs / run_id, device, held, _spread(config, device, ranks), hopeless)
+        if claim:
+            ledger.finish(run_id, row["status"])
     except LeaseLost:
         _say(f"{run_id} was taken over by another worker")
     except Exception as error:

@@ -1,20 +1,28 @@
 """One run, one worker: claims raced for by processes, taken over from the dead; nothing lost when files are damaged."""
 
+import dataclasses
+import errno
+import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from eutectic.config import RunConfig
-from eutectic.sweeps import ledger as module
+from eutectic.display.sweep import show_status
+from eutectic.sweeps import claim as module
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train import log
 
@@ -52,15 +60,28 @@ def test_of_many_processes_one_gets_the_run(planned: Ledger, small_run: RunConfi
         racer.join()
 
 
-def test_two_that_look_before_either_claims(
-    planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_newest_claim", lambda folder: None)
+def test_two_that_look_before_either_claims(planned: Ledger, small_run: RunConfig) -> None:
     folder = planned.runs / small_run.run_id
-    first, second = module.Claim.take(folder), module.Claim.take(folder)
+    first, second = module.Claim.take(folder, None), module.Claim.take(folder, None)
     assert (first is None, second is None) == (False, True)
     assert first is not None
     first.release()
+
+
+def test_a_claim_taken_since_the_look_is_not_taken_over(
+    planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two find the same claim dead; the slower must not follow on the claim of the faster, which is alive."""
+    dead = planned.claim(small_run.run_id)
+    assert dead is not None
+    dead.release()
+    look = planned._look(small_run.run_id)
+    faster = Ledger(planned.folder).claim(small_run.run_id)
+    assert faster is not None
+    monkeypatch.setattr(planned, "_look", lambda run_id: look)
+    assert planned.claim(small_run.run_id) is None
+    assert faster.held()
+    faster.release()
 
 
 def test_a_dead_process_is_taken_over_at_once_and_its_claim_stays_lost(planned: Ledger, small_run: RunConfig) -> None:
@@ -75,19 +96,20 @@ def test_a_dead_process_is_taken_over_at_once_and_its_claim_stays_lost(planned: 
     assert planned.status(small_run.run_id) == "running"
     assert planned.claim(small_run.run_id) is None
     holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not yet gone
     assert planned.status(small_run.run_id) == "planned"
     assert planned.abandoned(small_run.run_id)
     claim = planned.claim(small_run.run_id)
     assert claim is not None and claim.path.name == "claim-1.json" and claim.held()
     claim.release()
+    holder.wait()
 
 
 @pytest.mark.parametrize("end", ["run.parquet", "failure.json"])
 def test_a_run_that_ends_between_the_look_and_the_claim_is_not_begun_again(
     end: str, planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planned, "status", lambda run_id: "planned")
+    monkeypatch.setattr(planned, "_look", lambda run_id: ("planned", None))
     (planned.runs / small_run.run_id / end).write_text("{}")
     assert planned.claim(small_run.run_id) is None
 
@@ -238,3 +260,135 @@ def test_columns_carry_their_units(planned: Ledger, small_run: RunConfig) -> Non
     planned.collect()
     field = pq.read_schema(planned.folder / "runs.parquet").field("loss")
     assert field.metadata[b"unit"] == b"nats/token"
+
+
+def test_names_tell_how_a_run_ended_until_its_row_is_read(planned: Ledger, small_run: RunConfig) -> None:
+    """A look at names opens no parquet; collecting does, and has a damaged run trained again."""
+    run_id = small_run.run_id
+    finish(planned, small_run)
+    planned.finish(run_id, "diverged")
+    assert Ledger(planned.folder).status(run_id) == "diverged"
+    (planned.runs / run_id / "run.parquet").write_bytes(b"noise")
+    fresh = Ledger(planned.folder)
+    assert (fresh.status(run_id), fresh.collect(), fresh.status(run_id)) == ("diverged", 0, "planned")
+    assert "run.parquet cannot be read" in fresh.set_aside[0]
+    assert fresh.damaged() == [planned.runs / run_id / "run.parquet.corrupt-0"]
+
+
+def test_a_curve_that_is_gone_is_said(planned: Ledger, small_run: RunConfig) -> None:
+    finish(planned, small_run)
+    (planned.runs / small_run.run_id / "curve.parquet").unlink()
+    assert (planned.collect(), planned.status(small_run.run_id)) == (0, "planned")
+    assert planned.set_aside == [f"{planned.runs / small_run.run_id / 'curve.parquet'} is gone."]
+
+
+def test_damaged_curves_are_filled_again(planned: Ledger, small_run: RunConfig) -> None:
+    second = dataclasses.replace(small_run, seed=4)
+    planned.add([second])
+    finish(planned, small_run)
+    planned.collect()
+    (planned.folder / "curves.parquet").write_bytes(b"noise")
+    finish(planned, second)
+    assert Ledger(planned.folder).collect() == 2
+    for table in ("runs", "curves"):
+        ids = pq.read_table(planned.folder / f"{table}.parquet")["run_id"].to_pylist()
+        assert sorted(ids) == sorted([small_run.run_id, second.run_id])
+
+
+def test_one_collects_at_a_time(planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the slower would put its tables, without what the faster has added, in the place of the faster's."""
+    second = dataclasses.replace(small_run, seed=4)
+    planned.add([second])
+    finish(planned, small_run)
+    write, reached = planned._write_collected, threading.Event()
+
+    def slowly(*arguments: Any) -> None:
+        reached.set()
+        time.sleep(0.3)
+        write(*arguments)
+
+    monkeypatch.setattr(planned, "_write_collected", slowly)
+    slower = threading.Thread(target=planned.collect)
+    slower.start()
+    reached.wait()
+    finish(planned, second)
+    assert Ledger(planned.folder).collect() == 1
+    slower.join()
+    for table in ("runs", "curves"):
+        ids = pq.read_table(planned.folder / f"{table}.parquet")["run_id"].to_pylist()
+        assert sorted(ids) == sorted([small_run.run_id, second.run_id])
+
+
+def test_a_deleted_folder_is_known_and_made_again(planned: Ledger, small_run: RunConfig) -> None:
+    claim = planned.claim(small_run.run_id)
+    assert claim is not None
+    shutil.rmtree(planned.runs / small_run.run_id)
+    fresh = Ledger(planned.folder)
+    assert fresh.run_ids() == fresh.lost(fresh.run_ids()) == [small_run.run_id]
+    assert (fresh.status(small_run.run_id), fresh.label(small_run.run_id)) == ("planned", (1e8, "hyena+attn"))
+    assert fresh.claim(small_run.run_id) is None and not claim.held()
+    fresh.fail(small_run.run_id, "what becomes of a run that is nowhere")
+    fresh.add([small_run])
+    again = fresh.claim(small_run.run_id)
+    assert again is not None and again.path == claim.path
+    assert again.held() and not claim.held(), "the first claim is of a folder that is gone"
+    claim.release()
+    again.release()
+
+
+def test_a_done_run_whose_folder_goes_before_it_is_collected_is_planned(planned: Ledger, small_run: RunConfig) -> None:
+    finish(planned, small_run)
+    assert planned.status(small_run.run_id) == "done"
+    shutil.rmtree(planned.runs / small_run.run_id)
+    assert (planned.collect(), planned.status(small_run.run_id)) == (0, "planned")
+
+
+def test_a_run_without_config_is_not_begun_and_a_damaged_one_made_again(planned: Ledger, small_run: RunConfig) -> None:
+    path = planned.runs / small_run.run_id / "config.json"
+    path.write_text("")
+    assert planned.config(small_run.run_id) is None and "is no JSON" in planned.set_aside[0]
+    assert planned.claim(small_run.run_id) is None
+    planned.add([small_run])
+    assert planned.config(small_run.run_id) == small_run
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_a_clock_that_is_off_by_more_than_a_lease_holds_nothing(
+    skew: int, planned: Ledger, small_run: RunConfig
+) -> None:
+    path = planned.runs / small_run.run_id / "claim-0.json"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "born": "1"}))
+    os.utime(path, (time.time() + skew,) * 2)
+    claim = planned.claim(small_run.run_id)
+    assert claim is not None
+    claim.release()
+
+
+def test_a_claim_that_a_full_disk_cut_short_is_free_at_once(
+    planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dump", full)
+        with pytest.raises(OSError, match="No space left"):
+            planned.claim(small_run.run_id)
+    claim = planned.claim(small_run.run_id)
+    assert claim is not None and claim.path.name == "claim-1.json"
+    claim.release()
+
+
+def test_status_says_what_was_lost_and_damaged(planned: Ledger, small_run: RunConfig) -> None:
+    second = dataclasses.replace(small_run, seed=4)
+    planned.add([second])
+    shutil.rmtree(planned.runs / second.run_id)
+    finish(planned, small_run)
+    path = planned.runs / small_run.run_id / "run.parquet"
+    path.write_bytes(b"noise")
+    out = io.StringIO()
+    show_status(Console(file=out, width=400), "s", Ledger(planned.folder), [])
+    lines = out.getvalue().splitlines()
+    assert [cell.strip() for cell in lines[4].split("│")[1:5]] == ["1e08", "hyena+attn", "2", ""]
+    assert lines[-2] == "planned runs whose folder is gone: 1; the command that planned them makes it again."
+    assert lines[-1] == f"{path}.corrupt-0 was damaged and set aside; delete it when you have seen it."

@@ -129,10 +129,13 @@ def test_a_killed_worker_fails_its_run_only(corpus: Path, whole: tuple[Path, Pat
     process = eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=tmp_path, cache=whole[1])
     runs = tmp_path / "results/s/runs"
     deadline = time.monotonic() + 120
-    while not list(runs.glob("*/progress.json")) and time.monotonic() < deadline:
+    while len(list(runs.glob("*/progress.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
-    victim = next(runs.glob("*/progress.json")).parent
-    os.kill(json.loads((victim / "claim-0.json").read_text())["pid"], signal.SIGKILL)
+    # the first run that was begun: the other worker has come past it, and would take over one that it has yet to see
+    claims = {path: json.loads(path.read_text()) for path in runs.glob("*/claim-0.json")}
+    first = min(claims, key=lambda path: claims[path]["at"])
+    victim = first.parent
+    os.kill(claims[first]["pid"], signal.SIGKILL)
     report = finished(process, status=1)
     assert {i for i, s in report["statuses"].items() if s != "done"} == {victim.name}
     assert "its worker ended without a word" in report["failed"][victim.name]
