@@ -17,7 +17,7 @@ from eutectic.cli import numbers, print_json
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
-from eutectic.sweeps.ledger import Ledger, sweeps
+from eutectic.sweeps.ledger import ENDED, Ledger, sweeps
 from eutectic.sweeps.recipe import Recipe
 from eutectic.sweeps.slurm import Ended, ended
 
@@ -26,7 +26,7 @@ POLL_SECONDS = 0.5
 SHARDED = {None: None, "ddp": False, "fsdp2": True}
 # options of a plan, which a sweep that is extended has answered already
 PLANNING = ("recipe", "budget", "archs", "seeds", "channel", "match", "mixer_file", "source", "tokenizer")
-FINISHED = ("done", "diverged", "failed")
+FINISHED = (*ENDED, "failed")
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
 TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
 
@@ -64,10 +64,11 @@ def sweep(options: Options) -> int:
     from eutectic.sweeps import foreign
 
     recipe, rows, folder, _ = _plan(options, prepare=True)
-    foreign.keep(options.mixer_file, folder)
     ledger = Ledger(folder)
     if not rows:
         return _conclude(options, ledger, [])
+    _open(options, folder, recipe, rows)
+    foreign.keep(options.mixer_file, folder)
     ledger.add(run for run, _ in rows)
     _warn(ledger)
     seconds = {run.run_id: cost.seconds for run, cost in rows}
@@ -86,6 +87,8 @@ def tune(options: Options) -> int:
         raise UserError(
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
         )
+    _open(options, folder, recipe, rows)
+    Ledger(folder).collect()
     cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune)
     studies = tuning.Studies(folder, cells, trials, options.storage)
     studies.settle()
@@ -108,7 +111,16 @@ def _further(options: Options) -> tuple[str, ...]:
     return named
 
 
+def _open(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> None:
+    """Refuse a folder that other code, or another recipe than is now, has trained in, unless told to --continue."""
+    from eutectic.sweeps import provenance
+
+    now = provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows])
+    provenance.open_sweep(folder, now, options.go_on)
+
+
 def run(options: Options) -> int:
+    from eutectic.sweeps import provenance
     from eutectic.sweeps.cost import available_memory
     from eutectic.sweeps.worker import work
     from eutectic.train.parallel import joined
@@ -121,6 +133,7 @@ def run(options: Options) -> int:
             f"no run {options.run_id!r} is planned in {ledger.folder}; `eutectic status --json` lists them."
         )
     available_memory(options.device, 1)
+    provenance.open_sweep(ledger.folder, provenance.of_code(), options.go_on)
     with joined(options.device, sharded=SHARDED[options.spread]) as ranks:
         with ranks.first_ahead():
             prepare(config.data.source, config.data.tokenizer, default_cache())
@@ -147,8 +160,8 @@ def status(options: Options) -> int:
         ledger = Ledger(folder)
         if options.json:
             runs = {
-                i: {"status": ledger.status(i), **ledger.progress(i), "error": ledger.failure(i)}
-                for i in ledger.run_ids()
+                i: {"status": s, **({} if s in FINISHED else ledger.progress(i)), "error": ledger.failure(i)}
+                for i, s in ledger.statuses().items()
             }
             found[folder.name] = {"runs": runs, "jobs": [job.to_dict() for job in _ended_jobs(ledger)]}
         else:
@@ -161,13 +174,16 @@ def status(options: Options) -> int:
 
 def _ended_jobs(ledger: Ledger) -> list[Ended]:
     """The Slurm jobs that ended early, while runs wait that they may have been meant to train."""
-    if not (ledger.folder / "jobs").is_dir() or all(ledger.status(i) != "planned" for i in ledger.run_ids()):
+    if not (ledger.folder / "jobs").is_dir() or "planned" not in ledger.statuses().values():
         return []
     return ended(ledger.folder)
 
 
 def retry(options: Options) -> int:
+    from eutectic.sweeps import provenance
+
     ledger = Ledger(_folder(options))
+    provenance.open_sweep(ledger.folder, provenance.of_code(), options.go_on)
     failed = ledger.retry()
     if not failed:
         _err().print(f"nothing in {ledger.folder} has failed.")
@@ -408,6 +424,7 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds:
     """Submit what is planned among these runs, longest first, wait, collect and show what came of it."""
     from eutectic.display import sweep as shown
 
+    ledger.collect()  # which also finds what was damaged
     planned = [i for i in sorted(seconds, key=lambda i: -seconds[i]) if ledger.status(i) == "planned"]
     jobs = _submit(options, ledger, device, workers, {i: seconds[i] for i in planned}) if planned else []
     if options.cluster == "slurm":
@@ -531,18 +548,22 @@ def _conclude_tuning(options: Options, studies: Any) -> int:
 
 
 def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
-    """Show the optima of all that is collected, then what failed."""
-    failed = {i: ledger.failure(i) for i in run_ids if ledger.status(i) == "failed"}
+    """Show the optima of all that is collected, then what failed and what has not ended."""
+    statuses = {i: ledger.status(i) for i in run_ids}
+    failed = {i: ledger.failure(i) for i, s in statuses.items() if s == "failed"}
+    left = [i for i, s in statuses.items() if s not in FINISHED]
     if options.json:
         collected = (ledger.folder / "runs.parquet").exists()
         fitted = _finite(_report(ledger.folder).to_dict()) if collected else None
-        print_json({"statuses": {i: ledger.status(i) for i in run_ids}, "failed": failed, "report": fitted})
-    elif len(failed) < len(run_ids):
+        print_json({"statuses": statuses, "failed": failed, "report": fitted})
+    elif len(failed) + len(left) < len(run_ids):
         from eutectic.display.report import show_report
 
         show_report(_out(), _report(ledger.folder))
     _say_failed(failed, len(run_ids))
-    return int(bool(failed))
+    if left:
+        _err().print(f"{len(left)} of {len(run_ids)} runs have not ended; the same command goes on with them.")
+    return int(bool(failed or left))
 
 
 def _say_failed(failed: dict[str, str], total: int) -> None:

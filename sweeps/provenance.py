@@ -1,0 +1,91 @@
+"""What a sweep was planned with, kept in its folder: runs that other code or another recipe gave are not for one fit.
+
+NAME/sweep.json     a list of {code, recipe, mixers}, the last as it is now; any but the commit are compared
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import eutectic
+from eutectic import files
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps.recipe import Recipe
+from eutectic.train.log import commit
+
+# packages of which a change may change a loss
+TRAINING = ("arch", "kernels", "train")
+# of a recipe, what is not compared: names, and what they come to is; and what asks for more runs
+NAMES = ("name", "doc", "source", "device", "workers")
+MORE_RUNS = ("archs", "budgets", "sizes", "seeds", "ladder", "optimal_params")
+
+Record = dict[str, dict[str, Any]]
+
+
+def of_code() -> Record:
+    """Versions, a hash of the source that trains, and the commit, which is told and not compared."""
+    root, digest = Path(eutectic.__file__).parent, hashlib.sha256()
+    for path in sorted(path for package in TRAINING for path in (root / package).rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
+    torch_version = ".".join(torch.__version__.split(".")[:2])
+    versions = {"eutectic": eutectic.__version__, "torch": torch_version, "source": digest.hexdigest()[:12]}
+    return {"code": versions | {"commit": commit()}}
+
+
+def of_plan(recipe: Recipe, runs: Sequence[RunConfig]) -> Record:
+    """The choices that all runs of a plan share, and the mixers from elsewhere that any of them has."""
+    fields = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in NAMES + MORE_RUNS}
+    one = runs[0]
+    shared = {"corpus_sha256": one.data.corpus_sha256, "precision": one.precision, "settings": one.settings}
+    mixers = dict(entry.split("=", 1) for run in runs for entry in run.mixers)
+    return {"recipe": _flat(fields) | shared, "mixers": mixers}
+
+
+def open_sweep(folder: Path, now: Record, go_on: bool) -> None:
+    """Let a sweep be trained by what `now` says, and keep that where it is new.
+
+    Raises UserError, with a line for each field, where it differs from what was there, unless it is to go on anyway.
+    """
+    path = files.make_folder(folder) / "sweep.json"
+    kept = files.read_json(path) or []
+    before = kept[-1] if kept else {}
+    now = json.loads(json.dumps(now))  # as it will be read again
+    if not go_on and (changed := differences(before, now)):
+        lines = "".join(f"\n  {line}" for line in changed)
+        raise UserError(
+            f"{folder} is a sweep that was trained otherwise:{lines}\n"
+            "choose another --name, or go on all the same with --continue."
+        )
+    merged = before | {part: before.get(part, {}) | fields for part, fields in now.items()}
+    if merged != before:
+        files.write_json(path, [*kept, merged])
+
+
+def differences(before: Record, now: Record) -> list[str]:
+    """What two records have in common and not alike, one line a field; what only one has is an extension."""
+    lines = []
+    for part in before.keys() & now.keys():
+        old, new = before[part], now[part]
+        changed = [key for key in old if key in new and old[key] != new[key] and key != "commit"]
+        lines += [f"{key} was {_told(old, key)} and is {_told(new, key)}" for key in changed]
+    return sorted(lines)
+
+
+def _told(fields: dict[str, Any], key: str) -> str:
+    of_commit = f" of commit {fields['commit'][:12]}" if key == "source" and fields["commit"] else ""
+    return f"{fields[key]}{of_commit}"
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    """Nested fields by dotted names, e.g. optim.clip."""
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
