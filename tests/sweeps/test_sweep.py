@@ -101,7 +101,9 @@ def test_fit_and_status_and_figures_read_what_was_written(whole: tuple[Path, Pat
     assert (report["n_runs"], report["seeds"]) == (5, [0])
     drawn = finished(eutectic("figures", "--json", cwd=folder, cache=cache))
     # one architecture at one budget bears no other
-    assert [Path(path).name for path in drawn] == ["isoflop.png", "isoflop.svg"]
+    assert [Path(path).name for path in drawn] == [
+        f"{name}.{kind}" for name in ("isoflop", "envelope") for kind in ("png", "svg")
+    ]
 
 
 def test_what_failed_is_retried_and_nothing_else(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
