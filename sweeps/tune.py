@@ -130,7 +130,8 @@ class Studies:
         """A run to train, which is ours, or None where all trials have been asked and none is abandoned."""
         with self._locked():
             self._settle()
-            for _, trial in self._running():
+            for asked, trial in self._running():
+                self.ledger.add([asked.trial(**trial.params)])  # where its folder was deleted
                 if claim := self.ledger.claim(trial.user_attrs["run_id"]):
                     return trial.user_attrs["run_id"], claim
             while (cell := self._next_cell()) is not None:
@@ -169,8 +170,8 @@ class Studies:
         return sum(max(0, self.trials - count.total()) + count["running"] for count in counts)
 
     def _settle(self) -> None:
-        for study, trial in self._running():
-            run_id = trial.user_attrs.get("run_id")
+        for cell, trial in self._running():
+            study, run_id = self.studies[cell], trial.user_attrs.get("run_id")
             if run_id is None:  # its worker died while it held the lock
                 study.tell(trial.number, state=TrialState.FAIL)
             elif (status := self.ledger.status(run_id)) == "done":
@@ -178,9 +179,11 @@ class Studies:
             elif status in STATES:
                 study.tell(trial.number, state=STATES[status])
 
-    def _running(self) -> list[tuple[optuna.Study, FrozenTrial]]:
+    def _running(self) -> list[tuple[Cell, FrozenTrial]]:
         states = (TrialState.RUNNING,)
-        return [(study, t) for study in self.studies.values() for t in study.get_trials(deepcopy=False, states=states)]
+        return [
+            (cell, t) for cell, study in self.studies.items() for t in study.get_trials(deepcopy=False, states=states)
+        ]
 
     def _next_cell(self) -> Cell | None:
         """The first of those with trials left that has the fewest in flight: samplers learn from what has ended."""

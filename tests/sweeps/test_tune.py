@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import statistics
 import time
@@ -201,6 +202,20 @@ def test_a_killed_workers_trial_is_asked_again(
     assert sorted(path.name for path in (ledger.runs / victim).glob("claim-*")) == ["claim-0.json", "claim-1.json"]
     assert studies.counts()[found[0].study].total() == 3 and studies.left() == 0
     assert [t.state.name for t in studies.studies[found[0]].trials if "run_id" not in t.user_attrs] == ["FAIL"]
+
+
+def test_a_trial_whose_folder_was_deleted_is_trained_all_the_same(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = cells(manifest)
+    taken = tune.Studies(tmp_path, found, 2).take()
+    assert taken
+    shutil.rmtree(tmp_path / "runs" / taken[0])
+    taken[1].release()
+    monkeypatch.setattr(loop, "train", planted)
+    tune.work(tmp_path, found, 2, None, "cpu", cache(manifest))
+    assert tune.Studies(tmp_path, found, 2).left() == 0
+    assert Ledger(tmp_path).collect() == 2 and taken[0] in Ledger(tmp_path).run_ids()
 
 
 def test_a_run_that_fails_fails_its_trial(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
