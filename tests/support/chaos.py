@@ -15,6 +15,7 @@ from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.sweeps import claim, pool, worker
 from eutectic.sweeps.ledger import Ledger
@@ -194,18 +195,18 @@ class Faults:
         return True
 
     def _signal(self, pids: Sequence[int], number: int) -> bool:
-        if not pids:
-            return False
-        os.kill(self.choose.choice(pids), number)
-        return True
+        with suppress(IndexError, ProcessLookupError):  # of none, or of one that has just ended
+            os.kill(self.choose.choice(pids), number)
+            return True
+        return False
 
     def _workers(self, sweep: Sweep) -> list[int]:
         return [process.pid for process in sweep.workers.values() if process.pid and process.exitcode is None]
 
     def _claims(self, sweep: Sweep) -> list[Path]:
         """The newest of each run that is being trained."""
-        found = [claim.newest_claim(folder, os.listdir(folder)) for folder in self._uncollected(sweep)]
-        return [path for path in found if path and path.stat().st_mtime and _owner(path)]
+        found = [claim.newest_claim(folder, files.names(folder)) for folder in self._uncollected(sweep)]
+        return [path for path in found if path and _owner(path)]
 
     def _uncollected(self, sweep: Sweep) -> list[Path]:
         """Folders of runs, in any order."""
@@ -216,23 +217,25 @@ class Faults:
 
     def _truncate(self, paths: Sequence[Path]) -> bool:
         for path in paths:
-            if path.exists():
-                os.truncate(path, self.choose.randrange(path.stat().st_size))
-                return True
+            with suppress(FileNotFoundError):
+                if size := path.stat().st_size:
+                    os.truncate(path, self.choose.randrange(size))
+                    return True
         return False
 
     def _stamp(self, sweep: Sweep, ahead: float) -> bool:
         for path in self._claims(sweep):
-            os.utime(path, (time.time() + ahead,) * 2)
-            return True
+            with suppress(FileNotFoundError):
+                os.utime(path, (time.time() + ahead,) * 2)
+                return True
         return False
 
 
 def _owner(path: Path) -> int:
     """The process that holds a claim and lives; 0 for none."""
     try:
-        pid = int(json.loads(path.read_text())["pid"])
+        held, pid = path.stat().st_mtime, int(json.loads(path.read_text())["pid"])
         os.kill(pid, 0)
     except (OSError, ValueError):
         return 0
-    return pid
+    return pid if held else 0
