@@ -1,4 +1,4 @@
-"""Seconds that the bookkeeping of a large sweep takes: of its plan, its ledger, `status` and `collect`, in new processes.
+"""Seconds that the bookkeeping of a large sweep takes: its plan, ledger, `status` and `collect`, in new processes.
 
 python bench/bookkeeping.py > results/bench/bookkeeping.md
 """
