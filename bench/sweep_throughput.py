@@ -81,15 +81,13 @@ def measure(options: argparse.Namespace) -> None:
 
 def train_alone(folder: Path, run_id: str, device: str) -> None:
     """As others do: the whole model compiled, kernels launched one by one."""
-    import torch
-
     from eutectic.train import loop
-    from eutectic.train.step import Stepper
+    from eutectic.train.step import Objective, Stepper
 
     class Whole(Stepper):
-        def _compile(self) -> None:
+        def _compile(self, objective: Objective) -> None:
             self._capturable = False
-            self._loss = torch.compile(self._loss, dynamic=False)  # type: ignore[method-assign]
+            objective.compile(dynamic=False)
 
     loop.Stepper = Whole  # type: ignore[misc]
     worker.train_planned(folder, run_id, device, shards.default_cache(), True)
