@@ -17,16 +17,15 @@ from eutectic.cli import numbers, print_json
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
-from eutectic.sweeps.ledger import ENDED, Ledger, sweeps
+from eutectic.sweeps.ledger import FINISHED, Ledger, sweeps
 from eutectic.sweeps.recipe import Recipe
-from eutectic.sweeps.slurm import Ended, ended
+from eutectic.sweeps.slurm import ended
 
 Options = argparse.Namespace
 POLL_SECONDS = 0.5
 SHARDED = {None: None, "ddp": False, "fsdp2": True}
 # options of a plan, which a sweep that is extended has answered already
 PLANNING = ("recipe", "budget", "archs", "seeds", "channel", "match", "mixer_file", "source", "tokenizer")
-FINISHED = (*ENDED, "failed")
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
 TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
 
@@ -158,25 +157,21 @@ def status(options: Options) -> int:
     found: dict[str, Any] = {}
     for folder in folders:
         ledger = Ledger(folder)
+        statuses = ledger.statuses()
+        # jobs that ended early are of interest while runs wait that they may have been meant to train
+        jobs = ended(folder) if "planned" in statuses.values() else []
         if options.json:
             runs = {
                 i: {"status": s, **({} if s in FINISHED else ledger.progress(i)), "error": ledger.failure(i)}
-                for i, s in ledger.statuses().items()
+                for i, s in statuses.items()
             }
-            found[folder.name] = {"runs": runs, "jobs": [job.to_dict() for job in _ended_jobs(ledger)]}
+            found[folder.name] = {"runs": runs, "jobs": [job.to_dict() for job in jobs]}
         else:
-            shown.show_status(_out(), folder.name, ledger, _ended_jobs(ledger))
+            shown.show_status(_out(), folder.name, ledger, statuses, jobs)
         _warn(ledger)
     if options.json:
         print_json(found)
     return 0
-
-
-def _ended_jobs(ledger: Ledger) -> list[Ended]:
-    """The Slurm jobs that ended early, while runs wait that they may have been meant to train."""
-    if not (ledger.folder / "jobs").is_dir() or "planned" not in ledger.statuses().values():
-        return []
-    return ended(ledger.folder)
 
 
 def retry(options: Options) -> int:
@@ -531,8 +526,8 @@ def _conclude_tuning(options: Options, studies: Any) -> int:
     ledger = studies.ledger
     ledger.collect()
     _warn(ledger)
-    counts, unfinished = studies.counts(), studies.left()
-    failed = {i: ledger.failure(i) for i in ledger.run_ids() if ledger.status(i) == "failed"}
+    counts, unfinished, statuses = studies.counts(), studies.left(), ledger.statuses()
+    failed = {i: ledger.failure(i) for i, s in statuses.items() if s == "failed"}
     found = tuned(load(ledger.folder)) if (ledger.folder / "runs.parquet").exists() else None
     if options.json:
         report = _finite(found.to_dict()) if found else None
@@ -541,7 +536,7 @@ def _conclude_tuning(options: Options, studies: Any) -> int:
         from eutectic.display.tune import show_tuned
 
         show_tuned(_out(), found, counts)
-    _say_failed(failed, len(ledger.run_ids()))
+    _say_failed(failed, len(statuses))
     if unfinished:
         _err().print(f"{unfinished} trials have not ended; the same command goes on with those that nobody trains.")
     return int(bool(failed or unfinished))

@@ -1,11 +1,12 @@
 """Whole files or none: what is written here is never seen half-done, whenever the writer dies."""
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def names(folder: Path) -> set[str]:
         return set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return set()
+
+
+def digest(contents: Mapping[str, bytes]) -> str:
+    """Twelve hex digits that change with any name and any content."""
+    found = hashlib.sha256()
+    for name, content in contents.items():
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:12]
 
 
 def set_aside(path: Path) -> Path:

@@ -28,7 +28,7 @@ from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import foreign, replan
 from eutectic.sweeps.ledger import Ledger
-from eutectic.sweeps.plan import Rules, Tuned
+from eutectic.sweeps.plan import Rules, Tuned, ladder_of
 from eutectic.sweeps.recipe import Recipe, Shape
 
 TARGET = 1.5  # a best size whose 95% interval ends this factor apart, or less, is known well enough
@@ -77,7 +77,7 @@ class _Planner:
     def ladder(self, arch: str) -> list[Shape]:
         """The rungs that an architecture fits."""
         parsed = layout.parse(arch)
-        return [s for s in self.rules.recipe.ladder if s.n_heads % parsed.head_multiple == 0 and _divides(parsed, s)]
+        return [shape for shape in ladder_of(self.rules.recipe, parsed) if _divides(parsed, shape)]
 
     def propose(
         self, reason: str, arch: str, budget: float, shapes: Iterable[Shape], seeds: Collection[int]
@@ -141,7 +141,7 @@ def extend(runs: Runs, rules: Rules, known: Collection[str]) -> Extension:
         for budget in runs.budgets
         if len(rows := runs.select(arch, budget))
     }
-    shares = {arch: float(runs.select(arch)["attn_share"].iloc[0]) for arch in runs.archs}
+    shares = runs.shares
     sizes = {key: _next_rung(planner, cell) for key, cell in cells.items() if cell.optimum.status != "optimum"}
     pending = {key for key, finding in sizes.items() if isinstance(finding, Proposal)}
     found: list[Finding | None] = [*sizes.values()]

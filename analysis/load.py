@@ -41,10 +41,15 @@ class Runs:
     curves: pd.DataFrame
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Of attention, by architecture, from none to all, as tables and figures read."""
+        shares = self.used.groupby("arch")["attn_share"].first().sort_values(kind="stable")
+        return {str(arch): float(share) for arch, share in shares.items()}
+
+    @property
     def archs(self) -> list[str]:
-        """By attention share, so that tables and figures read from one end of the mix to the other."""
-        shares = self.used.groupby("arch")["attn_share"].first()
-        return [str(arch) for arch in shares.sort_values(kind="stable").index]
+        """In the order of their shares."""
+        return list(self.shares)
 
     @property
     def budgets(self) -> list[float]:

@@ -134,7 +134,7 @@ def report(runs: Runs, seed: int = 0) -> Report:
 def fits(runs: Runs, seed: int = 0) -> Report:
     """The report without its audits, for who makes these meanwhile."""
     used = runs.used
-    shares = {arch: float(runs.select(arch)["attn_share"].iloc[0]) for arch in runs.archs}
+    shares = runs.shares
     optima = _optima(runs, "parabola")
     found, refusals = laws(runs, seed)
     return Report(

@@ -55,9 +55,8 @@ def settings(
     cells = [cell for cell in found.optima if cell.group == arch]
     trained = {"lr": rows["lr"], "batch": rows["batch_size"] * rows["seq_len"]}
     chosen = {}
-    fitted = {law.target: law.fitted for law in found.laws if law.arch == arch}
     for target, over in TARGETS.items():
-        best, law = [cell for cell in cells if target in cell.values], fitted.get(target)
+        best, law = found.cells(arch, target), found.law(arch, target)
         if law is None:
             through = rows[over].to_numpy(np.float64)
             value = _along(power_law(through, trained[target].to_numpy(np.float64)), size[over])

@@ -43,20 +43,20 @@ def version(runs: Runs) -> str:
 
 def rules(found: Tuned, recipe: Recipe, source: str) -> dict[str, plan.Tuned]:
     """By architecture, for those with a law of one setting or both; the recipe's rule is the other's."""
-    laws = {(law.arch, law.target): law for law in found.laws if law.fitted is not None}
-    if not laws:
+    archs = dict.fromkeys(law.arch for law in found.laws if law.fitted is not None)
+    if not archs:
         raise UserError(
             f"no architecture of {source.partition('@')[0]} has three cells with an optimum, which a law needs; "
             "tune more budgets or with more trials."
         )
 
     def rule(arch: str, target: str, otherwise: PowerRule) -> PowerRule:
-        law = laws.get((arch, target))
-        return otherwise if law is None or law.fitted is None else _power(law.fitted, law.over)
+        law = found.law(arch, target)
+        return otherwise if law is None else _power(law, TARGETS[target])
 
     return {
         arch: plan.Tuned(rule(arch, "lr", recipe.lr), rule(arch, "batch", recipe.batch_tokens), source)
-        for arch in dict.fromkeys(arch for arch, _ in laws)
+        for arch in archs
     }
 
 
@@ -66,8 +66,7 @@ def transfers(found: Tuned, sizes: Mapping[str, Iterable[tuple[int, int]]]) -> l
     for arch, pairs in sizes.items():
         planned = dict(zip(("params", "tokens"), np.array(list(pairs), float).T, strict=True))
         for target, over in TARGETS.items():
-            cells = [cell for cell in found.optima if cell.group == arch and target in cell.values]
-            tuned = any(law.fitted for law in found.laws if (law.arch, law.target) == (arch, target))
+            cells, tuned = found.cells(arch, target), found.law(arch, target) is not None
             there, wanted = [getattr(cell, over) for cell in cells], planned[over]
             ends = [beyond(end, there) if cells else np.nan for end in (wanted.min(), wanted.max())]
             nearest = min(cells, key=lambda cell: abs(np.log(getattr(cell, over) / wanted.max())), default=None)

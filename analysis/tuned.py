@@ -47,6 +47,13 @@ class Tuned:
     optima: tuple[HyperOptimum, ...]
     laws: tuple[TunedLaw, ...]
 
+    def law(self, arch: str, target: str) -> HyperLaw | None:
+        return next((law.fitted for law in self.laws if (law.arch, law.target) == (arch, target)), None)
+
+    def cells(self, arch: str, target: str) -> list[HyperOptimum]:
+        """An architecture's cells that have an optimum in the target."""
+        return [cell for cell in self.optima if cell.group == arch and target in cell.values]
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

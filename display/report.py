@@ -61,10 +61,9 @@ def optima_table(report: Report) -> Table:
         if optimum.params is None or optimum.loss is None or optimum.loss_interval is None:
             cells += [optimum.status, "", f"({optimum.best_loss:.3f} at {short(optimum.best_params)})", ""]
         else:
-            low, high = optimum.params_interval or (0.0, 0.0)
             margin = optimum.loss_interval[1] - optimum.loss
             cells += [
-                f"{short(optimum.params)} [{short(low)}, {short(high)}]",
+                _size(optimum),
                 short(optimum.tokens or 0.0),
                 f"{optimum.loss:.3f} ± {margin:.3f}",
                 f"{2.718281828459045**optimum.loss:.2f}",

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,13 +12,12 @@ from rich.table import Table
 from eutectic.config import RunConfig
 from eutectic.display.tables import table_of
 from eutectic.display.words import compute, duration, short
-from eutectic.sweeps.ledger import ENDED, STATUSES, Ledger
+from eutectic.sweeps.ledger import FINISHED, STATUSES, Ledger
 from eutectic.sweeps.slurm import Ended
 
 if TYPE_CHECKING:  # it imports torch, which what only looks does without
     from eutectic.sweeps.cost import Cost
 
-FINISHED = (*ENDED, "failed")
 LONGEST_PLAN = 200  # runs that are listed one by one; --json lists all
 QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 
@@ -76,13 +76,14 @@ def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, pric
     return text + (f", {price * hours:.2f} at {price:g} an hour of a worker" if price is not None else "")
 
 
-def show_status(console: Console, name: str, ledger: Ledger, ended: list[Ended]) -> None:
+def show_status(
+    console: Console, name: str, ledger: Ledger, statuses: Mapping[str, str], ended: Sequence[Ended]
+) -> None:
     """Counts by budget and architecture, then the runs in flight, what failed, was lost or damaged, and the jobs that
-    ended early."""
+    ended early. statuses: of the ledger's runs."""
     table = table_of("budget", "architecture", *STATUSES, title=name)
     counts: dict[tuple[float, str], Counter[str]] = {}
     lines = []
-    statuses = ledger.statuses()
     for run_id, status in statuses.items():
         budget, arch = ledger.label(run_id)
         counts.setdefault((budget, arch), Counter())[status] += 1

@@ -33,6 +33,7 @@ from eutectic.sweeps.claim import Claim, is_alive, newest_claim
 
 COLLECT_POLL_SECONDS = 0.1
 ENDED = ("done", "diverged", "pruned")
+FINISHED = (*ENDED, "failed")
 STATUSES = ("planned", "running", "failed", *ENDED)
 
 

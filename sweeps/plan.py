@@ -112,13 +112,18 @@ def _matched(recipe: Recipe, data: DataConfig, model: ModelConfig) -> ModelConfi
     return match.to_attention(model, size, recipe.match)
 
 
+def ladder_of(recipe: Recipe, parsed: layout.Layout) -> list[Shape]:
+    """The rungs whose heads the layers of a layout can share out."""
+    return [shape for shape in recipe.ladder if shape.n_heads % parsed.head_multiple == 0]
+
+
 def _rungs(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[Shape]:
     """Neighbours on the ladder around the size expected best, as many above it as below.
 
     Where architectures are matched, all stand on the rungs that pure attention does.
     """
     parsed = layout.parse(arch)
-    ladder = [shape for shape in recipe.ladder if shape.n_heads % parsed.head_multiple == 0]
+    ladder = ladder_of(recipe, parsed)
     if len(ladder) < recipe.sizes:
         raise UserError(
             f"{arch} needs heads in multiples of {parsed.head_multiple}, which {len(ladder)} shapes of recipe "
@@ -171,7 +176,7 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, bud
         conv_algorithm=recipe.conv_algorithm,
         data=data,
         model=model,
-        optim=dataclasses.replace(recipe.optim, lr=_three_digits(rules.lr(counts.params))),
+        optim=dataclasses.replace(recipe.optim, lr=three_digits(rules.lr(counts.params))),
         sequences=sequences,
         batch_size=batch_size,
         micro_batch=micro_batch,
@@ -197,6 +202,6 @@ def _batch(recipe: Recipe, batch_tokens: PowerRule, seq_len: int, sequences: int
     return micro, micro * parts
 
 
-def _three_digits(value: float) -> float:
+def three_digits(value: float) -> float:
     """Rounded so that a learning rate reads well and hashes alike on every machine's libm."""
     return float(f"{value:.3g}")

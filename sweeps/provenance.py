@@ -4,7 +4,6 @@ NAME/sweep.json     a list of {code, recipe, mixers}, the last as it is now; any
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +29,11 @@ Record = dict[str, dict[str, Any]]
 
 def of_code() -> Record:
     """Versions, a hash of the source that trains, and the commit, which is told and not compared."""
-    root, digest = Path(eutectic.__file__).parent, hashlib.sha256()
-    for path in sorted(path for package in TRAINING for path in (root / package).rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
+    root = Path(eutectic.__file__).parent
+    paths = sorted(path for package in TRAINING for path in (root / package).rglob("*.py"))
+    source = files.digest({str(path.relative_to(root)): path.read_bytes() for path in paths})
     torch_version = ".".join(torch.__version__.split(".")[:2])
-    versions = {"eutectic": eutectic.__version__, "torch": torch_version, "source": digest.hexdigest()[:12]}
+    versions = {"eutectic": eutectic.__version__, "torch": torch_version, "source": source}
     return {"code": versions | {"commit": commit()}}
 
 

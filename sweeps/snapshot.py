@@ -4,7 +4,6 @@ NAME/code/HASH/eutectic/**/*.py          the modules of the package
                         COMMIT, DIFF     of the checkout they are from, where they are from one
 """
 
-import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -61,7 +60,4 @@ def contents() -> dict[str, bytes]:
 
 
 def _place(folder: Path, copied: dict[str, bytes]) -> Path:
-    digest = hashlib.sha256()
-    for name, content in copied.items():
-        digest.update(f"{name} {len(content)}\n".encode() + content)
-    return folder / "code" / digest.hexdigest()[:12]
+    return folder / "code" / files.digest(copied)

@@ -32,7 +32,7 @@ from eutectic.errors import UserError
 from eutectic.sweeps.claim import Claim
 from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Ledger
-from eutectic.sweeps.plan import FEWEST_STEPS
+from eutectic.sweeps.plan import FEWEST_STEPS, three_digits
 from eutectic.sweeps.prune import hopeless
 from eutectic.sweeps.recipe import Recipe
 from eutectic.sweeps.worker import fill_gpu, task, train_claimed
@@ -80,7 +80,7 @@ class Cell:
 
     def trial(self, lr: float, doublings: int, **further: float) -> RunConfig:
         """The cell's run with other settings, of which three digits read well and hash alike."""
-        rounded: dict[str, Any] = {name: float(f"{value:.3g}") for name, value in {"lr": lr, **further}.items()}
+        rounded: dict[str, Any] = {name: three_digits(value) for name, value in {"lr": lr, **further}.items()}
         optim = dataclasses.replace(self.base.optim, **rounded)
         batch = 2**doublings
         micro = min(batch, self.micro_batch)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
-from eutectic.sweeps import pool
+from eutectic.sweeps import cost, pool
 from eutectic.sweeps.claim import Claim
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.mps import shared_gpu
@@ -41,10 +41,8 @@ def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int
 
 def task(config: RunConfig, call: pool.Call, lost: pool.Lost) -> pool.Task:
     """Of a GPU, which takes what the cost model says of a run."""
-    from eutectic.sweeps.cost import estimate
-
-    cost = estimate(config, "cuda")
-    return pool.Task(call, lost, cost.memory, cost.busy)
+    needed = cost.estimate(config, "cuda")
+    return pool.Task(call, lost, needed.memory, needed.busy)
 
 
 def fill_gpu(tasks: Sequence[pool.Task], cache: Path, number: int) -> None:
@@ -140,10 +138,8 @@ def _spread(config: RunConfig, device: str, ranks: Ranks) -> Ranks:
     """The ranks, to share the model and its optimizer where a device cannot hold them whole, unless told otherwise."""
     if ranks.world == 1 or ranks.sharded is not None:
         return ranks
-    from eutectic.sweeps.cost import available_memory, estimate
-
-    has = available_memory(device, ranks.world if device == "cpu" else 1)
-    return dataclasses.replace(ranks, sharded=estimate(config, device).memory > has)
+    has = cost.available_memory(device, ranks.world if device == "cpu" else 1)
+    return dataclasses.replace(ranks, sharded=cost.estimate(config, device).memory > has)
 
 
 def _return_memory() -> None:

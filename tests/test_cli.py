@@ -204,19 +204,7 @@ def test_the_kind_of_resampling_is_said_and_profiles_are_shown(tmp_path: Path) -
     runs.assign(nats=runs["nats"] * np.exp(noise), run=np.arange(len(runs)) % 9).to_csv(
         tmp_path / "runs.csv", index=False
     )
-    options = [
-        "runs.csv",
-        "--params",
-        "Size",
-        "--flops",
-        "ops",
-        "--loss",
-        "nats",
-        "--group",
-        "kind",
-        "--bootstrap",
-        "100",
-    ]
+    options = [*TABLE[1:-1], "100"]
     done = eutectic("fit", *options, "--resample", "run", "--profile", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "95% by 100 resamples of rows by run (cluster bootstrap), seed 0" in done.stdout
