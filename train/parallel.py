@@ -4,6 +4,7 @@ Both ways are torch's own. DDP: each process has the whole model and optimizer. 
 each keeps a share of every weight, gradient and moment, and gathers a block's weights for as long as it computes it.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -117,6 +118,9 @@ def joined(device: str, offset: int = 0, sharded: bool | None = None) -> Iterato
     ranks = Ranks(dist.get_rank(), world, sharded)
     yield ranks
     ranks.any(False)  # none leaves while another needs it; after an error there is no such hope, and the process ends
+    # what is wrapped refers to the group, in circles where FSDP2 did it; threads of a group that outlives this may hold a
+    # tensor as the process exits, which aborts it
+    gc.collect()
     dist.destroy_process_group()
 
 

@@ -11,7 +11,6 @@ code that runs on the host during a step, which a graph would leave out; and a m
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -32,19 +31,21 @@ class Objective(nn.Module):
     """A model with its loss: rows (n, seq_len + 1) of token ids to their mean cross-entropy, and that with the mixers'
     penalties, if any."""
 
-    def __init__(self, model: Model, precision: Callable[[], AbstractContextManager[Any]]):
+    def __init__(self, model: Model, config: RunConfig, device: str):
         super().__init__()
-        self.model, self.precision = model, precision
-        self.head = self.cross_entropy
+        self.model, self.device, self.bf16 = model, device, config.precision == "bf16"
+        self.head = cross_entropy
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        with self.precision():
-            loss = self.head(self.model.hidden(rows[:, :-1]), rows[:, 1:])
+        with torch.autocast(self.device, torch.bfloat16) if self.bf16 else nullcontext():
+            loss = self.head(self.model, self.model.hidden(rows[:, :-1]), rows[:, 1:])
         penalty = self.model.penalty()
         return loss, loss if penalty is None else loss + penalty
 
-    def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.model.logits(x).float().flatten(0, 1), targets.flatten())
+
+def cross_entropy(model: Model, x: Tensor, targets: Tensor) -> Tensor:
+    """Of what the model's blocks leave, x."""
+    return F.cross_entropy(model.logits(x).float().flatten(0, 1), targets.flatten())
 
 
 class Stepper:
@@ -60,7 +61,7 @@ class Stepper:
         alone = ranks.world == 1
         self._taken, self._capturable, self._strict = 0, device == "cuda" and alone, alone
         self._graph: torch.cuda.CUDAGraph | None = None
-        objective = Objective(model, self._precision)
+        objective = Objective(model, config, device)
         if device == "cuda":
             self._order(self._strict)
             torch.compiler.reset()  # a process that trains many shapes would reach the limit of compiled versions
@@ -102,7 +103,7 @@ class Stepper:
     def _compile(self, objective: Objective) -> None:
         for block in self.model.layers():
             block.compile(dynamic=False)
-        objective.head = torch.compile(objective.cross_entropy, dynamic=False)
+        objective.head = torch.compile(cross_entropy, dynamic=False)
 
     def _take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros((), device=self.device)
@@ -151,9 +152,6 @@ class Stepper:
 
     def _there(self, rows: Tensor) -> Tensor:
         return rows.to(self.device, non_blocking=True)
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device, torch.bfloat16) if self.config.precision == "bf16" else nullcontext()
 
     def _eager(self) -> AbstractContextManager[Any]:
         """A batch of another size, or without gradients, would cost a compilation of its own."""
