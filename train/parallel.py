@@ -118,8 +118,8 @@ def joined(device: str, offset: int = 0, sharded: bool | None = None) -> Iterato
     ranks = Ranks(dist.get_rank(), world, sharded)
     yield ranks
     ranks.any(False)  # none leaves while another needs it; after an error there is no such hope, and the process ends
-    # what is wrapped refers to the group, in circles where FSDP2 did it; threads of a group that outlives this may hold a
-    # tensor as the process exits, which aborts it
+    # what is wrapped refers to the group, in circles where FSDP2 did it; threads of a group that outlives this may hold
+    # a tensor as the process exits, which aborts it
     gc.collect()
     dist.destroy_process_group()
 
