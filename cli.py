@@ -13,6 +13,8 @@ from typing import Any
 import eutectic
 from eutectic.errors import UserError
 
+Options = argparse.Namespace
+
 EXAMPLES = """\
 examples:
   eutectic plan                                   what the quick sweep would train, and what it costs
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         from eutectic import commands
 
-        command: Callable[[argparse.Namespace], int] = getattr(commands, options.command)
+        command: Callable[[Options], int] = getattr(commands, options.command)
         return command(options)
     except UserError as error:
         print(f"eutectic: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = ("errors", "files", "config", "schema", "kernels", "arch", "train", "sweeps", "analysis", "display", "commands")
 FILES = sorted(
     path
-    for part in ("analysis", "arch", "kernels", "train", "sweeps", "display", "")
+    for part in ("analysis", "arch", "kernels", "train", "sweeps", "display", "commands", "")
     for path in (ROOT / part).glob("**/*.py" if part else "*.py")
     if path.name != "__init__.py"
 )
@@ -66,5 +66,5 @@ def test_each_heavy_library_has_its_place() -> None:
     assert users["optuna"] <= {"sweeps/tune.py"}
     assert not [name for name in users["torch"] if name.startswith("analysis/")]
     assert all(name.startswith("analysis/figures/") for name in users["matplotlib"])
-    assert all(name.startswith("display/") or name == "commands.py" for name in users["rich"])
+    assert all(name.startswith(("display/", "commands/")) for name in users["rich"])
     assert all(name.startswith("analysis/") for name in users["scipy"])

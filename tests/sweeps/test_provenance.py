@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from eutectic import commands
 from eutectic.cli import main
+from eutectic.commands import training, tuning
 from eutectic.errors import UserError
 from eutectic.sweeps import plan as planning
 from eutectic.sweeps import provenance
@@ -127,8 +127,8 @@ def opened(
 ) -> Callable[..., tuple[int, str]]:
     """A command on a sweep of this corpus, of which nothing is trained; gives its status and what it says."""
     monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(commands, "_train", lambda *_: 0)
-    monkeypatch.setattr(commands, "_train_trials", lambda *_: None)
+    monkeypatch.setattr(training, "_train", lambda *_: 0)
+    monkeypatch.setattr(tuning, "_train_trials", lambda *_: None)
 
     def call(command: str, *arguments: str) -> tuple[int, str]:
         planning = [] if command in ("retry", "run") else ["--source", str(corpus), "--budget", "1e10"]

@@ -1,0 +1,104 @@
+"""fit, predict and figures."""
+
+from pathlib import Path
+from typing import Any
+
+from eutectic.cli import Options, numbers, print_json
+from eutectic.commands.console import finite, out, sweep_folder, tuning_folder
+from eutectic.errors import UserError
+from eutectic.sweeps.ledger import sweeps
+
+TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
+TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
+
+
+def fit(options: Options) -> int:
+    if options.file is not None:
+        return _fit_table(options)
+    for name in TABLE_OPTIONS:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} goes with a table; write `eutectic fit FILE`.")
+    fitted = sweep_report(sweep_folder(options))
+    if options.json:
+        print_json(finite(fitted.to_dict()))
+    else:
+        from eutectic.display.report import show_report
+
+        show_report(out(), fitted)
+    return 0
+
+
+def sweep_report(folder: Path) -> Any:
+    from eutectic.analysis.load import load
+    from eutectic.analysis.report import report
+
+    return report(load(folder))
+
+
+def _fit_table(options: Options) -> int:
+    from eutectic.analysis import losses, table, tablefit
+
+    loss_fn = losses.find(options.loss_fn or "huber", losses.DELTA if options.delta is None else options.delta)
+    if options.delta is not None and loss_fn.name != "huber":
+        raise UserError(f"--delta is of the Huber loss; {loss_fn.name} has none.")
+    named = {name: getattr(options, name) for name in TABLE_COLUMNS}
+    kind = options.resample or "pairs"
+    if kind not in tablefit.BY_ROW:
+        named["cluster"], kind = kind, "cluster"
+    rows = table.columns(
+        table.read(options.file), options.law or ("hybrid-interior" if options.ratio else "chinchilla"), **named
+    )
+    resamples = tablefit.RESAMPLES if options.bootstrap is None else options.bootstrap
+    fitted = tablefit.fit_table(rows, loss_fn, resamples, options.seed or 0, kind, bool(options.profile))
+    if options.json:
+        print_json({"file": str(options.file), **finite(fitted.to_dict())})
+    else:
+        from eutectic.display.table import show_table_fit
+
+        show_table_fit(out(), fitted)
+    return 0
+
+
+def predict(options: Options) -> int:
+    from eutectic.analysis.load import load
+    from eutectic.analysis.predict import compute_of
+    from eutectic.analysis.predict import predict as answer
+
+    if (options.flops is None) == (options.gpu_hours is None):
+        raise UserError("say how much compute: --flops 1e16, or --gpu-hours 100 --device h200.")
+    if (options.gpu_hours is None) != (options.device is None):
+        raise UserError("--gpu-hours and --device go together; write e.g. --gpu-hours 100 --device h200.")
+    rivals = [word for part in options.compare for word in part]
+    if rivals and (len(rivals) != 2 or rivals[0] == rivals[1]):
+        raise UserError(f"--compare takes two architectures and was given {' '.join(rivals)}; write e.g. attn hyena.")
+    amount = options.flops if options.gpu_hours is None else options.gpu_hours
+    (amount,) = numbers([[amount]], float, "--flops" if options.gpu_hours is None else "--gpu-hours")
+    runs = load(sweep_folder(options))
+    compute, source = (amount, "") if options.device is None else compute_of(amount, options.device, runs)
+    tuning = load(tuning_folder(options)) if options.settings else None
+    found = answer(runs, compute, (rivals[0], rivals[1]) if rivals else None, tuning=tuning)
+    if options.json:
+        print_json(finite({"source": source, **found.to_dict()}))
+    else:
+        from eutectic.display.answer import show_answer
+
+        show_answer(out(), found, source)
+    return 0
+
+
+def figures(options: Options) -> int:
+    from eutectic.analysis.figures.draw import draw
+
+    if options.name:
+        folders = [sweep_folder(options)]
+    else:
+        folders = [folder for folder in sweeps(options.results) if (folder / "runs.parquet").exists()]
+    if not folders:
+        raise UserError(f"no sweep with a runs.parquet in {options.results}/; run `eutectic sweep` first.")
+    written = [path for folder in folders for path in draw(folder)]
+    if options.json:
+        print_json([str(path) for path in written])
+    else:
+        for path in written:
+            out().print(str(path), soft_wrap=True)
+    return 0

@@ -1,0 +1,137 @@
+"""The runs that a command's options ask for, each with its cost."""
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from eutectic.cli import Options, numbers
+from eutectic.commands.console import err, sweep_folder, tuning_folder, warn
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.recipe import Recipe
+
+# options of a plan, which a sweep that is extended has answered already
+PLANNING = ("recipe", "budget", "archs", "seeds", "channel", "match", "mixer_file", "source", "tokenizer")
+
+
+def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
+    """The recipe with the options' choices, its runs with their cost, the sweep's folder, and, where that sweep is
+    extended, why by each run."""
+    if options.command != "tune" and options.extend:
+        return _extended(options, prepare)
+    from eutectic.arch import registry
+    from eutectic.sweeps import cost
+    from eutectic.sweeps import plan as planning
+    from eutectic.train import shards
+
+    for path in options.mixer_file:
+        registry.load_file(path)
+    recipe = _chosen(options)
+    memory = _memory(options, recipe)
+    make = shards.prepare if prepare else shards.identify
+    manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
+    found, source, rules = _tuning(options, recipe)
+    runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
+    cost.refuse_too_large(runs, recipe.device, memory, options.devices)
+    name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
+    rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in runs]
+    if found:
+        _show_transfer(found, source, rows)
+    return recipe, rows, options.results / name, {}
+
+
+def _memory(options: Options, recipe: Recipe) -> float:
+    """Bytes that a worker has, as --memory says or this machine. Raises UserError where its GPU is not here."""
+    from eutectic.sweeps.cost import available_memory
+
+    if options.memory:
+        return float(options.memory * 1e9)
+    workers = options.workers or recipe.workers
+    return math.inf if options.cluster == "slurm" else available_memory(recipe.device, workers * options.devices)
+
+
+def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
+    """As plan_of, of the runs that a sweep lacks, which are shown with their reasons on stderr."""
+    from eutectic.analysis.extend import of_sweep
+    from eutectic.display.extend import show_extension
+    from eutectic.sweeps import cost, replan
+    from eutectic.train.shards import default_cache
+
+    for option in ("name", *PLANNING, "settings", "device"):
+        if getattr(options, option):
+            raise UserError(
+                f"--extend {options.extend} plans as that sweep was planned; leave out --{option.replace('_', '-')}."
+            )
+    options.name = options.extend
+    ledger = Ledger(sweep_folder(options))
+    recipe, extension = of_sweep(ledger)
+    warn(ledger)
+    if extension.limits and not extension.proposals:
+        raise UserError(f"{ledger.folder} cannot be extended: {'; '.join(extension.limits)}.")
+    memory = _memory(options, recipe)
+    reasons = {run: proposal.reason for proposal in extension.proposals for run in proposal.runs}
+    if prepare and reasons:
+        replan.prepare(list(reasons), default_cache())
+    cost.refuse_too_large(reasons, recipe.device, memory, options.devices)
+    rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in reasons]
+    show_extension(err(), extension, {run.run_id: cost for run, cost in rows})
+    return recipe, rows, ledger.folder, {run.run_id: reason for run, reason in reasons.items()}
+
+
+def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any]]:
+    """What the tuning named by --settings found, its name and version, and its rules for the recipe."""
+    if options.command == "tune" or not options.settings:
+        return None, "", {}
+    from eutectic.analysis import transfer
+    from eutectic.analysis.load import load
+    from eutectic.analysis.tuned import tuned
+
+    runs = load(tuning_folder(options))
+    found, source = tuned(runs), f"{options.settings}@{transfer.version(runs)}"
+    return found, source, transfer.rules(found, recipe, source)
+
+
+def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]]) -> None:
+    from eutectic.analysis.transfer import transfers
+    from eutectic.display.tune import transfer_table
+
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for run, cost in rows:
+        sizes.setdefault(run.model.layout, []).append((cost.params, cost.tokens))
+    err().print(transfer_table(transfers(found, sizes), source))
+
+
+def _chosen(options: Options) -> Recipe:
+    recipe = recipes.find(options.recipe or "quick")
+    changed: dict[str, Any] = {
+        "budgets": tuple(numbers(options.budget, float, "budget")),
+        "archs": tuple(word for part in options.archs for word in part),
+        "seeds": tuple(numbers(options.seeds, int, "seed")),
+        "channel": options.channel,
+        "match": options.match,
+        "source": options.source,
+        "tokenizer": options.tokenizer,
+        "device": options.device,
+    }
+    return dataclasses.replace(recipe, **{key: value for key, value in changed.items() if value})
+
+
+def _default_name(options: Options, recipe: Recipe) -> str:
+    """The recipe's name, and what it was changed to of that which keeps runs from being fitted together."""
+    parts = [recipe.name]
+    if options.source:
+        parts.append(Path(options.source.replace(":", "-")).name)
+    parts += [option for option in (options.tokenizer, options.channel, options.match) if option]
+    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-") for part in parts)
+
+
+def open_sweep(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> None:
+    """Refuse a folder that other code, or another recipe than is now, has trained in, unless told to --continue."""
+    from eutectic.sweeps import provenance
+
+    now = provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows])
+    provenance.open_sweep(folder, now, options.go_on)

@@ -1,0 +1,168 @@
+"""plan, sweep, run and retry."""
+
+import dataclasses
+import time
+from typing import Any
+
+from eutectic.cli import Options, print_json
+from eutectic.commands.answering import sweep_report
+from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
+from eutectic.commands.placing import POLL_SECONDS, SHARDED, cluster_of, ended_on_interrupt, submit_runs
+from eutectic.commands.planning import open_sweep, plan_of
+from eutectic.errors import UserError
+from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.ledger import FINISHED, Ledger
+
+
+def plan(options: Options) -> int:
+    recipe, rows, folder, reasons = plan_of(options, prepare=False)
+    if options.json:
+        print_json(
+            [
+                {"run_id": run.run_id, **dataclasses.asdict(cost), "config": run.to_dict()}
+                | ({"reason": reasons[run.run_id]} if reasons else {})
+                for run, cost in rows
+            ]
+        )
+    if options.json or not rows:
+        return 0
+    from eutectic.display import sweep as shown
+
+    workers = options.workers or recipe.workers
+    out().print(shown.plan_table(rows, recipe.device, workers, options.price))
+    if options.cluster == "slurm":
+        from eutectic.sweeps.cost import job_memory
+        from eutectic.sweeps.submit import scripts
+
+        memory = job_memory([run for run, _ in rows], recipe.device)
+        seconds = [cost.seconds for _, cost in rows]
+        cluster = cluster_of(options, recipe.device, min(workers, len(rows)), memory, seconds)
+        print("\n".join(scripts(cluster, folder.resolve())))
+    return 0
+
+
+def sweep(options: Options) -> int:
+    if options.dry:
+        return plan(options)
+    from eutectic.sweeps import foreign
+
+    recipe, rows, folder, _ = plan_of(options, prepare=True)
+    ledger = Ledger(folder)
+    if not rows:
+        return _conclude(options, ledger, [])
+    open_sweep(options, folder, recipe, rows)
+    foreign.keep(options.mixer_file, folder)
+    ledger.add(run for run, _ in rows)
+    warn(ledger)
+    seconds = {run.run_id: cost.seconds for run, cost in rows}
+    return _train(options, ledger, recipe.device, options.workers or recipe.workers, seconds)
+
+
+def run(options: Options) -> int:
+    from eutectic.sweeps import provenance
+    from eutectic.sweeps.cost import available_memory
+    from eutectic.sweeps.worker import work
+    from eutectic.train.parallel import joined
+    from eutectic.train.shards import default_cache, prepare
+
+    ledger = Ledger(sweep_folder(options))
+    config = ledger.config(options.run_id)
+    if config is None:
+        raise UserError(
+            f"no run {options.run_id!r} is planned in {ledger.folder}; `eutectic status --json` lists them."
+        )
+    available_memory(options.device, 1)
+    provenance.open_sweep(ledger.folder, provenance.of_code(), options.go_on)
+    with joined(options.device, sharded=SHARDED[options.spread]) as ranks:
+        with ranks.first_ahead():
+            prepare(config.data.source, config.data.tokenizer, default_cache())
+        work(ledger.folder, [options.run_id], options.device, default_cache(), ranks=ranks)
+    if not ranks.first:
+        return 0
+    ledger.collect()
+    status = ledger.status(options.run_id)
+    if options.json:
+        print_json({"run_id": options.run_id, "status": status, "error": ledger.failure(options.run_id)})
+    else:
+        out().print(f"{options.run_id}: {status} {ledger.failure(options.run_id)}".rstrip())
+    return int(status == "failed")
+
+
+def retry(options: Options) -> int:
+    from eutectic.sweeps import provenance
+
+    ledger = Ledger(sweep_folder(options))
+    provenance.open_sweep(ledger.folder, provenance.of_code(), options.go_on)
+    failed = ledger.retry()
+    if not failed:
+        err().print(f"nothing in {ledger.folder} has failed.")
+        return 0
+    configs = [c for i in failed if (c := ledger.config(i))]
+    from eutectic.sweeps import foreign
+    from eutectic.sweeps.cost import estimate
+
+    for config in configs:
+        foreign.load(config, ledger.folder)
+    device = options.device or recipes.find(configs[0].recipe).device
+    seconds = {c.run_id: estimate(c, device, options.devices).seconds for c in configs}
+    return _train(options, ledger, device, options.workers or recipes.find(configs[0].recipe).workers, seconds)
+
+
+def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds: dict[str, float]) -> int:
+    """Submit what is planned among these runs, longest first, wait, collect and show what came of it."""
+    from eutectic.display import sweep as shown
+
+    ledger.collect()  # which also finds what was damaged
+    planned = [i for i in sorted(seconds, key=lambda i: -seconds[i]) if ledger.status(i) == "planned"]
+    jobs = submit_runs(options, ledger, device, workers, {i: seconds[i] for i in planned}) if planned else []
+    if options.cluster == "slurm":
+        text = f"{len(jobs)} jobs submitted for {len(planned)} runs" if jobs else "nothing is left to submit"
+        err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
+        return 0
+    labels = {}
+    for run_id in seconds:
+        config = ledger.config(run_id)
+        labels[run_id] = f"{config.model.layout} {config.model.d_model}" if config else run_id
+    with shown.SweepProgress(err(), seconds, labels) as progress:
+        _wait(jobs, ledger, list(seconds), progress)
+    for run_id in planned:
+        if jobs and ledger.abandoned(run_id):
+            ledger.fail(run_id, f"its worker ended without a word, perhaps out of memory; see {ledger.folder}/jobs.")
+    ledger.collect()
+    warn(ledger)
+    return _conclude(options, ledger, list(seconds))
+
+
+def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) -> None:
+    """Until our jobs have ended and nobody else is at one of the runs. On an interrupt the jobs are ended first."""
+    from eutectic.sweeps.submit import running
+
+    with ended_on_interrupt(jobs):
+        while True:
+            busy = list(running(jobs)) if jobs else []
+            statuses = {i: ledger.status(i) for i in run_ids}
+            flights = [i for i, s in statuses.items() if s == "running"]
+            steps = {i: (p["step"], p["steps"]) for i in flights if (p := ledger.progress(i))}
+            progress.update(statuses, steps)
+            if not busy and not flights:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
+    """Show the optima of all that is collected, then what failed and what has not ended."""
+    statuses = {i: ledger.status(i) for i in run_ids}
+    failed = {i: ledger.failure(i) for i, s in statuses.items() if s == "failed"}
+    left = [i for i, s in statuses.items() if s not in FINISHED]
+    if options.json:
+        collected = (ledger.folder / "runs.parquet").exists()
+        fitted = finite(sweep_report(ledger.folder).to_dict()) if collected else None
+        print_json({"statuses": statuses, "failed": failed, "report": fitted})
+    elif len(failed) + len(left) < len(run_ids):
+        from eutectic.display.report import show_report
+
+        show_report(out(), sweep_report(ledger.folder))
+    say_failed(failed, len(run_ids))
+    if left:
+        err().print(f"{len(left)} of {len(run_ids)} runs have not ended; the same command goes on with them.")
+    return int(bool(failed or left))

@@ -1,0 +1,92 @@
+"""tune."""
+
+import time
+from typing import Any
+
+from eutectic.cli import Options, numbers, print_json
+from eutectic.commands.console import err, finite, out, say_failed, warn
+from eutectic.commands.placing import POLL_SECONDS, cluster_of, ended_on_interrupt
+from eutectic.commands.planning import open_sweep, plan_of
+from eutectic.errors import UserError
+from eutectic.sweeps.ledger import Ledger
+
+
+def tune(options: Options) -> int:
+    from eutectic.sweeps import foreign
+    from eutectic.sweeps import tune as tuning
+
+    (trials,) = numbers([[options.trials]], int, "--trials")
+    if trials == 0:
+        raise UserError("--trials 0 asks for nothing; give the trials of each study, e.g. 24.")
+    recipe, rows, folder, _ = plan_of(options, prepare=True)
+    if (folder / "runs").is_dir() and not (folder / "tune").is_dir():
+        raise UserError(
+            f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
+        )
+    open_sweep(options, folder, recipe, rows)
+    Ledger(folder).collect()
+    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune)
+    studies = tuning.Studies(folder, cells, trials, options.storage)
+    studies.settle()
+    foreign.keep(options.mixer_file, folder)
+    workers = min(options.workers or recipe.workers, studies.left())
+    if workers:
+        _train_trials(options, studies, recipe.device, workers)
+        if options.cluster == "slurm":
+            return 0
+    return _conclude_tuning(options, studies)
+
+
+def _further(options: Options) -> tuple[str, ...]:
+    from eutectic.sweeps.tune import FURTHER
+
+    named = tuple(dict.fromkeys(word for part in options.also for word in part))
+    for name in named:
+        if name not in FURTHER:
+            raise UserError(f"--also {name!r} is no setting to vary; choose of {', '.join(FURTHER)}.")
+    return named
+
+
+def _train_trials(options: Options, studies: Any, device: str, workers: int) -> None:
+    """Submit workers that ask and train; those here are waited for, and ended first on an interrupt."""
+    from eutectic.sweeps.cost import estimate, job_memory
+    from eutectic.sweeps.submit import Tuning, running, submit
+    from eutectic.train.shards import default_cache
+
+    folder, cache, cells = studies.ledger.folder.resolve(), default_cache().resolve(), list(studies.studies)
+    work = Tuning(folder=folder, device=device, cache=cache, cells=cells, trials=studies.trials, url=options.storage)
+    memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
+    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device).seconds for cell in cells]
+    jobs = submit(cluster_of(options, device, workers, memory, longest * studies.trials), work)
+    if options.cluster == "slurm":
+        err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
+        return
+    with ended_on_interrupt(jobs), err().status("") as line:
+        while list(running(jobs)):
+            line.update(f"{studies.left()} trials left")
+            time.sleep(POLL_SECONDS)
+
+
+def _conclude_tuning(options: Options, studies: Any) -> int:
+    """Show the optima and laws of all that is collected, then what failed and what has not ended."""
+    from eutectic.analysis.load import load
+    from eutectic.analysis.tuned import tuned
+
+    studies.settle()
+    ledger = studies.ledger
+    ledger.collect()
+    warn(ledger)
+    counts, unfinished, statuses = studies.counts(), studies.left(), ledger.statuses()
+    failed = {i: ledger.failure(i) for i, s in statuses.items() if s == "failed"}
+    found = tuned(load(ledger.folder)) if (ledger.folder / "runs.parquet").exists() else None
+    if options.json:
+        report = finite(found.to_dict()) if found else None
+        print_json({"trials": counts, "failed": failed, "unfinished": unfinished, "report": report})
+    elif found:
+        from eutectic.display.tune import show_tuned
+
+        show_tuned(out(), found, counts)
+    say_failed(failed, len(statuses))
+    if unfinished:
+        err().print(f"{unfinished} trials have not ended; the same command goes on with those that nobody trains.")
+    return int(bool(failed or unfinished))
