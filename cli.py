@@ -212,7 +212,9 @@ def _fitting(command: argparse.ArgumentParser) -> None:
     add("--loss", metavar="COL", help="column of losses")
     add("--group", metavar="COL", help="fit each value of this column by itself; by default arch, where there is one")
     add("--ratio", metavar="COL", help="column of attention's share, 0 to 1, for a hybrid law")
-    add("--law", metavar="NAME", help="default: chinchilla; an unknown name lists those there are")
+    add("--lr", metavar="COL", help="column of peak learning rates, for --law lr or batch")
+    add("--batch", metavar="COL", help="column of batches, in any one unit, for --law lr or batch")
+    add("--law", metavar="NAME", help="default: chinchilla; lr, batch; an unknown name lists those there are")
     add("--loss-fn", metavar="NAME", help="huber (default), lad, ls or ls-log")
     add("--delta", type=_number(float, "--delta"), metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
     add(

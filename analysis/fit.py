@@ -58,6 +58,7 @@ class Fit:
             "law": self.law.name,
             "formula": self.law.formula,
             "loss_fn": self.loss_fn.text,
+            "delta": self.loss_fn.delta,
             "objective": self.objective,
             "n": self.n,
             "values": self.values,

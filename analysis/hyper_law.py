@@ -1,5 +1,6 @@
 """How the best learning rate and batch move with parameters and tokens: power laws through the optima of hyper.py."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ class PublishedLaw:
         return self.constant * np.prod([at[name] ** power for name, power in self.exponents.items()], axis=0)
 
 
+WINDOWS = (Window(0.02), Window(), Window(0.1), Window(math.inf, 2), Window(math.inf, 3), Window(0.05, 3))
 STEP_LAW = "Step Law (Li et al. 2025)"
 PUBLISHED = (
     PublishedLaw(STEP_LAW, "lr", 1.79, {"params": -0.713, "tokens": 0.307}),
@@ -148,34 +150,35 @@ def bootstrap(
     return {name: (float(a), float(b)) for name, a, b in zip(fitted.exponents, low, high, strict=True)}
 
 
-def by_window(runs: pd.DataFrame, windows: Sequence[Window]) -> pd.DataFrame:
-    """The Step Law's exponents, refitted to a table of runs (see hyper.optima) through each of these windows.
+def by_window(runs: pd.DataFrame, windows: Sequence[Window], target: str, over: Sequence[str]) -> pd.DataFrame:
+    """A law refitted to a table of runs (see hyper.optima) through each of these windows.
 
-    One row per window, target and variable: excess, factor; cells, how many have an optimum, of how many (`of`);
-    exponent, low, high (95%); boot_low, boot_high (cells drawn with replacement); scatter and dispersion of the law;
-    published, the Step Law's exponent, and excluded, whether [low, high] leaves it out. Laws that cannot be fitted have
-    no rows.
+    One row per window and variable: excess, factor; cells, how many have an optimum, of how many (`of`); exponent, low,
+    high (95%); boot_low, boot_high (cells drawn with replacement); scatter and dispersion of the law; published, the
+    Step Law's exponent, where that is in the same variables, and excluded, whether [low, high] leaves it out. Laws that
+    cannot be fitted have no rows.
     """
+    theirs = next(p for p in PUBLISHED if (p.source, p.target) == (STEP_LAW, target))
+    published = theirs.exponents if set(theirs.exponents) == set(over) else {}
     rows = []
     for window in windows:
         found = optima(runs, window)
-        for published in (p for p in PUBLISHED if p.source == STEP_LAW):
-            fitted = law(found, published.target, list(published.exponents))
-            if fitted is None:
-                continue
-            resampled = bootstrap(found, fitted)
-            for name, value in published.exponents.items():
-                row: dict[str, Any] = {
-                    "excess": window.excess,
-                    "factor": window.factor,
-                    "cells": fitted.n,
-                    "of": len(found),
-                }
-                row |= {"target": published.target, "variable": name, "exponent": fitted.exponents[name]}
-                row |= dict(zip(("low", "high"), fitted.intervals[name], strict=True))
-                row |= dict(zip(("boot_low", "boot_high"), resampled[name], strict=True))
-                row |= {"scatter": fitted.scatter, "dispersion": fitted.dispersion}
-                rows.append(row | {"published": value, "excluded": fitted.excludes(name, value)})
+        fitted = law(found, target, over)
+        if fitted is None:
+            continue
+        resampled = bootstrap(found, fitted)
+        for name in over:
+            row: dict[str, Any] = {
+                "excess": window.excess,
+                "factor": window.factor,
+                "cells": fitted.n,
+                "of": len(found),
+            }
+            row |= {"variable": name, "exponent": fitted.exponents[name]}
+            row |= dict(zip(("low", "high"), fitted.intervals[name], strict=True))
+            row |= dict(zip(("boot_low", "boot_high"), resampled[name], strict=True))
+            row |= {"scatter": fitted.scatter, "dispersion": fitted.dispersion, "published": published.get(name)}
+            rows.append(row | {"excluded": name in published and fitted.excludes(name, published[name])})
     return pd.DataFrame(rows)
 
 

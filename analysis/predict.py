@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,13 +48,14 @@ class Rung:
 @dataclass(frozen=True)
 class Share:
     """The best share of attention of a family by its hybrid law. p_none: of no dependence on the share. optimum: None
-    where the law chosen has none, or where there is no law, by refusal."""
+    where the law chosen has none, or where there is no law, by refusal. fit: its summary, empty without."""
 
     family: str
     law: str
     p_none: float
     optimum: ShareOptimum | None
     refusal: str = ""
+    fit: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ class Answer:
     """What to train with `compute` FLOPs: the architecture of lowest predicted loss, and all else for that one.
 
     wins: for each architecture, the share of resamples in which its loss is lowest. losses: of each, lowest first.
-    rungs: for params, and for the ends of its interval. lr: peak; batch: tokens a step; basis: what each of the two
-    rests on, by name. refusals: why an architecture has no law, and no part in this.
+    fits: the summary of each one's law, with its certificate. rungs: for params, and for the ends of its interval. lr:
+    peak; batch: tokens a step; basis: what each of the two rests on, by name. refusals: why an architecture has no law,
+    and no part in this.
     """
 
     compute: float
@@ -104,6 +106,7 @@ class Answer:
     attn_share: float
     wins: dict[str, float]
     losses: dict[str, Estimate]
+    fits: dict[str, dict[str, Any]]
     params: Estimate
     tokens: Estimate
     loss: Estimate
@@ -177,10 +180,11 @@ def predict(
         attn_share=float(rows["attn_share"].iloc[0]),
         wins={name: float(p[0]) for name, p in win_probability(found, at).items()},
         losses=ranked,
+        fits={name: found[name].fit.summary() for name in ranked},
         params=params,
         tokens=tokens,
         loss=loss,
-        perplexity=Estimate(float(np.exp(loss.value)), float(np.exp(loss.low)), float(np.exp(loss.high)), loss.share),
+        perplexity=_perplexity(loss),
         rungs=_rungs(rows, params),
         lr=chosen["lr"][0],
         batch=chosen["batch"][0],
@@ -207,6 +211,12 @@ def _require(runs: Runs, versus: Sequence[str] | None) -> None:
             f"these runs have one budget, {runs.budgets[0]:.3g} FLOPs, and two or more are needed to predict another; "
             "run `eutectic sweep --budget` with more."
         )
+
+
+@np.errstate(over="ignore")  # far from the runs losses have no end, and their perplexities overflow
+def _perplexity(loss: Estimate) -> Estimate:
+    value, low, high = np.exp([loss.value, loss.low, loss.high])
+    return Estimate(float(value), float(low), float(high), loss.share)
 
 
 def _rungs(rows: pd.DataFrame, params: Estimate) -> tuple[Rung, Rung, Rung]:
@@ -244,7 +254,8 @@ def _share(runs: Runs, name: str, archs: Sequence[str], compute: float, seed: in
         law = mix_law(runs, archs, (compute,), seed)
     except Refused as refusal:
         return Share(name, "", NAN, None, str(refusal))
-    return Share(name, law.fit.law.name, law.p_none, law.optima[0] if law.optima else None)
+    best = law.optima[0] if law.optima else None
+    return Share(name, law.fit.law.name, law.p_none, best, fit=law.fit.summary())
 
 
 def _reach(runs: Runs, arch: str, compute: float, params: float, tokens: float, seed: int) -> Reach:

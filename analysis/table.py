@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from eutectic.analysis.hyper import LAWFUL, SETTINGS
 from eutectic.analysis.laws import LAWS, VARIABLES, Law
 from eutectic.errors import UserError
 
@@ -27,32 +28,56 @@ NAMES = {
     "ratio": ("attnshare", "ratio", "r", "attentionshare", "attentionratio"),
     "unique_tokens": ("uniquetokens", "u"),
     "state": ("statedim", "statebytes", "statesize"),
+    "lr": ("lr", "learningrate", "peaklr", "maxlr", "peaklearningrate", "maxlearningrate"),
+    "batch": ("batch", "bs", "batchsize", "batchtokens", "globalbatchsize"),
+    "weight_decay": ("weightdecay", "wd"),
+    "warmup_fraction": ("warmupfraction", "warmupratio"),
     "cluster": (),  # named, never guessed
 }
+OPTIONS = ("params", "tokens", "flops", "loss", "group", "ratio", "lr", "batch")  # of the command line
 LABELS = ("group", "cluster")  # text, and may be a column that is something else besides
 VARIABLE = {"N": "params", "D": "tokens", "C": "flops", "U": "unique_tokens", "S": "state", "r": "ratio"}
-MEANING = {VARIABLE[v]: text for v, text in VARIABLES.items() if v in VARIABLE} | {"loss": "loss", "group": "group"}
+MEANING = {VARIABLE[v]: text for v, text in VARIABLES.items() if v in VARIABLE} | {
+    "loss": "loss",
+    "group": "group",
+    "lr": "the learning rate",
+    "batch": "the batch",
+}
 # C = 6 N D, solved for each
 FORMULAS = {"params": "flops / (6 * tokens)", "tokens": "flops / (6 * params)", "flops": "6 * params * tokens"}
 FAILED = ("diverged", "failed")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 LIKE = 0.6  # likeness of two names, of 1, that one may be meant for the other
 LISTED = 12
+FURTHER = tuple(name for name in SETTINGS if name not in LAWFUL)  # zero is a value of these
 
 
 @dataclass(frozen=True)
-class Table:
-    """A law, and the rows it can be fitted to.
+class Rows:
+    """The rows of a table that a law can be fitted to.
 
-    used: columns by standard name (params, tokens, flops, unique_tokens, state, ratio: those the law needs; loss), all
-    float, and group and cluster, text; the index is the row in the file, from 1. dropped: columns row and reason.
-    sources: standard name -> the column of the file it is, or how it follows from others.
+    used: columns by standard name (NAMES: those the law needs; loss), all float, and group and cluster, text; the index
+    is the row in the file, from 1. dropped: columns row and reason. sources: standard name -> the column of the file it
+    is, or how it follows from others.
     """
 
-    law: Law
     used: pd.DataFrame
     dropped: pd.DataFrame
     sources: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Table(Rows):
+    """With the law of the loss that they are for."""
+
+    law: Law
+
+
+@dataclass(frozen=True)
+class TunedTable(Rows):
+    """With the setting whose best values a law is wanted of."""
+
+    target: str
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -89,31 +114,42 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return cells.iloc[1:].set_axis([str(name).strip() for name in cells.iloc[0]], axis=1)
 
 
-def columns(
-    frame: pd.DataFrame,
-    law: str = "chinchilla",
-    *,
-    params: str | None = None,
-    tokens: str | None = None,
-    flops: str | None = None,
-    loss: str | None = None,
-    group: str | None = None,
-    ratio: str | None = None,
-    cluster: str | None = None,
-) -> Table:
+def columns(frame: pd.DataFrame, law: str = "chinchilla", **named: str | None) -> Table:
     """What the law (a name of laws.LAWS) needs of a data frame, a row per run; columns not named are guessed.
 
-    Two of params, tokens and flops give the third, C = 6 N D. Rows are grouped by `arch` where there is one, unless the
-    law is one across architectures (in r). cluster: whose values are resampled whole. Raises UserError for a column
-    that is missing, stands twice or holds what is no number, an unknown law, and where no row can be used.
+    named: columns by standard name: params, tokens, flops, loss, group, ratio, and cluster, whose values are resampled
+    whole. Two of params, tokens and flops give the third, C = 6 N D. Rows are grouped by `arch` where there is one,
+    unless the law is one across architectures (in r). Raises UserError for a column that is missing, stands twice or
+    holds what is no number, an unknown law, and where no row can be used.
     """
     if law not in LAWS:
-        raise UserError(f"no law {law!r}; there are {', '.join(LAWS)}.")
-    named = {"params": params, "tokens": tokens, "flops": flops, "loss": loss, "group": group, "ratio": ratio}
-    named["cluster"] = cluster
-    frame = frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
-    chosen, needed = LAWS[law], _needed(LAWS[law])
-    sources = _find(frame, chosen, {name: column for name, column in named.items() if column is not None})
+        raise UserError(f"no law {law!r}; there are {', '.join((*LAWS, *LAWFUL))}.")
+    chosen = LAWS[law]
+    columns = {name: column for name, column in named.items() if column is not None}
+    if "ratio" in columns and "r" not in chosen.inputs:
+        hybrids = ", ".join(name for name, other in LAWS.items() if "r" in other.inputs)
+        raise UserError(f"{law} is no law in the share of attention; choose with --law among {hybrids}.")
+    needed = _needed(chosen)
+    guessed = needed | {"loss"} | ({"group"} if "r" not in chosen.inputs else set())
+    frame = _numbered(frame)
+    rows = _select(frame, law, needed, guessed, columns)
+    if {"params", "tokens"} <= needed and "flops" not in rows.sources:
+        _add_cost(frame, rows.used, rows.sources)
+    return Table(rows.used, rows.dropped, rows.sources, chosen)
+
+
+def tuned_columns(frame: pd.DataFrame, target: str, **named: str | None) -> TunedTable:
+    """As columns, for a law of the best `lr` or `batch` in parameters and tokens: those, the loss, and the settings
+    that the table has, also by name."""
+    columns = {name: column for name, column in named.items() if column is not None}
+    needed = {"params", "tokens", target}
+    guessed = needed | {"loss", "group", *SETTINGS}
+    rows = _select(_numbered(frame), f"a law of {target}", needed, guessed, columns)
+    return TunedTable(rows.used, rows.dropped, rows.sources, target)
+
+
+def _select(frame: pd.DataFrame, law: str, needed: set[str], guessed: set[str], named: dict[str, str]) -> Rows:
+    sources = _find(frame, law, needed, guessed, named)
     values = pd.DataFrame({n: _numbers(frame, c) for n, c in sources.items() if n not in LABELS}, index=frame.index)
     for name in (n for n in LABELS if n in sources):
         values[name] = frame[sources[name]].astype("string").astype(object)
@@ -123,10 +159,12 @@ def columns(
     used = values[reason == ""].copy()
     for name in needed - set(sources):
         sources[name], used[name] = FORMULAS[name], used.eval(FORMULAS[name])
-    if {"params", "tokens"} <= needed and "flops" not in sources:
-        _add_cost(frame, used, sources)
     bad = reason[reason != ""]
-    return Table(chosen, used, pd.DataFrame({"row": bad.index, "reason": bad.to_numpy()}), sources)
+    return Rows(used, pd.DataFrame({"row": bad.index, "reason": bad.to_numpy()}), sources)
+
+
+def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis=0)
 
 
 def counted(reasons: pd.Series) -> str:
@@ -139,16 +177,14 @@ def _needed(law: Law) -> set[str]:
     return {VARIABLE[v] for letter in law.inputs for v in ("ND" if letter == "M" else letter)}
 
 
-def _find(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> dict[str, str]:
-    """Standard name -> column: those named, and those guessed of what the law needs and of groups."""
-    _check_named(frame, law, named)
-    needed = _needed(law) | {"loss"}
-    found = dict(named)
+def _find(frame: pd.DataFrame, law: str, needed: set[str], guessed: set[str], named: dict[str, str]) -> dict[str, str]:
+    """Standard name -> column: those named, and those guessed; the law needs `needed` of them, and the loss."""
+    _check_named(frame, named)
+    found, needed = dict(named), needed | {"loss"}
     for name in (n for n in NAMES if n not in named):
-        useful = name in needed or name in FORMULAS or (name == "group" and "r" not in law.inputs)
-        if useful and (guess := _guess(name, frame, found)) is not None:
+        if (name in guessed or name in FORMULAS) and (guess := _guess(name, frame, found)) is not None:
             found[name] = guess
-    wanted = needed | set(named) | {"group"}
+    wanted = guessed | set(named) | {"group"}
     for name in (n for n in NAMES if n in needed and n not in found):
         if name not in FORMULAS or len(set(FORMULAS) - set(found)) > 1:
             raise UserError(_missing(name, law, [c for c in frame.columns if c not in found.values()]))
@@ -160,10 +196,7 @@ def _find(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> dict[str, str
     return sources
 
 
-def _check_named(frame: pd.DataFrame, law: Law, named: dict[str, str]) -> None:
-    if "ratio" in named and "r" not in law.inputs:
-        hybrids = ", ".join(name for name, other in LAWS.items() if "r" in other.inputs)
-        raise UserError(f"{law.name} is no law in the share of attention; choose with --law among {hybrids}.")
+def _check_named(frame: pd.DataFrame, named: dict[str, str]) -> None:
     for name, column in named.items():
         if column not in frame:
             also = " (--resample takes pairs, wild or a column)" if name == "cluster" else ""
@@ -198,11 +231,11 @@ def _plain(name: object) -> str:
     return re.sub(r"[\W_]", "", str(name).lower())
 
 
-def _missing(name: str, law: Law, free: list[str]) -> str:
+def _missing(name: str, law: str, free: list[str]) -> str:
     """The sentence for a column that the law needs and that none of the free ones can be guessed to be."""
-    option = name in ("params", "tokens", "flops", "loss", "ratio")
+    option = name in OPTIONS
     remedy = f"name the right one with --{name}" if option else f"call the right one {name}"
-    start = f"{law.name} needs {MEANING[name]}, and no column of the table is called so"
+    start = f"{law} needs {MEANING[name]}, and no column of the table is called so"
     if not free:
         return f"{start}; add it and {remedy}."
     return f"{start}; {_nearest(NAMES[name], free)}: {remedy}."
@@ -249,10 +282,11 @@ def _reasons(values: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
         for word in FAILED:
             mark((status == word).fillna(False).astype(bool), word)
     for name, column in values.items():
-        mark(column.isna(), f"no {name}")
+        if name not in FURTHER:
+            mark(column.isna(), f"no {name}")
         if name == "ratio":
             mark((column < 0) | (column > 1), "ratio outside 0 to 1")
-        elif name not in LABELS:
+        elif name not in LABELS and name not in FURTHER:
             mark(np.isinf(column), f"{name} infinite")
             mark(column == 0, f"{name} zero")
             mark(column < 0, f"{name} negative")

@@ -22,6 +22,7 @@ from eutectic.errors import UserError
 RESAMPLES = 1000
 FEWEST = 100  # resamples that 95% intervals can be read from
 BY_ROW = ("pairs", "wild")  # resampling that takes every row by itself
+COST_ERROR = 0.5  # of a law of the runs' FLOPs; attention alone, which N and D do not tell, makes a third at most
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,15 @@ class Best:
 @dataclass(frozen=True)
 class GroupFit:
     """rows: of the file, from 1, in the order of the fit's residuals. refusal: why there is no fit, or why a fit has no
-    intervals. converged: share of the resamples that did. p_none: of no dependence on the share of attention, for a law
-    in it, where there is a law without. profiles: by parameter; unprofiled: why one has none."""
+    intervals; unpriced: why it has no best size. converged: share of the resamples that did. p_none: of no dependence
+    on the share of attention, for a law in it, where there is a law without. profiles: by parameter; unprofiled: why
+    one has none."""
 
     group: str
     rows: tuple[int, ...]
     fit: Fit | None = None
     refusal: str = ""
+    unpriced: str = ""
     parameters: dict[str, Estimate] = dataclasses.field(default_factory=dict)
     best: Best | None = None
     converged: float | None = None
@@ -78,7 +81,12 @@ class GroupFit:
             out |= self.fit.summary()
             out |= {"intervals": {name: (e.low, e.high) for name, e in self.parameters.items()}}
             out |= {"profiles": {name: p.interval for name, p in self.profiles.items()}, "unprofiled": self.unprofiled}
-            out |= {"converged": self.converged, "p_none": self.p_none, "residuals": self.fit.residuals.tolist()}
+            out |= {
+                "unpriced": self.unpriced,
+                "converged": self.converged,
+                "p_none": self.p_none,
+                "residuals": self.fit.residuals.tolist(),
+            }
         return out | {"optimum": self.best and dataclasses.asdict(self.best), "rows": self.rows}
 
 
@@ -154,13 +162,19 @@ def _fit_group(law: Law, group: str, rows: pd.DataFrame, compute: float, setting
     theta, degrees, converged, refusal = _drawn(found, rows, settings)
     p_none = _p_none(found, x, rows["loss"], settings) if "r" in law.inputs else None
     profiles, unprofiled = _profiles(found) if settings.profiles else ({}, {})
+    best, unpriced = None, ""
+    try:
+        best = _best(law, theta, x, compute, degrees)
+    except Refused as refused:
+        unpriced = str(refused)
     return GroupFit(
         group=group,
         rows=index,
         fit=found,
         refusal=refusal,
+        unpriced=unpriced,
         parameters=_parameters(law, theta, degrees),
-        best=_best(law, theta, x, compute, degrees),
+        best=best,
         converged=converged,
         p_none=p_none,
         profiles=profiles,
@@ -212,11 +226,17 @@ def _parameters(law: Law, theta: Array, degrees: int) -> dict[str, Estimate]:
 
 
 def _best(law: Law, theta: Array, x: dict[str, Array], compute: float, degrees: int) -> Best | None:
-    """None for a law that is not one of parameters and tokens, or of these and the share of attention."""
+    """None for a law that is not one of parameters and tokens, or of these and the share of attention. Raises Refused
+    where the runs' FLOPs are no function of those."""
     if law.inputs not in (("N", "D"), ("N", "D", "r")):
         return None
     mixed = "r" in law.inputs
     cost = fit_cost(x["N"], x["D"], x["C"], x["r"] if mixed else None)
+    if cost.error > COST_ERROR:
+        raise Refused(
+            f"no best size is given: FLOPs are up to {cost.error:.0%} off any law of parameters and tokens; see "
+            "that --params, --tokens and --flops name the right columns."
+        )
     solve = best_share if mixed else optimum
     at = solve(law, theta[:, None], cost, np.array([compute]))
     params, tokens = at.params[:, 0], at.tokens[:, 0]

@@ -9,7 +9,7 @@ from eutectic.errors import UserError
 from eutectic.sweeps.ledger import sweeps
 
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
-TABLE_OPTIONS = (*TABLE_COLUMNS, "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
+TABLE_OPTIONS = (*TABLE_COLUMNS, "lr", "batch", "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
 
 
 def fit(options: Options) -> int:
@@ -35,8 +35,34 @@ def sweep_report(folder: Path) -> Any:
     return report(load(folder))
 
 
+def _fit_hyper_table(options: Options) -> int:
+    from eutectic.analysis import hyper_table, table
+
+    for name in ("ratio", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed"):
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"--{name.replace('_', '-')} is of laws of the loss; one of {options.law} is fitted by least squares, "
+                "with Student's intervals."
+            )
+    named = {name: getattr(options, name) for name in (*TABLE_COLUMNS, "lr", "batch") if name != "ratio"}
+    fitted = hyper_table.fit_hyper_table(table.tuned_columns(table.read(options.file), options.law, **named))
+    if options.json:
+        print_json({"file": str(options.file), **finite(fitted.to_dict())})
+    else:
+        from eutectic.display.hyper_table import show_hyper_table
+
+        show_hyper_table(out(), fitted)
+    return 0
+
+
 def _fit_table(options: Options) -> int:
-    from eutectic.analysis import losses, table, tablefit
+    from eutectic.analysis import hyper, losses, table, tablefit
+
+    if options.law in hyper.LAWFUL:
+        return _fit_hyper_table(options)
+    for name in ("lr", "batch"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} names a column for --law lr or batch; leave it out, or choose one of these.")
 
     loss_fn = losses.find(options.loss_fn or "huber", losses.DELTA if options.delta is None else options.delta)
     if options.delta is not None and loss_fn.name != "huber":

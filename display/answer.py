@@ -20,6 +20,7 @@ def show_answer(console: Console, answer: Answer, source: str) -> None:
     """What to train, what else there was, and how far to trust it. source: where the compute is from, or empty."""
     console.print(_answer_table(answer))
     console.print(_losses_table(answer))
+    console.print(_fits_table(answer))
     if answer.duel:
         console.print(_duel_table(answer.duel, answer.compute))
     for line in [f"{compute(answer.compute)} FLOPs are {source}."] * bool(source) + _answer_notes(answer):
@@ -55,6 +56,33 @@ def _losses_table(answer: Answer) -> Table:
     for arch, loss in answer.losses.items():
         cells = capped(loss.value, 100.0, "{:.3f}".format), interval(loss, 100.0, "{:.3f}".format)
         table.add_row(arch, *cells, f"{answer.wins[arch]:.0%} of resamples")
+    return table
+
+
+def _fits_table(answer: Answer) -> Table:
+    """The laws that all this is by: what each minimizes, over how many runs, and how sure its minimum is."""
+    names = ("law", "runs", "delta", "objective", "gradient", "starts in best", "minima", "condition")
+    table = table_of(
+        "of",
+        *names,
+        left=("of", "law"),
+        title="the laws, by Huber loss of ln L with delta twice the median error",
+        title_justify="left",
+    )
+    mixes = {f"mixes of {share.family}": share.fit for share in answer.shares if share.fit}
+    for name, fit in (answer.fits | mixes).items():
+        how = fit["certificate"]
+        table.add_row(
+            name,
+            fit["law"],
+            str(fit["n"]),
+            f"{fit['delta']:.2g}",
+            f"{fit['objective']:.3g}",
+            f"{how['gradient']:.0e}",
+            f"{round(how['share_best'] * how['starts'])} of {how['starts']}",
+            str(how["basins"]),
+            f"{how['condition']:.0e}",
+        )
     return table
 
 

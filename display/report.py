@@ -209,10 +209,13 @@ def hybrid_table(family: Family) -> Table:
         theirs = f"{_bracketed(best.share)} {best.verdict}" if best else ""
         table.add_row(compute(hybrid.budget), *shares, hybrid.best_arch, f"{hybrid.best_loss:.3f}", gain, theirs)
     if family.law:
-        law, drift = family.law, family.law.drift
+        law, drift, how = family.law, family.law.drift, family.law.fit.certificate
         table.caption = (
             f"{table.caption}; law: {law.fit.law.name}, p = {law.p_none:.1g} against no dependence on the share; "
-            f"the best share moves by {drift.value:+.2f} [{drift.low:+.2f}, {drift.high:+.2f}] a decade of compute"
+            f"the best share moves by {drift.value:+.2f} [{drift.low:+.2f}, {drift.high:+.2f}] a decade of compute. "
+            f"{law.fit.loss_fn.text}, {law.fit.objective:.3g} over {law.fit.n} runs; relative gradient "
+            f"{how.gradient:.0e}, {how.share_best:.0%} of starts in the best of {how.basins}, condition "
+            f"{how.condition:.0e}"
         )
     return table
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.optimum import Cost
 from eutectic.analysis.profile import Profile
+from eutectic.analysis.table import Rows
 from eutectic.analysis.tablefit import Best, GroupFit, TableFit
 from eutectic.display.words import compute, digits, short
 
@@ -95,14 +96,24 @@ def _table_notes(fitted: TableFit) -> list[str]:
         lines[0] += f"; brackets: 95% by {how.resamples} resamples of {drawn} ({how.kind} bootstrap), seed {how.seed}"
     if how.profiles:
         lines.append("profile: 95% by likelihood; open: on that side these runs set no end")
-    lines.append("; ".join(f"{name} = {source}" for name, source in table.sources.items()))
+    lines += [columns_used(table), *rows_left_out(table)]
+    for group in fitted.groups:
+        name = f"{group.group}: " if group.group else ""
+        refusals = [text for text in (group.refusal, group.unpriced) if text]
+        lines += [name + line for line in (*refusals, *group.unprofiled.values(), *_doubts(group.best))]
+    return lines
+
+
+def columns_used(table: Rows) -> str:
+    return "; ".join(f"{name} = {source}" for name, source in table.sources.items())
+
+
+def rows_left_out(table: Rows) -> list[str]:
+    """A line for each reason."""
+    lines = []
     for reason, rows in table.dropped.groupby("reason", sort=False)["row"]:
         shown = ", ".join(str(row) for row in rows[:ROWS_SHOWN]) + (" ..." if len(rows) > ROWS_SHOWN else "")
         lines.append(f"{len(rows)} not used, {reason}: row {shown}")
-    for group in fitted.groups:
-        name = f"{group.group}: " if group.group else ""
-        refusals = [group.refusal] if group.refusal else []
-        lines += [name + line for line in (*refusals, *group.unprofiled.values(), *_doubts(group.best))]
     return lines
 
 

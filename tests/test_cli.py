@@ -267,6 +267,9 @@ def test_a_profile_may_be_open_or_refused(tmp_path: Path) -> None:
         ),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--loss-fn", "ls", "--delta", "1"], "--delta is of the Huber loss"),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--bootstrap", "9"], "9 resamples are too few"),
+        (b"N,D,lr,loss\n1e6,1e8,1,3\n", ["runs.csv", "--law", "lr", "--delta", "1"], "--delta is of laws of the loss"),
+        (b"N,D,lr,loss\n1e6,1e8,1,3\n", ["runs.csv", "--lr", "lr"], "--lr names a column for --law lr or batch"),
+        (b"N,D,lr,loss\n1e6,1e8,1,3\n", ["runs.csv", "--law", "lr"], "of 1 there are 0 (1 too few points)"),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv"], "chinchilla has 5 parameters and needs 8 points or more"),
         (
             b"N,D,loss\n1e6,1e8,3\n1e6,1e8,\n",
@@ -285,6 +288,26 @@ def test_a_table_of_no_use_gets_one_sentence(
     assert words in refusal("fit", *arguments, cwd=tmp_path)
 
 
+def test_a_law_of_the_learning_rate_is_fitted_to_any_table(tmp_path: Path) -> None:
+    """lr = 1e-3 (N/1e8)^-0.7 (D/1e9)^0.3 is best in each of four cells, exactly."""
+    cells = []
+    for n, d in ((1e8, 1e9), (1e8, 1e10), (1e9, 1e9), (1e9, 1e10)):
+        lr = np.geomspace(1e-4, 1e-2, 9)
+        loss = 2 + 0.02 * np.log(lr / (1e-3 * (n / 1e8) ** -0.7 * (d / 1e9) ** 0.3)) ** 2
+        cells.append(pd.DataFrame({"params": n, "tokens": d, "eta": lr, "loss": loss}))
+    pd.concat(cells).to_csv(tmp_path / "runs.csv", index=False)
+    options = ["runs.csv", "--law", "lr", "--lr", "eta"]
+    done = eutectic("fit", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "lr: best lr = k N^a D^b" in done.stdout and "lr = eta" in done.stdout
+    rows = [[cell.strip() for cell in line.split("│")] for line in done.stdout.splitlines()]
+    assert ["", "exponent of N, params", "-0.700 [-0.700, -0.700]", ""] in rows
+    assert "Step Law (Li et al. 2025) has D^0.307, outside this interval (* outside: 2 of 2 windows)" in done.stdout
+    (group,) = json.loads(eutectic("fit", *options, "--json", cwd=tmp_path).stdout)["groups"]
+    assert group["law"]["exponents"] == pytest.approx({"params": -0.7, "tokens": 0.3})
+    assert [cell["status"] for cell in group["cells"]] == ["optimum"] * 4
+
+
 @pytest.mark.skipif(not CHINCHILLA_TABLE.exists(), reason="table not there")
 def test_the_chinchilla_table(tmp_path: Path) -> None:
     options = ["--params", "Model Size", "--flops", "Training FLOP", "--loss", "loss", "--bootstrap", "0", "--json"]
@@ -301,6 +324,7 @@ def test_a_prediction_reads_as_an_answer(tmp_path: Path) -> None:
     lines = shown.stdout.splitlines()
     assert max(map(len, lines)) <= 120
     cells = {line.split("│")[1].strip(): [c.strip() for c in line.split("│")[2:-1]] for line in lines if "│" in line}
+    assert cells["mixes of hyena"][:2] == ["hybrid-exponents", "50"] and cells["hyena"][-1] == "3e+03"
     heads = ["share of attention", "parameters", "training tokens", "layers x width", "peak learning rate"]
     assert list(cells)[:8] == [*heads, "tokens a batch", "loss, nats a token", "perplexity"]
     assert set(cells) >= {"attn", "hyena", "they change places at, FLOPs", "nats lost when four times too small"}
@@ -314,6 +338,7 @@ def test_a_prediction_reads_as_an_answer(tmp_path: Path) -> None:
     assert found["compute"] == pytest.approx(36 * 0.4 * 788e12)
     assert "40% of 788 TFLOP/s (dense bf16, measured)" in found["source"]
     assert found["arch"] == min(found["losses"], key=lambda name: found["losses"][name]["value"])
+    assert found["fits"]["hyena"]["certificate"]["basins"] == 1 and 1e-4 < found["fits"]["hyena"]["delta"] < 1e-2
     assert found["params"]["low"] < found["params"]["value"] < found["params"]["high"]
     assert (found["duel"]["a"], found["duel"]["b"]) == ("hyena", "attn")
     # two budgets leave none to hold out

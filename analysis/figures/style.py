@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from eutectic.analysis.archs import families
 from eutectic.analysis.laws import Array
 from eutectic.analysis.report import Report
+from eutectic.analysis.table import counted
 
 Look = dict[str, Any]  # colour and marker, as matplotlib takes them
 
@@ -168,7 +170,8 @@ def legend(figure: Figure, axes: Axes, title: str = "architecture") -> None:
 def caption(figure: Figure, report: Report, text: str) -> None:
     """Below the panels: what is drawn, and the runs, seeds and convention behind it."""
     seeds = f"{len(report.seeds)} seed{'s' * (len(report.seeds) > 1)}"
-    dropped = f"; {len(report.dropped)} more diverged and are not shown" if report.dropped else ""
+    reasons = pd.Series([reason for *_, reason in report.dropped], dtype=str)
+    dropped = f"; {len(reasons)} more not shown: {counted(reasons)}" if len(reasons) else ""
     whole = f"{text} {report.n_runs} runs, {seeds}{dropped}. FLOPs by {report.convention}, {report.tokenizer} tokens."
     width = int(figure.get_figwidth() * 19)
     figure.supxlabel(textwrap.fill(whole, width), fontsize=7, x=0.01, ha="left")

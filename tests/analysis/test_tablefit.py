@@ -52,6 +52,20 @@ def test_a_planted_law_comes_back_from_columns_of_any_name() -> None:
     assert values(fit_table(sizeless, resamples=0)) == pytest.approx(TRUTH, rel=1e-6)
 
 
+def test_flops_that_follow_from_no_parameters_and_tokens_give_no_best_size() -> None:
+    """A third more or less is what attention does to a cost; five times is another column.
+
+    Every other size costs five times as much: residuals from the line through 0, 1, 0, 1, 0, 1 are .629 at most."""
+    runs = planted()
+    cost = 6 * runs["params"] * runs["tokens"]
+    factor = np.tile([1.0, 1.3], len(runs) // 2)
+    group = fit_table(columns(runs.assign(flops=cost * factor)), resamples=0).groups[0]
+    assert group.best is not None and group.unpriced == "" and 0.1 < group.best.cost.error < 0.3
+    other = fit_table(columns(runs.assign(flops=cost * np.tile([1.0, 5.0], len(runs) // 2))), resamples=0).groups[0]
+    assert other.best is None and other.fit is not None
+    assert "FLOPs are up to 101% off any law of parameters and tokens" in other.unpriced
+
+
 def test_a_law_in_the_share_says_whether_anything_depends_on_it() -> None:
     runs = planted(noise=0.003).assign(ratio=np.tile([0.0, 0.25, 0.5, 1.0], 9))
     without = fit_table(columns(runs, "hybrid-interior"), resamples=0).groups[0].p_none
