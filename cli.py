@@ -25,7 +25,7 @@ examples:
   eutectic sweep --recipe gpu --cluster slurm --workers 16 --slurm partition=gpu
   eutectic tune --archs attn hyena --budgets 1e10 3e10 1e11 --trials 24           best learning rates and batches
   eutectic plan --extend quick                    the sizes and shares that its minima lack, and what they cost
-  eutectic status                                 planned, running, done, failed, diverged
+  eutectic status --watch                         planned, running, done, failed; hours so far and time left
   eutectic retry                                  train again what failed, and nothing else
   eutectic predict --flops 1e13                   what to train with that: mix, size, tokens, learning rate, loss
   eutectic predict --gpu-hours 100 --device h200 --compare attn 'hyena*3+attn'
@@ -39,7 +39,7 @@ COMMANDS = {
     "sweep": "train the runs of a plan that are not done yet, then fit",
     "tune": "find the best learning rate and batch of each architecture and budget, and their laws",
     "run": "train one planned run here and now, by its run_id",
-    "status": "count runs by status",
+    "status": "count runs by status, with hours and cost so far, the time left, and why runs failed",
     "retry": "train again the runs that failed",
     "collect": "gather finished runs into runs.parquet and curves.parquet",
     "fit": "print isoFLOP optima, laws and the best share of attention of a sweep, or a law fitted to any table",
@@ -89,10 +89,13 @@ def _parser() -> argparse.ArgumentParser:
         _common(command)
         if name in ("plan", "sweep", "tune"):
             _planning(command)
-        if name in ("plan", "sweep"):
+        if name in ("plan", "sweep", "status"):
             command.add_argument(
-                "--price", type=_number(float, "--price"), metavar="RATE", help="of a worker's hour, for the cost table"
+                "--price", type=_number(float, "--price"), metavar="RATE", help="of a worker's hour, to show the cost"
             )
+        if name == "status":
+            command.add_argument("--watch", action="store_true", help="show it until no run is planned or running")
+        if name in ("plan", "sweep"):
             command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
             command.add_argument("--extend", metavar="SWEEP", help="add runs where its minima are not reached or known")
         if name in ("plan", "sweep", "tune", "retry"):

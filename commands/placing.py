@@ -1,44 +1,42 @@
 """Jobs for the runs of a command, where its options place them."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from eutectic.cli import Options
+from eutectic.sweeps.cost import AT_ONCE, Load, job_hours, job_memory
 from eutectic.sweeps.ledger import Ledger
 
 SHARDED = {None: None, "ddp": False, "fsdp2": True}
 POLL_SECONDS = 0.5
 
 
-def submit_runs(options: Options, ledger: Ledger, device: str, workers: int, seconds: dict[str, float]) -> list[Any]:
-    from eutectic.sweeps.cost import job_memory
+def submit_runs(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> list[Any]:
     from eutectic.sweeps.submit import Work, submit
     from eutectic.train.shards import default_cache
 
-    memory = job_memory([c for i in seconds if (c := ledger.config(i))], device)
+    memory = job_memory([c for i in loads if (c := ledger.config(i))], device)
     job = Work(
         folder=ledger.folder.resolve(),
         device=device,
         cache=default_cache().resolve(),
-        run_ids=list(seconds),
+        run_ids=list(loads),
         devices=options.devices,
         sharded=SHARDED[options.spread],
     )
-    return submit(cluster_of(options, device, min(workers, len(seconds)), memory, seconds.values()), job)
+    return submit(cluster_of(options, device, min(workers, len(loads)), memory, loads.values()), job)
 
 
-def cluster_of(options: Options, device: str, workers: int, memory: float, seconds: Collection[float]) -> Any:
-    """seconds: of each run, for the time limit of jobs where the user sets none; here they have none."""
-    from eutectic.sweeps.cost import job_hours
+def cluster_of(options: Options, device: str, workers: int, memory: float, loads: Collection[Load]) -> Any:
+    """loads: of the runs, for the time limit of jobs where the user sets none; here they have none."""
     from eutectic.sweeps.slurm import options as slurm_options
     from eutectic.sweeps.submit import Cluster
 
     slurm, hours = slurm_options(options.slurm), options.hours
     if hours is None and options.cluster == "slurm":
-        hours = job_hours(seconds, min(workers, slurm.get("array_parallelism", workers)))
-    # beside a GPU, a process for each of the runs that share it
-    cpus = 1 if device == "cpu" else 8
+        hours = job_hours(loads, min(workers, slurm.get("array_parallelism", workers)))
+    cpus = 1 if device == "cpu" else AT_ONCE
     return Cluster(options.cluster, workers, device, cpus, hours, memory, slurm, options.devices)
 
 

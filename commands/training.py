@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from eutectic.cli import Options, print_json
@@ -11,6 +12,7 @@ from eutectic.commands.placing import POLL_SECONDS, SHARDED, cluster_of, ended_o
 from eutectic.commands.planning import open_sweep, plan_of
 from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.cost import Load, estimate, job_memory
 from eutectic.sweeps.ledger import FINISHED, Ledger
 
 
@@ -31,12 +33,10 @@ def plan(options: Options) -> int:
     workers = options.workers or recipe.workers
     out().print(shown.plan_table(rows, recipe.device, workers, options.price))
     if options.cluster == "slurm":
-        from eutectic.sweeps.cost import job_memory
         from eutectic.sweeps.submit import scripts
 
         memory = job_memory([run for run, _ in rows], recipe.device)
-        seconds = [cost.seconds for _, cost in rows]
-        cluster = cluster_of(options, recipe.device, min(workers, len(rows)), memory, seconds)
+        cluster = cluster_of(options, recipe.device, min(workers, len(rows)), memory, [cost for _, cost in rows])
         print("\n".join(scripts(cluster, folder.resolve())))
     return 0
 
@@ -52,10 +52,10 @@ def sweep(options: Options) -> int:
         return _conclude(options, ledger, [])
     open_sweep(options, folder, recipe, rows)
     foreign.keep(options.mixer_file, folder)
-    ledger.add(run for run, _ in rows)
+    loads = {run.run_id: cost for run, cost in rows}
+    ledger.add([run for run, _ in rows], loads)
     warn(ledger)
-    seconds = {run.run_id: cost.seconds for run, cost in rows}
-    return _train(options, ledger, recipe.device, options.workers or recipe.workers, seconds)
+    return _train(options, ledger, recipe.device, options.workers or recipe.workers, loads)
 
 
 def run(options: Options) -> int:
@@ -99,38 +99,37 @@ def retry(options: Options) -> int:
         return 0
     configs = [c for i in failed if (c := ledger.config(i))]
     from eutectic.sweeps import foreign
-    from eutectic.sweeps.cost import estimate
 
     for config in configs:
         foreign.load(config, ledger.folder)
     device = options.device or recipes.find(configs[0].recipe).device
-    seconds = {c.run_id: estimate(c, device, options.devices).seconds for c in configs}
-    return _train(options, ledger, device, options.workers or recipes.find(configs[0].recipe).workers, seconds)
+    loads = {c.run_id: estimate(c, device, options.devices) for c in configs}
+    return _train(options, ledger, device, options.workers or recipes.find(configs[0].recipe).workers, loads)
 
 
-def _train(options: Options, ledger: Ledger, device: str, workers: int, seconds: dict[str, float]) -> int:
+def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> int:
     """Submit what is planned among these runs, longest first, wait, collect and show what came of it."""
     from eutectic.display import sweep as shown
 
     ledger.collect()  # which also finds what was damaged
-    planned = [i for i in sorted(seconds, key=lambda i: -seconds[i]) if ledger.status(i) == "planned"]
-    jobs = submit_runs(options, ledger, device, workers, {i: seconds[i] for i in planned}) if planned else []
+    planned = [i for i in sorted(loads, key=lambda i: -loads[i].seconds) if ledger.status(i) == "planned"]
+    jobs = submit_runs(options, ledger, device, workers, {i: loads[i] for i in planned}) if planned else []
     if options.cluster == "slurm":
         text = f"{len(jobs)} jobs submitted for {len(planned)} runs" if jobs else "nothing is left to submit"
         err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
         return 0
     labels = {}
-    for run_id in seconds:
+    for run_id in loads:
         config = ledger.config(run_id)
         labels[run_id] = f"{config.model.layout} {config.model.d_model}" if config else run_id
-    with shown.SweepProgress(err(), seconds, labels) as progress:
-        _wait(jobs, ledger, list(seconds), progress)
+    with shown.SweepProgress(err(), {i: load.share for i, load in loads.items()}, labels) as progress:
+        _wait(jobs, ledger, list(loads), progress)
     for run_id in planned:
         if jobs and ledger.abandoned(run_id):
             ledger.fail(run_id, f"its worker ended without a word, perhaps out of memory; see {ledger.folder}/jobs.")
     ledger.collect()
     warn(ledger)
-    return _conclude(options, ledger, list(seconds))
+    return _conclude(options, ledger, list(loads))
 
 
 def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) -> None:

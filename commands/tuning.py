@@ -56,7 +56,7 @@ def _train_trials(options: Options, studies: Any, device: str, workers: int) -> 
     folder, cache, cells = studies.ledger.folder.resolve(), default_cache().resolve(), list(studies.studies)
     work = Tuning(folder=folder, device=device, cache=cache, cells=cells, trials=studies.trials, url=options.storage)
     memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
-    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device).seconds for cell in cells]
+    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device) for cell in cells]
     jobs = submit(cluster_of(options, device, workers, memory, longest * studies.trials), work)
     if options.cluster == "slurm":
         err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")

@@ -1,38 +1,95 @@
 """status and collect."""
 
+import contextlib
+import time
 from typing import Any
 
 from eutectic.cli import Options, print_json
 from eutectic.commands.console import out, sweep_folder, warn
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import FINISHED, Ledger, sweeps
-from eutectic.sweeps.slurm import ended
+from eutectic.sweeps.standing import Standing, look
+
+WATCH_SECONDS = 5.0
 
 
 def status(options: Options) -> int:
+    if options.watch:
+        return _watch(options)
+    standings = _look(options)
+    if options.json:
+        print_json({one.ledger.folder.name: _to_dict(one, options.price) for one in standings})
+    else:
+        _show(standings, options.price)
+    _warn(standings)
+    return 0
+
+
+def _look(options: Options) -> list[Standing]:
+    """At the sweep that is named, else at all. Raises UserError where there is none."""
     folders = [sweep_folder(options)] if options.name else list(sweeps(options.results))
     if not folders:
         raise UserError(f"no sweep in {options.results}/; start one with `eutectic sweep`.")
-    from eutectic.display import sweep as shown
+    return [look(folder) for folder in folders]
 
-    found: dict[str, Any] = {}
-    for folder in folders:
-        ledger = Ledger(folder)
-        statuses = ledger.statuses()
-        # jobs that ended early are of interest while runs wait that they may have been meant to train
-        jobs = ended(folder) if "planned" in statuses.values() else []
-        if options.json:
-            runs = {
-                i: {"status": s, **({} if s in FINISHED else ledger.progress(i)), "error": ledger.failure(i)}
-                for i, s in statuses.items()
-            }
-            found[folder.name] = {"runs": runs, "jobs": [job.to_dict() for job in jobs]}
-        else:
-            shown.show_status(out(), folder.name, ledger, statuses, jobs)
-        warn(ledger)
+
+def _show(standings: list[Standing], price: float | None) -> None:
+    from eutectic.display.status import show_status
+
+    for one in standings:
+        show_status(out(), one, price)
+
+
+def _warn(standings: list[Standing]) -> None:
+    for one in standings:
+        warn(one.ledger)
+
+
+def _watch(options: Options) -> int:
+    """Look every few seconds until no run is planned or running, and draw what is seen: in its place on a terminal,
+    elsewhere once more where a status has changed."""
     if options.json:
-        print_json(found)
-    return 0
+        raise UserError("--watch draws tables; leave out --json, or ask for it again and again.")
+    from rich.console import Console
+    from rich.live import Live
+
+    from eutectic.display.status import status_group
+
+    # not wider than the terminal: lines that wrapped would not be found again
+    live = Live(console=Console(highlight=False, markup=False), auto_refresh=False)
+    shown: Any = None
+    with contextlib.suppress(KeyboardInterrupt), live if live.console.is_terminal else contextlib.nullcontext():
+        while True:
+            standings = _look(options)
+            seen = [(one.statuses, one.jobs) for one in standings]
+            if live.is_started:
+                live.update(status_group(standings, options.price), refresh=True)
+            elif seen != shown:
+                _show(standings, options.price)
+                shown = seen
+            _warn(standings)
+            if all(one.ended == len(one.statuses) for one in standings):
+                return 0
+            time.sleep(WATCH_SECONDS)
+    return 130
+
+
+def _to_dict(standing: Standing, price: float | None) -> dict[str, Any]:
+    """hours: of workers and of their devices, so far; cost of the former."""
+    ledger, pace = standing.ledger, standing.pace
+    runs: dict[str, dict[str, Any]] = {}
+    for run_id, status in standing.statuses.items():
+        runs[run_id] = {"status": status, **({} if status in FINISHED else ledger.progress(run_id)), "error": ""}
+        if status == "failed":
+            log = ledger.log(run_id)
+            runs[run_id] |= {"error": ledger.failure(run_id), "log": str(log) if log else None}
+    hours = {
+        "worker_hours": pace.worker_seconds and pace.worker_seconds / 3600,
+        "device_hours": pace.device_seconds and pace.device_seconds / 3600,
+    }
+    cost = {} if price is None else {"cost": hours["worker_hours"] and price * hours["worker_hours"]}
+    totals = {"ended": standing.ended, "workers": pace.workers, **hours, **cost, "eta_seconds": pace.eta}
+    return {"runs": runs, **totals, "jobs": [job.to_dict() for job in standing.jobs]}
 
 
 def collect(options: Options) -> int:

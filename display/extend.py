@@ -1,18 +1,15 @@
 """What a sweep is extended by, and why."""
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from eutectic.analysis.extend import TARGET, Extension
 from eutectic.display.words import compute, duration
-
-if TYPE_CHECKING:  # it imports torch, which what only looks does without
-    from eutectic.sweeps.cost import Cost
+from eutectic.sweeps.cost import Cost, worker_seconds
 
 
-def show_extension(console: Console, extension: Extension, costs: Mapping[str, "Cost"]) -> None:
+def show_extension(console: Console, extension: Extension, costs: Mapping[str, Cost]) -> None:
     """A line for each proposal, their total, and a line for each minimum that is not reached. costs: by run_id."""
     for proposal in extension.proposals:
         own = [costs[run.run_id] for run in proposal.runs]
@@ -26,7 +23,7 @@ def show_extension(console: Console, extension: Extension, costs: Mapping[str, "
         console.print(f"not reached: {limit}", soft_wrap=True)
 
 
-def _cost(costs: Collection["Cost"]) -> str:
+def _cost(costs: Collection[Cost]) -> str:
     runs = "1 run" if len(costs) == 1 else f"{len(costs)} runs"
-    flops, seconds = sum(cost.flops for cost in costs), sum(cost.seconds for cost in costs)
-    return f"{runs}, {compute(flops)} FLOPs, {duration(seconds)} of a worker"
+    flops = sum(cost.flops for cost in costs)
+    return f"{runs}, {compute(flops)} FLOPs, {duration(worker_seconds(costs, 1))} of a worker"

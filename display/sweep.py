@@ -1,9 +1,6 @@
-"""Plans, statuses and the progress of a sweep."""
+"""Plans and the progress of a sweep."""
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -12,23 +9,20 @@ from rich.table import Table
 from eutectic.config import RunConfig
 from eutectic.display.tables import table_of
 from eutectic.display.words import compute, duration, short
-from eutectic.sweeps.ledger import FINISHED, STATUSES, Ledger
-from eutectic.sweeps.slurm import Ended
-
-if TYPE_CHECKING:  # it imports torch, which what only looks does without
-    from eutectic.sweeps.cost import Cost
+from eutectic.sweeps.cost import Cost, wall_seconds, worker_seconds
+from eutectic.sweeps.ledger import FINISHED
 
 LONGEST_PLAN = 200  # runs that are listed one by one; --json lists all
 QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 
 
-def plan_table(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> Table:
+def plan_table(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> Table:
     """A line per run, or of many runs per budget and architecture, then the totals."""
     look = {"title": f"{len(rows)} runs on {device}", "caption": _total(rows, device, workers, price)}
     return _line_per_run(rows, look) if len(rows) <= LONGEST_PLAN else _line_per_cell(rows, look)
 
 
-def _line_per_run(rows: list[tuple[RunConfig, "Cost"]], look: dict[str, str]) -> Table:
+def _line_per_run(rows: list[tuple[RunConfig, Cost]], look: dict[str, str]) -> Table:
     names = ("budget", "architecture", "width", "params", "tokens", "steps", "batch", "lr", "memory", "time")
     table = table_of(*names, **look)
     for run, cost in rows:
@@ -47,8 +41,8 @@ def _line_per_run(rows: list[tuple[RunConfig, "Cost"]], look: dict[str, str]) ->
     return table
 
 
-def _line_per_cell(rows: list[tuple[RunConfig, "Cost"]], look: dict[str, str]) -> Table:
-    """Sizes and tokens from the fewest to the most, the largest memory, the time of all runs one after another."""
+def _line_per_cell(rows: list[tuple[RunConfig, Cost]], look: dict[str, str]) -> Table:
+    """Sizes and tokens from the fewest to the most, the largest memory, what all runs take of a worker."""
     cells: dict[tuple[float, str], list[Cost]] = {}
     for run, cost in rows:
         cells.setdefault((run.budget, run.model.layout), []).append(cost)
@@ -61,45 +55,19 @@ def _line_per_cell(rows: list[tuple[RunConfig, "Cost"]], look: dict[str, str]) -
             str(len(costs)),
             *(f"{short(min(span))} to {short(max(span))}" for span in spans),
             f"{max(cost.memory for cost in costs) / 1e9:.1f} GB",
-            duration(sum(cost.seconds for cost in costs)),
+            duration(worker_seconds(costs, 1)),
         )
     return table
 
 
-def _total(rows: list[tuple[RunConfig, "Cost"]], device: str, workers: int, price: float | None) -> str:
-    seconds = sum(cost.seconds for _, cost in rows)
-    flops = sum(cost.flops for _, cost in rows)
-    text = f"{compute(flops)} FLOPs, about {duration(seconds / workers)} with {workers} workers"
-    hours = seconds / 3600
+def _total(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> str:
+    costs = [cost for _, cost in rows]
+    flops = sum(cost.flops for cost in costs)
+    text = f"{compute(flops)} FLOPs, about {duration(wall_seconds(costs, workers))} with {workers} workers"
+    hours = worker_seconds(costs, workers) / 3600
     if device == "cuda":
         text += f", {hours:.2g} worker hours"
     return text + (f", {price * hours:.2f} at {price:g} an hour of a worker" if price is not None else "")
-
-
-def show_status(
-    console: Console, name: str, ledger: Ledger, statuses: Mapping[str, str], ended: Sequence[Ended]
-) -> None:
-    """Counts by budget and architecture, then the runs in flight, what failed, was lost or damaged, and the jobs that
-    ended early. statuses: of the ledger's runs."""
-    table = table_of("budget", "architecture", *STATUSES, title=name)
-    counts: dict[tuple[float, str], Counter[str]] = {}
-    lines = []
-    for run_id, status in statuses.items():
-        budget, arch = ledger.label(run_id)
-        counts.setdefault((budget, arch), Counter())[status] += 1
-        if status == "running" and (progress := ledger.progress(run_id)):
-            lines.append(f"{run_id} {arch} at {compute(budget)}: step {progress['step']} of {progress['steps']}")
-        if status == "failed":
-            lines.append(f"{run_id} {arch} at {compute(budget)} failed: {ledger.failure(run_id)}")
-    if lost := ledger.lost(run_id for run_id, status in statuses.items() if status == "planned"):
-        lines.append(f"planned runs whose folder is gone: {len(lost)}; the command that planned them makes it again.")
-    lines += [f"{path} was damaged and set aside; delete it when you have seen it." for path in ledger.damaged()]
-    lines += [f"job {job.job} ended early: {job.how} ({job.state}); its log is {job.log}" for job in ended]
-    for (budget, arch), count in sorted(counts.items()):
-        table.add_row(compute(budget), arch, *(str(count[s] or "") for s in STATUSES))
-    console.print(table)
-    for line in lines:
-        console.print(line, markup=False)
 
 
 class SweepProgress:

@@ -27,23 +27,24 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class Claim:
-    """The right to train one run, kept alive by a thread until released."""
+    """The right to train one run, kept alive by a thread until released, and with it the file of the worker."""
 
-    def __init__(self, path: Path, owner: dict[str, Any]):
+    def __init__(self, path: Path, owner: dict[str, Any], sheet: Path | None):
         self.path, self.owner = path, owner
+        self._beaten = [path, sheet] if sheet else [path]
         self._released = threading.Event()
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._beating.start()
 
     @classmethod
-    def take(cls, folder: Path, dead: Path | None) -> "Claim | None":
+    def take(cls, folder: Path, dead: Path | None, sheet: Path | None = None) -> "Claim | None":
         """The claim after the one that was found dead, if there was any, or None where another process was first.
 
         Not the claim after the newest: that may have been taken since, and be alive.
         """
         path = folder / f"claim-{_number(dead) + 1 if dead else 0}.json"
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "at": time.time()}
-        owner |= slurm.identity()
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid()), "at": time.time()}
+        owner |= slurm.identity() | slurm.job_log()
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except (FileExistsError, FileNotFoundError):  # or the folder was deleted
@@ -56,7 +57,7 @@ class Claim:
             raise
         for scratch in folder.glob(".*.tmp"):  # of a writer that was killed
             scratch.unlink(missing_ok=True)
-        return cls(path, owner)
+        return cls(path, owner, sheet)
 
     @classmethod
     def take_if_free(cls, folder: Path) -> "Claim | None":
@@ -72,13 +73,18 @@ class Claim:
     def release(self) -> None:
         self._released.set()
         self._beating.join()
+        self._touch()
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path, (0, 0))
 
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_SECONDS):
+            self._touch()
+
+    def _touch(self) -> None:
+        for path in self._beaten:
             with contextlib.suppress(OSError):
-                os.utime(self.path)
+                os.utime(path)
 
 
 def newest_claim(folder: Path, names: Iterable[str]) -> Path | None:
@@ -103,24 +109,24 @@ def is_alive(claim: Path | None) -> bool:
             beat, text = os.fstat(file.fileno()).st_mtime, file.read()
     except FileNotFoundError:
         return False
-    owner = json.loads(text) if text.endswith("}") else {}  # else it is being written
+    owner = json.loads(text) if text.rstrip().endswith("}") else {}  # else it is being written
     own = slurm.identity()
     if own and owner.get("job") == own["job"] and owner["life"] < own["life"]:
         return False
     if beat and owner.get("host") == socket.gethostname():
-        return _born(owner["pid"]) == owner["born"] != ""
-    if abs(_now(claim.parent) - beat) >= LEASE_SECONDS:
+        return born(owner["pid"]) == owner["born"] != ""
+    if abs(now(claim.parent) - beat) >= LEASE_SECONDS:
         return False
     return not ("job" in owner and slurm.is_over(owner["job"], owner["array"]))
 
 
-def _now(folder: Path) -> float:
+def now(folder: Path) -> float:
     """The time by the clock that stamps files in a folder, which may be a file server's."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
         return os.stat(file.name).st_mtime
 
 
-def _born(pid: int) -> str:
+def born(pid: int) -> str:
     """When a process of this host started, in clock ticks since boot: a reused pid is told apart. Empty if there is
     none, or one that has ended and that nobody has waited for."""
     try:

@@ -12,6 +12,8 @@ BYTES_PER_PARAM = 16
 # floats kept for the backward pass, per token: this many widths a layer, and logits with their softmax and gradient
 ACTIVATION_WIDTHS, LOGIT_COPIES = 40, 3
 RUNTIME_BYTES, COMPILER_BYTES = 500e6, 16e9
+# runs that a GPU's worker trains at once, at most: a process each, and a CPU for each of them
+AT_ONCE = 8
 # of a job's time limit: times the estimate, for slower machines, and seconds to start
 TIME_MARGIN, SPARE_SECONDS = 2.0, 600.0
 
@@ -26,26 +28,40 @@ class Speed:
     flops: float
 
 
-# cpu: one thread of a two-core machine; cuda: a process on an H100 or H200
-SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(20.0, 0.001, 0.0, 60e12)}
+# cpu: one thread of a two-core machine; cuda: a process on an H100 or H200. 12 runs of 3e14 and 1e15 FLOPs at once took
+# 182 s with all compilation (results/bench/sweep_throughput.md)
+SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(20.0, 0.001, 0.0, 50e12)}
 UTILIZATION = 0.4  # of the peak, in training that keeps a GPU busy; small models keep it less
 
 
-@dataclass(frozen=True)
-class Cost:
-    """params and tokens; memory in bytes and seconds of one worker, both estimates. busy: share of the seconds in which
-    the run by itself would keep its device computing."""
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a run asks of a worker: seconds by itself, an estimate; busy, the share of them in which it keeps its device
+    computing; at_once, how many runs a worker trains at once, at most."""
+
+    seconds: float
+    busy: float
+    at_once: int
+
+    @property
+    def share(self) -> float:
+        """Seconds of a worker that it takes where others fill what it leaves idle."""
+        return self.seconds * max(self.busy, 1 / self.at_once)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Load):
+    """params and tokens; FLOPs by the run's convention; memory in bytes, an estimate."""
 
     params: int
     tokens: int
     flops: float
     memory: float
-    seconds: float
-    busy: float
 
 
 def estimate(run: RunConfig, device: str, devices: int = 1) -> Cost:
-    """devices: that train the run together, sharing its state and its batches; memory is of each."""
+    """devices: that train the run together, sharing its state and its batches; memory is of each. Such a run, or one on
+    a CPU, has its worker to itself; a GPU's worker trains several at once."""
     from eutectic.arch import flops  # with it torch, which PEAKS do not need
 
     model, length = run.model, run.data.seq_len
@@ -57,7 +73,32 @@ def estimate(run: RunConfig, device: str, devices: int = 1) -> Cost:
     elements = run.tokens * model.n_layers * model.d_model
     computing = total / speed.flops / devices
     seconds = speed.startup + run.steps * speed.step + elements * speed.element / devices + computing
-    return Cost(counts.params, run.tokens, total, memory, seconds, computing / seconds)
+    return Cost(
+        seconds=seconds,
+        busy=computing / seconds,
+        at_once=AT_ONCE if device == "cuda" and devices == 1 else 1,
+        params=counts.params,
+        tokens=run.tokens,
+        flops=total,
+        memory=memory,
+    )
+
+
+def worker_seconds(loads: Collection[Load], workers: int) -> float:
+    """Seconds that so many workers are at these runs, all added up. What takes longest: one run; all, as many at once
+    as there can be; or all their computing, after each worker's first start, in which nothing computes yet."""
+    starting = min(load.seconds * (1 - load.busy) for load in loads)
+    computing = sum(load.seconds * load.busy for load in loads)
+    return max(
+        max(load.seconds for load in loads),
+        sum(load.seconds / load.at_once for load in loads),
+        min(workers, len(loads)) * starting + computing,
+    )
+
+
+def wall_seconds(loads: Collection[Load], workers: int) -> float:
+    """Seconds until so many workers have trained these runs: a worker's part of it, and at least the longest run."""
+    return max(max(load.seconds for load in loads), worker_seconds(loads, workers) / workers)
 
 
 def job_memory(runs: Iterable[RunConfig], device: str) -> float:
@@ -65,10 +106,9 @@ def job_memory(runs: Iterable[RunConfig], device: str) -> float:
     return 2 * max(estimate(run, device).memory for run in runs) if device == "cpu" else COMPILER_BYTES
 
 
-def job_hours(seconds: Collection[float], workers: int) -> float:
-    """Time limit to ask a cluster for: the longest run or a worker's share of all, of these seconds each, with a
-    margin."""
-    return (TIME_MARGIN * max(max(seconds), sum(seconds) / workers) + SPARE_SECONDS) / 3600
+def job_hours(loads: Collection[Load], workers: int) -> float:
+    """Time limit to ask a cluster for: of workers that share these runs, with a margin."""
+    return (TIME_MARGIN * wall_seconds(loads, workers) + SPARE_SECONDS) / 3600
 
 
 def refuse_too_large(runs: Iterable[RunConfig], device: str, available: float, devices: int = 1) -> None:

@@ -1,6 +1,6 @@
 """Who trains what, kept in files so that any number of processes and machines agree, whichever of them die.
 
-    NAME/plans/HASH.json                budget and architecture of runs that were planned together, by RUN_ID
+    NAME/plans/HASH.json                budget, architecture and load of runs that were planned together, by RUN_ID
     NAME/runs/RUN_ID/config.json        planned
                      claim-K.json       running, while the newest claim is alive; touching it is its heartbeat
                      failure.json       failed, until retried
@@ -8,16 +8,18 @@
                      done, diverged, pruned       the same once more, for those who only look at names
     NAME/runs.parquet, curves.parquet   the rows of all finished runs, collected; a run in here is finished everywhere
     NAME/collect/claim-K.json           collecting, as above
+    NAME/workers/WORKER.json            since when a worker has been at it (sweeps/timesheet.py)
 
 Whole files are renamed into place and claims made by O_EXCL (sweeps/claim.py), which holds on NFS as well.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,14 @@ import pyarrow.parquet as pq
 from eutectic import files
 from eutectic.analysis import schema
 from eutectic.config import RunConfig
+from eutectic.sweeps import timesheet
 from eutectic.sweeps.claim import Claim, is_alive, newest_claim
+from eutectic.sweeps.cost import Load
 
 COLLECT_POLL_SECONDS = 0.1
 ENDED = ("done", "diverged", "pruned")
 FINISHED = (*ENDED, "failed")
+LOAD = tuple(field.name for field in dataclasses.fields(Load))
 STATUSES = ("planned", "running", "failed", *ENDED)
 
 
@@ -47,9 +52,13 @@ class Ledger:
         self.set_aside: list[str] = []
         self._read_collected()
 
-    def add(self, runs: Iterable[RunConfig]) -> None:
+    def add(self, runs: Iterable[RunConfig], loads: Mapping[str, Load] | None = None) -> None:
+        """loads: of these runs, by run_id, where they have been estimated."""
         planned = {run.run_id: run for run in runs}
-        self._note({run_id: (run.budget, run.model.layout) for run_id, run in planned.items()})
+        known: dict[str, list[Any]] = {i: [run.budget, run.model.layout] for i, run in planned.items()}
+        for run_id, load in (loads or {}).items():
+            known[run_id] += [getattr(load, name) for name in LOAD]
+        self._note(known)
         for run_id, run in planned.items():
             path = self.runs / run_id / "config.json"
             if not path.exists():
@@ -68,10 +77,14 @@ class Ledger:
     def label(self, run_id: str) -> tuple[float, str]:
         """Budget and architecture of a run."""
         if run_id not in self._labels:
-            config = None if run_id in self._planned else self.config(run_id)
-            known = (config.budget, config.model.layout) if config else (0.0, "?")
-            self._labels[run_id] = self._planned.get(run_id, known)
+            budget, arch, *_ = self._planned.get(run_id) or self._configured(run_id)
+            self._labels[run_id] = budget, arch
         return self._labels[run_id]
+
+    def load(self, run_id: str) -> Load | None:
+        """Of a run, where it was estimated when it was planned."""
+        _, _, *fields = self._planned.get(run_id, (None, None))
+        return Load(**dict(zip(LOAD, fields, strict=True))) if fields else None
 
     def run_ids(self) -> list[str]:
         """Of every run planned here or collected here."""
@@ -122,7 +135,9 @@ class Ledger:
         if run_id in self._finished:
             return None
         status, dead = self._look(run_id)
-        claim = Claim.take(self.runs / run_id, dead) if status == "planned" else None
+        if status != "planned":
+            return None
+        claim = Claim.take(self.runs / run_id, dead, timesheet.clock_in(self.folder))
         # its former holder may have ended, one way or the other, between that look and this claim
         there = files.names(self.runs / run_id)
         if claim and ("config.json" not in there or there & {"run.parquet", "failure.json"}):
@@ -144,6 +159,14 @@ class Ledger:
     def failure(self, run_id: str) -> str:
         failure = files.read_json(self.runs / run_id / "failure.json") or {}
         return str(failure.get("error", ""))
+
+    def log(self, run_id: str) -> Path | None:
+        """Where the job that claimed a run last writes what it says, if it is still there."""
+        folder = self.runs / run_id
+        claim = newest_claim(folder, files.names(folder))
+        name = (files.read_json(claim) or {}).get("log") if claim else None
+        path = self.folder / "jobs" / name if name else None
+        return path if path and path.exists() else None
 
     def retry(self) -> list[str]:
         """Make what failed planned again, and nothing else; its checkpoint, if any, is gone on from."""
@@ -204,14 +227,18 @@ class Ledger:
         self._finished.pop(run_id, None)
 
     @cached_property
-    def _planned(self) -> dict[str, tuple[float, str]]:
-        """Labels of the runs that plans name."""
+    def _planned(self) -> dict[str, list[Any]]:
+        """What plans say of the runs that they name: budget, architecture and, of those estimated, LOAD."""
         plans = [files.read_json(path) or {} for path in (self.folder / "plans").glob("*.json")]
-        return {run_id: (budget, arch) for plan in plans for run_id, (budget, arch) in plan.items()}
+        return {run_id: known for plan in plans for run_id, known in plan.items()}
 
-    def _note(self, labels: dict[str, tuple[float, str]]) -> None:
+    def _configured(self, run_id: str) -> tuple[float, str]:
+        config = self.config(run_id)
+        return (config.budget, config.model.layout) if config else (0.0, "?")
+
+    def _note(self, runs: dict[str, list[Any]]) -> None:
         """Write those down that no plan names, so that a run is known though its folder be deleted."""
-        if new := {run_id: label for run_id, label in labels.items() if run_id not in self._planned}:
+        if new := {run_id: known for run_id, known in runs.items() if run_id not in self._planned}:
             name = hashlib.sha256(" ".join(sorted(new)).encode()).hexdigest()[:16]
             files.write_json(files.make_folder(self.folder / "plans") / f"{name}.json", new)
             self._planned.update(new)

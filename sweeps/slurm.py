@@ -71,6 +71,18 @@ def identity() -> dict[str, Any]:
     return {"job": job, "array": array, "life": life}
 
 
+def job_log() -> dict[str, str]:
+    """The name that the log of this process's job has among those of its sweep; empty where submitit began no job."""
+    by, array = os.environ.get("SUBMITIT_EXECUTOR"), os.environ.get("SLURM_ARRAY_JOB_ID")
+    if by == "local":
+        job = os.environ["SUBMITIT_LOCAL_JOB_ID"]
+    elif by == "slurm":
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+    else:
+        return {}
+    return {"log": f"{job}_0_log.err"}
+
+
 def is_over(job: str, array: str) -> bool:
     """Whether Slurm has a job as no longer running. What it was seen to run once is not asked for again."""
     if job not in _seen_running:

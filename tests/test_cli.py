@@ -128,7 +128,7 @@ def test_dry_writes_nothing(tmp_path: Path) -> None:
     done = eutectic("sweep", "--dry", "--json", cwd=tmp_path)
     assert done.returncode == 0
     rows = json.loads(done.stdout)
-    assert {"run_id", "params", "tokens", "flops", "memory", "seconds", "busy", "config"} == set(rows[0])
+    assert {"run_id", "params", "tokens", "flops", "memory", "seconds", "busy", "at_once", "config"} == set(rows[0])
     assert list(tmp_path.iterdir()) == []
 
 

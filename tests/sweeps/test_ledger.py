@@ -21,9 +21,10 @@ import pytest
 from rich.console import Console
 
 from eutectic.config import RunConfig
-from eutectic.display.sweep import show_status
+from eutectic.display.status import show_status
 from eutectic.sweeps import claim as module
 from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.standing import look
 from eutectic.train import log
 
 
@@ -387,7 +388,7 @@ def test_status_says_what_was_lost_and_damaged(planned: Ledger, small_run: RunCo
     path = planned.runs / small_run.run_id / "run.parquet"
     path.write_bytes(b"noise")
     out = io.StringIO()
-    show_status(Console(file=out, width=400), "s", Ledger(planned.folder), [])
+    show_status(Console(file=out, width=400), look(planned.folder))
     lines = out.getvalue().splitlines()
     assert [cell.strip() for cell in lines[4].split("│")[1:5]] == ["1e08", "hyena+attn", "2", ""]
     assert lines[-2] == "planned runs whose folder is gone: 1; the command that planned them makes it again."

@@ -12,7 +12,7 @@ import pytest
 from eutectic import cli
 from eutectic.errors import UserError
 from eutectic.sweeps import submit
-from eutectic.sweeps.cost import job_hours
+from eutectic.sweeps.cost import Load, job_hours
 from eutectic.sweeps.slurm import options
 from eutectic.sweeps.submit import Cluster, scripts
 
@@ -132,23 +132,18 @@ def test_dry_prints_the_script_and_writes_nothing(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize(("workers", "hours"), [(1, 2 * 10.0), (2, 2 * 5.0), (4, 2 * 4.0), (100, 2 * 4.0)])
-def test_a_job_s_time_is_twice_its_share_or_the_longest_run_and_ten_minutes(workers: int, hours: float) -> None:
-    seconds = [3600.0 * h for h in (1, 2, 3, 4)]
-    assert job_hours(seconds, workers) == pytest.approx(hours + 1 / 6)
-
-
 def test_the_time_limit_is_reckoned_for_those_at_once_unless_the_user_gives_one(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path / "cache"))
     plan = ["plan", "--budget", "1e13", "--archs", "attn", "--memory", "1000", "--source", str(corpus)]
     assert cli.main([*plan, "--json"]) == 0
-    seconds = [run["seconds"] for run in json.loads(capsys.readouterr().out)]
-    assert sum(seconds) / 2 > max(seconds)
+    runs = json.loads(capsys.readouterr().out)
+    loads = [Load(seconds=run["seconds"], busy=run["busy"], at_once=run["at_once"]) for run in runs]
+    assert sum(load.seconds for load in loads) / 2 > max(load.seconds for load in loads)
     for words, hours in (
-        (["--workers", "2"], job_hours(seconds, 2)),
-        (["--workers", "9", "--slurm", "array_parallelism=2"], job_hours(seconds, 2)),
+        (["--workers", "2"], job_hours(loads, 2)),
+        (["--workers", "9", "--slurm", "array_parallelism=2"], job_hours(loads, 2)),
         (["--workers", "2", "--slurm", "nice=1", "--slurm", "time=1-0"], 24.0),
         (["--workers", "2", "--hours", "0.5"], 0.5),
     ):
