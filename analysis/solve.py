@@ -20,6 +20,7 @@ POLISHED, STRAYED = 12, 20
 PART = 250  # rows of a large table that starts are first polished on
 STEPS = 300
 PATIENCE = 60  # of a search
+ROUNDS = 10  # of all STEPS, where hardly any start has come to an end by then
 CELLS = 60_000  # observations at once, over all problems: arrays that fit a core's cache
 FLAT = 1e-6  # gradient, over the sum of its observations' absolute parts, that counts as zero
 EXACT = 1e-11  # rms error, relatively, of data without noise
@@ -188,12 +189,36 @@ def _screen(problem: Problem, loss: LossFn) -> Array:
     return theta[np.argsort(loss.value(total, problem.y).sum(1), kind="stable")]
 
 
+def _search(problem: Problem, loss: LossFn, begin: Array, counts: NDArray[np.int64]) -> Descent:
+    """The ends of starts, so many behind each. Where fewer than two came to the best minimum all go on until half have:
+    in a valley that is nearly flat the steps along it are short."""
+    y, weights = problem.y[None], np.ones((1, len(problem.y)))
+    ends = descend(problem, loss, begin, y, weights, None, PATIENCE)
+    if counts[_at_best(problem, loss, ends)].sum() < 2:
+        for _ in range(ROUNDS):
+            ends = descend(problem, loss, ends.theta, y, weights)
+            if 2 * counts[_at_best(problem, loss, ends)].sum() > counts.sum():
+                break
+    return ends
+
+
+def _at_best(problem: Problem, loss: LossFn, ends: Descent) -> Mask:
+    """Ends in the lowest minimum that any converged to."""
+    lowest = np.where(ends.converged, ends.value, np.inf).min()
+    return ends.converged & (ends.value <= lowest * (1 + SAME_VALUE) + _exact(problem, loss))
+
+
+def _exact(problem: Problem, loss: LossFn) -> float:
+    """The objective of data without noise, to rounding; all lower ones are equal."""
+    return float(loss.value(np.full(1, EXACT), np.ones(1))[0]) * len(problem.y)
+
+
 def _ahead(problem: Problem, loss: LossFn, begin: Array, seed: int) -> tuple[Array, NDArray[np.int64]]:
     """Starts polished on a random part of a large table, to be finished on the whole: one for each place that some
     converge to, and how many do."""
     rows = np.random.default_rng(seed).choice(len(problem.y), PART, replace=False)
     part = Problem(problem.law, {name: v[rows] for name, v in problem.x.items()}, problem.y[rows] * problem.scale)
-    ends = descend(part, loss, part.from_law(problem.to_law(begin)), part.y[None], np.ones((1, PART)), None, PATIENCE)
+    ends = _search(part, loss, part.from_law(problem.to_law(begin)), np.ones(len(begin), np.int64))
     theta = ends.theta[ends.converged] if ends.converged.any() else ends.theta
     near = np.abs(theta[:, None] - theta[None]).max(2) < SAME_PLACE
     first, counts = np.unique(near.argmax(1), return_counts=True)
@@ -211,19 +236,17 @@ def solve(
     tried, counts = len(begin), np.ones(len(begin), np.int64)
     if len(problem.y) > 2 * PART:
         begin, counts = _ahead(problem, loss, begin, seed)
-    ends = descend(problem, loss, begin, problem.y[None], np.ones((1, len(problem.y))), None, PATIENCE)
+    ends = _search(problem, loss, begin, counts)
     order = np.argsort(np.where(ends.converged, ends.value, np.inf), kind="stable")
     best = order[0] if ends.converged.any() else np.nanargmin(ends.value)
-    exact = float(loss.value(np.full(1, EXACT), np.ones(1))[0]) * len(problem.y)
-    return ends.theta[best], float(ends.value[best]), _certify(problem, ends, tried, counts, int(best), exact)
+    return ends.theta[best], float(ends.value[best]), _certify(problem, loss, ends, tried, counts, int(best))
 
 
 def _certify(
-    problem: Problem, ends: Descent, tried: int, counts: NDArray[np.int64], best: int, exact: float
+    problem: Problem, loss: LossFn, ends: Descent, tried: int, counts: NDArray[np.int64], best: int
 ) -> Certificate:
-    """tried: starts in all; counts: behind each end. exact: the objective of data without noise, to rounding; all lower
-    ones are equal."""
-    theta, value = ends.theta[best], float(ends.value[best])
+    """tried: starts in all; counts: behind each end."""
+    theta, exact = ends.theta[best], _exact(problem, loss)
     converged = np.flatnonzero(ends.converged)
     found: list[int] = []
     for k in converged[np.argsort(ends.value[converged], kind="stable")]:
@@ -233,7 +256,7 @@ def _certify(
             for f in found
         ):
             found.append(int(k))
-    same = int(counts[ends.converged & (ends.value <= value * (1 + SAME_VALUE) + exact)].sum())
+    same = int(counts[_at_best(problem, loss, ends)].sum())
     edge = (theta <= problem.low) | (theta >= problem.high) | _vanished(problem, theta)
     at_bounds = tuple(name for name, ended in zip(problem.names, edge, strict=True) if ended)
     condition = _condition(problem.evaluate(theta[None])[2][0])

@@ -64,8 +64,22 @@ def test_the_best_met_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_search_cut_short_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solve, "STEPS", 2)
+    monkeypatch.setattr(solve, "ROUNDS", 1)
     with pytest.raises(Refused, match=r"chinchilla is not fitted to these 35 points: no start converged \(relative"):
         fit(CHINCHILLA, *sweep())
+
+
+@pytest.mark.parametrize(("n", "seed"), [(60, 0), (600, 0)])
+def test_a_flat_valley_is_followed_to_its_end(n: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes of one decade, a small delta, and E next to nothing, from starts and from those polished on a part."""
+    random = np.random.default_rng(seed)
+    x = {"N": np.exp(random.uniform(*np.log([1e8, 1e9]), n)), "D": np.exp(random.uniform(*np.log([2e9, 1e11]), n))}
+    y = (9 / x["N"] ** 0.08 + 2600 / x["D"] ** 0.38) * np.exp(random.normal(0, 0.003, n))
+    certificate = fit(CHINCHILLA, x, y).certificate
+    assert certificate.gradient < solve.FLAT and certificate.share_best > 0.2
+    monkeypatch.setattr(solve, "ROUNDS", 0)
+    with pytest.raises(Refused, match=r"no start converged|only one start"):
+        fit(CHINCHILLA, x, y)
 
 
 def test_what_stays_at_a_bound_is_refused() -> None:
