@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from eutectic.analysis import schema
 from eutectic.config import RunConfig
 from eutectic.sweeps import plan, recipe
+from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train import log, shards
 
@@ -53,8 +54,10 @@ def measure(runs: list[RunConfig], seeds: Iterable[int], place: Path) -> None:
     ledger, done = Ledger(place / "s"), Finished(place / "s")
     words = ["--archs", *ARCHS, "--budget", *map(str, BUDGETS), "--seeds", *map(str, seeds)]
     tell("`eutectic plan`", command("plan", *words))
-    tell("ledger: add all", lambda: ledger.add(runs))
-    tell("ledger: add all again", lambda: Ledger(place / "s").add(runs))
+    loads = {run.run_id: estimate(run, "cpu") for run in runs}
+    tell("ledger: add all", lambda: ledger.add(runs, loads))
+    tell("ledger: add all again", lambda: Ledger(place / "s").add(runs, loads))
+    ledger.claim(runs[-1].run_id)  # with somebody at it there is a time left to reckon
     tell("`eutectic status`, all planned", command("status"))
     share = len(runs) // 10
     done.take(runs[: 4 * share])

@@ -49,7 +49,7 @@ def _totals(standing: Standing, price: float | None) -> str:
     if pace.worker_seconds is not None and pace.device_seconds is not None:
         hours = pace.worker_seconds / 3600
         cost = f" ({price * hours:.2f} at {price:g} an hour of a worker)" if price is not None else ""
-        parts.append(f"{pace.device_seconds / 3600:.3g} device hours so far{cost}")
+        parts.append(f"{pace.device_seconds / 3600:.2f} device hours so far{cost}")
     if standing.ended < runs:
         parts.append("1 worker is at it" if pace.workers == 1 else f"{pace.workers or 'no'} workers are at it")
     if pace.eta is not None:

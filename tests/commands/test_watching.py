@@ -79,7 +79,7 @@ def test_hours_cost_time_left_and_reasons_in_a_line(ledger: Ledger, capsys: pyte
     assert tables(out) == [["1", "", "1", "1", "", ""]]
     # half an hour of the model took an hour and a half
     totals = (
-        "2 of 3 runs ended, 1.5 device hours so far (3.75 at 2.5 an hour of a worker), 1 worker is at it, ETA 1:30:00"
+        "2 of 3 runs ended, 1.50 device hours so far (3.75 at 2.5 an hour of a worker), 1 worker is at it, ETA 1:30:00"
     )
     assert totals in out.splitlines()
     (line,) = [line for line in out.splitlines() if line.startswith(failed)]
