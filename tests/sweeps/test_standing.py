@@ -149,6 +149,9 @@ def test_a_worker_is_one_while_it_claims_and_is_gone_with_its_process(
     time.sleep(0.1)
     assert sheet.stat().st_mtime == ended, "its time is up with its last claim"
     assert timesheet.shifts(sweep.ledger.folder)[0].present, "it may claim again"
+    os.utime(sheet, (ended - claim.LEASE_SECONDS - 1,) * 2)
+    assert not timesheet.shifts(sweep.ledger.folder)[0].present, "but has long not, though its process lives"
+    os.utime(sheet)
     files.write_json(sheet, files.read_json(sheet) | {"born": "long ago"})
     assert not timesheet.shifts(sweep.ledger.folder)[0].present
 
