@@ -13,6 +13,7 @@ PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER))
 	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
 SEVERAL = $(if $(DEVICES),--devices $(DEVICES)) $(if $(SPREAD),--spread $(SPREAD))
 NAMED = $(if $(NAME),--name '$(NAME)')
+TRACKED = $(if $(TRACK),--track $(TRACK))
 GO_ON = $(if $(CONTINUE),--continue)
 
 .PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm schema zoo constraints
@@ -25,21 +26,21 @@ help:
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make test | test-slow | test-slurm'
-	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE CONTINUE'
+	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
 	@echo 'of make tune: TRIALS SAMPLER ALSO PRUNE STORAGE'
 
 sweep: setup
-	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(SEVERAL) $(NAMED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry)
+	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(SEVERAL) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry)
 
 plan: setup
 	@$(BIN)/eutectic plan $(PLAN) $(PLACE) $(SEVERAL) $(NAMED)
 
 tune: setup
-	@$(BIN)/eutectic tune $(PLAN) $(PLACE) $(NAMED) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
+	@$(BIN)/eutectic tune $(PLAN) $(PLACE) $(NAMED) $(TRACKED) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
 		$(if $(ALSO),--also '$(ALSO)') $(if $(filter-out 0,$(PRUNE)),--prune) $(if $(STORAGE),--storage '$(STORAGE)')
 
 retry: setup
-	@$(BIN)/eutectic retry $(PLACE) $(SEVERAL) $(NAMED) $(GO_ON)
+	@$(BIN)/eutectic retry $(PLACE) $(SEVERAL) $(NAMED) $(TRACKED) $(GO_ON)
 
 status collect fit figures: setup
 	@$(BIN)/eutectic $@ $(NAMED)

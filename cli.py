@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import eutectic
 from eutectic.errors import UserError
 
 Options = argparse.Namespace
+TRACKERS = ("wandb", "trackio", "tensorboard")
 
 EXAMPLES = """\
 examples:
@@ -113,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("sweep", "tune", "run", "retry"):
             words = "train on in a folder that another version or other settings trained in"
             command.add_argument("--continue", dest="go_on", action="store_true", help=words)
+            trackers = "also log to this as runs train; wandb and trackio as they are configured here"
+            command.add_argument("--track", type=_tracker, choices=TRACKERS, help=trackers)
         if name == "tune":
             _tuning(command)
         if name == "sweep":
@@ -254,6 +258,12 @@ def _words(text: str) -> list[str]:
 def _number(kind: Callable[[str], Any], option: str) -> Callable[[str], Any]:
     """What makes a number of an option's one word."""
     return lambda word: numbers([[word]], kind, option)[0]
+
+
+def _tracker(word: str) -> str:
+    if word in TRACKERS and importlib.util.find_spec(word) is None:
+        raise UserError(f"--track {word} needs a package: `{sys.executable} -m pip install {word}`.")
+    return word
 
 
 def _devices(word: str) -> int:

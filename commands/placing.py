@@ -24,6 +24,7 @@ def submit_runs(options: Options, ledger: Ledger, device: str, workers: int, loa
         run_ids=list(loads),
         devices=options.devices,
         sharded=SHARDED[options.spread],
+        tracker=options.track,
     )
     return submit(cluster_of(options, device, min(workers, len(loads)), memory, loads.values()), job)
 

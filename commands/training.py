@@ -76,7 +76,7 @@ def run(options: Options) -> int:
     with joined(options.device, sharded=SHARDED[options.spread]) as ranks:
         with ranks.first_ahead():
             prepare(config.data.source, config.data.tokenizer, default_cache())
-        work(ledger.folder, [options.run_id], options.device, default_cache(), ranks=ranks)
+        work(ledger.folder, [options.run_id], options.device, default_cache(), ranks=ranks, tracker=options.track)
     if not ranks.first:
         return 0
     ledger.collect()

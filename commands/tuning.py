@@ -54,7 +54,15 @@ def _train_trials(options: Options, studies: Any, device: str, workers: int) -> 
     from eutectic.train.shards import default_cache
 
     folder, cache, cells = studies.ledger.folder.resolve(), default_cache().resolve(), list(studies.studies)
-    work = Tuning(folder=folder, device=device, cache=cache, cells=cells, trials=studies.trials, url=options.storage)
+    work = Tuning(
+        folder=folder,
+        device=device,
+        cache=cache,
+        tracker=options.track,
+        cells=cells,
+        trials=studies.trials,
+        url=options.storage,
+    )
     memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
     longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device) for cell in cells]
     jobs = submit(cluster_of(options, device, workers, memory, longest * studies.trials), work)

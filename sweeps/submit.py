@@ -44,6 +44,7 @@ class Job:
     device: str
     cache: Path
     number: int = 0
+    tracker: str | None = None
 
     def __call__(self) -> None:
         requeue = preemption.heed()
@@ -70,11 +71,11 @@ class Work(Job):
 
     def work(self) -> None:
         if self.devices == 1:
-            work(self.folder, self.run_ids, self.device, self.cache, self.number)
+            work(self.folder, self.run_ids, self.device, self.cache, self.number, tracker=self.tracker)
             return
         submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         with joined(self.device, self.number * self.devices, self.sharded) as ranks:
-            work(self.folder, self.run_ids, self.device, self.cache, ranks=ranks)
+            work(self.folder, self.run_ids, self.device, self.cache, ranks=ranks, tracker=self.tracker)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,8 @@ class Tuning(Job):
     def work(self) -> None:
         from eutectic.sweeps import tune  # with it optuna, which a sweep does not need
 
-        tune.work(self.folder, self.cells, self.trials, self.url, self.device, self.cache, self.number)
+        where = (self.device, self.cache, self.number)
+        tune.work(self.folder, self.cells, self.trials, self.url, *where, tracker=self.tracker)
 
 
 @dataclass(frozen=True)

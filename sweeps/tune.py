@@ -262,23 +262,38 @@ def _open(journal: Path, url: str | None) -> BaseStorage:
 
 
 def work(
-    folder: Path, cells: Sequence[Cell], trials: int, url: str | None, device: str, cache: Path, number: int = 0
+    folder: Path,
+    cells: Sequence[Cell],
+    trials: int,
+    url: str | None,
+    device: str,
+    cache: Path,
+    number: int = 0,
+    tracker: str | None = None,
 ) -> None:
     """Ask, train and tell until every study has its trials. Arguments as of worker.work and Studies."""
     if device == "cpu":
-        _ask_and_train(folder, cells, trials, url, device, cache, True)
+        _ask_and_train(folder, cells, trials, url, device, cache, True, tracker)
         return
     widest = [cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells]
     largest = max(widest, key=lambda run: estimate(run, device).memory)
-    loop = partial(_ask_and_train, folder, cells, trials, url, device, cache)
+    loop = partial(_ask_and_train, folder, cells, trials, url, device, cache, tracker=tracker)
     asker = task(largest, loop, lambda why: None)  # its trial goes to the next that asks
     fill_gpu([asker] * min(len(os.sched_getaffinity(0)), len(cells) * trials), cache, number)
 
 
 def _ask_and_train(
-    folder: Path, cells: Sequence[Cell], trials: int, url: str | None, device: str, cache: Path, alone: bool
+    folder: Path,
+    cells: Sequence[Cell],
+    trials: int,
+    url: str | None,
+    device: str,
+    cache: Path,
+    alone: bool,
+    tracker: str | None,
 ) -> None:
     studies = Studies(folder, cells, trials, url)
     while taken := studies.take():
         run_id, claim = taken
-        train_claimed(studies.ledger, run_id, claim, device, cache, alone, hopeless=partial(studies.hopeless, run_id))
+        hopeless = partial(studies.hopeless, run_id)
+        train_claimed(studies.ledger, run_id, claim, device, cache, alone, hopeless=hopeless, tracker=tracker)

@@ -19,20 +19,32 @@ from eutectic.sweeps.mps import shared_gpu
 from eutectic.train.parallel import ALONE, Ranks, lost_another
 
 
-def work(folder: Path, run_ids: list[str], device: str, cache: Path, number: int = 0, ranks: Ranks = ALONE) -> None:
+def work(
+    folder: Path,
+    run_ids: list[str],
+    device: str,
+    cache: Path,
+    number: int = 0,
+    ranks: Ranks = ALONE,
+    tracker: str | None = None,
+) -> None:
     """Claim and train every run of the list that is still planned, on the CPU or several devices one by one in order,
     on a GPU as many at once as keep it full. A run that raises is marked failed.
 
     number: of this worker among those of the machine; each has a GPU of its own as far as there are any. ranks: of this
-    process among those that train each run together.
+    process among those that train each run together. tracker: that mirrors the curves, of train/track.py.
     """
     ledger = Ledger(folder)
     if device == "cpu" or ranks.world > 1:
         for run_id in run_ids:
-            _train_planned(ledger, run_id, device, cache, True, ranks)
+            _train_planned(ledger, run_id, device, cache, True, ranks, tracker)
         return
     tasks = [
-        task(config, partial(train_planned, folder, run_id, device, cache), partial(_lost, folder, run_id))
+        task(
+            config,
+            partial(train_planned, folder, run_id, device, cache, tracker=tracker),
+            partial(_lost, folder, run_id),
+        )
         for run_id in run_ids
         if ledger.status(run_id) == "planned" and (config := ledger.config(run_id))
     ]
@@ -68,15 +80,17 @@ def _memory(gpu: str) -> float:
     return float(subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, check=True).stdout)
 
 
-def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool) -> None:
+def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool, tracker: str | None = None) -> None:
     """Train a run unless somebody else does or has; alone as train_claimed has it."""
-    _train_planned(Ledger(folder), run_id, device, cache, alone, ALONE)
+    _train_planned(Ledger(folder), run_id, device, cache, alone, ALONE, tracker)
 
 
-def _train_planned(ledger: Ledger, run_id: str, device: str, cache: Path, alone: bool, ranks: Ranks) -> None:
+def _train_planned(
+    ledger: Ledger, run_id: str, device: str, cache: Path, alone: bool, ranks: Ranks, tracker: str | None
+) -> None:
     claim = ledger.claim(run_id) if ranks.first else None
     if ranks.any(claim is not None):
-        train_claimed(ledger, run_id, claim, device, cache, alone, ranks)
+        train_claimed(ledger, run_id, claim, device, cache, alone, ranks, tracker=tracker)
 
 
 def _lost(folder: Path, run_id: str, why: str) -> None:
@@ -94,6 +108,7 @@ def train_claimed(
     alone: bool = True,
     ranks: Ranks = ALONE,
     hopeless: Callable[[list[float]], bool] = lambda losses: False,
+    tracker: str | None = None,
 ) -> None:
     """Train a run that is claimed, by the first of several ranks; mark it failed where it raises, and release it. It
     is given up where `hopeless` says so of its validation losses.
@@ -105,6 +120,7 @@ def train_claimed(
     from eutectic.sweeps import foreign
     from eutectic.train.loop import LeaseLost, train
     from eutectic.train.shards import open_shards
+    from eutectic.train.track import Mirror
 
     try:
         config = ledger.config(run_id)
@@ -114,7 +130,10 @@ def train_claimed(
         manifest = open_shards(cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
         _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
         held = claim.held if claim else lambda: True
-        row = train(config, manifest, ledger.runs / run_id, device, held, _spread(config, device, ranks), hopeless)
+        spread = _spread(config, device, ranks)
+        with Mirror(tracker if ranks.first else None, config, ledger.folder) as mirror:
+            row = train(config, manifest, ledger.runs / run_id, device, held, spread, mirror, hopeless)
+            mirror.end(row)
         if claim:
             ledger.finish(run_id, row["status"])
     except LeaseLost:

@@ -27,17 +27,21 @@ def write_rows(path: Path, table: str, rows: list[Row]) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema.arrow_schema(schema.TABLES[table])), scratch)
 
 
+def flat(config: RunConfig) -> Row:
+    """Its fields and those of its parts, by their own names; `vocab_size` is the model's."""
+    fields = config.to_dict()
+    return {**fields.pop("data"), **fields.pop("model"), **fields.pop("optim"), **fields}
+
+
 def planned_columns(config: RunConfig) -> Row:
     """The columns of `runs` that are known before training."""
     length = config.data.seq_len
     counts = flops.count(config.model, length, config.conv_algorithm)
     layers = layout.expand(layout.parse(config.model.layout), config.model.n_layers)
-    fields = config.to_dict()
-    known = {**fields["data"], **fields["model"], **fields["optim"], **fields}
     terms = {f"flops_{k}": getattr(counts, k) / length for k in ("projection", "core", "core_full", "channel", "head")}
     groups = {k: getattr(counts, k) for k in counts.__dataclass_fields__ if k.startswith("params")}
     columns = {c.name for c in schema.RUNS}
-    return {k: v for k, v in known.items() if k in columns} | {
+    return {k: v for k, v in flat(config).items() if k in columns} | {
         "run_id": config.run_id,
         "arch": config.model.layout,
         "layers": layout.stack(layers),
@@ -52,7 +56,7 @@ def planned_columns(config: RunConfig) -> Row:
         **groups,
         "tokens": config.tokens,
         "steps": config.steps,
-        "config": canonical_json(fields),
+        "config": canonical_json(config.to_dict()),
     }
 
 

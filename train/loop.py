@@ -20,6 +20,7 @@ from eutectic.train.parallel import ALONE, Ranks
 from eutectic.train.peaks import utilization
 from eutectic.train.shards import Manifest
 from eutectic.train.step import Stepper
+from eutectic.train.track import Mirror
 
 ROWS = 100  # of a curve, about
 CHECKPOINT_SECONDS = 60.0
@@ -38,6 +39,7 @@ def train(
     device: str,
     held: Callable[[], bool] = lambda: True,
     ranks: Ranks = ALONE,
+    mirror: Mirror | None = None,
     hopeless: Callable[[list[float]], bool] = lambda losses: False,
 ) -> log.Row:
     """Train a run, or go on from its checkpoint, and leave curve.parquet, weights and, last, run.parquet in its folder.
@@ -48,8 +50,10 @@ def train(
     write, `held` says that the run is another's, and Preempted once it is saved for a process that was told to go.
 
     Each of several ranks calls it alike, and it does the same on all: the same numbers to rounding as one alone. Only
-    the first writes, but all read; what any of them is told or loses goes for all.
+    the first writes, but all read; what any of them is told or loses goes for all. `mirror` is handed the curve as it
+    grows.
     """
+    mirror = mirror or Mirror(None, config, folder)
     if config.threads:
         torch.set_num_threads(config.threads)
     if device == "cuda":
@@ -59,6 +63,7 @@ def train(
     stepper = Stepper(build(config.model, config.seed), config, device, ranks)
     path, model, optimizer = folder / "checkpoint.safetensors", stepper.model, stepper.optimizer
     progress = checkpoint.load(path, config.run_id, model, optimizer, ranks)
+    mirror.begin(progress.step)
     batches = Batches(manifest, config.data.seq_len, config.batch_size, config.seed)
     held_out = torch.from_numpy(validation(manifest, config.data.seq_len, config.data.valid_sequences)).to(device)
     log_steps, eval_steps = _log_steps(config), _eval_steps(config)
@@ -93,6 +98,7 @@ def train(
                 "seconds": seconds,
             }
             progress = checkpoint.Progress(taken, seconds, [*progress.curve, row])
+            mirror.log(row)
             if not math.isfinite(mean if valid is None else mean + valid):
                 break
             if valid is not None and taken < config.steps and ranks.any(hopeless(_validations(progress.curve))):

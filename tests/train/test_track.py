@@ -1,0 +1,286 @@
+"""Trackers hold what a curve holds, once, however its run was interrupted; how a tracker fares is nothing to it."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import sqlite3
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from eutectic import cli
+from eutectic.config import RunConfig
+from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.worker import work
+from eutectic.train import checkpoint, loop, track
+from eutectic.train.shards import Manifest
+
+TRACKERS = [
+    pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}"))
+    for name in track.SINKS
+]
+CLOCK = ("seconds", "tokens_per_second", "finished", "commit")
+Point = tuple[int, dict[str, float]]
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trackers that know nobody's account and write nowhere else. trackio looks once, as it is imported."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path_factory.getbasetemp() / "trackio"))
+    monkeypatch.setattr(track, "_said", set())
+
+
+def settled() -> None:
+    """Wait until trackers have taken all they were handed."""
+    done = threading.Event()
+    track._calls.put(done.set)
+    assert done.wait(60)
+
+
+def tracked(ledger: Ledger, config: RunConfig, manifest: Manifest, tracker: str | None) -> None:
+    ledger.add([config])
+    work(ledger.folder, [config.run_id], "cpu", Path(manifest.folder).parents[1], tracker=tracker)
+
+
+def numbers(ledger: Ledger, config: RunConfig, name: str) -> list[dict[str, Any]]:
+    rows = pq.read_table(ledger.runs / config.run_id / name).to_pylist()
+    return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
+
+
+def in_tensorboard(folder: Path, run_id: str) -> tuple[list[Point], dict[str, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard" / run_id), size_guidance={"scalars": 0, "tensors": 0})
+    events.Reload()
+    assert [event.step for event in events.Tensors("config/text_summary")] == [0]
+    assert "_hparams_/session_end_info" in events.summary_metadata
+    points: dict[int, dict[str, float]] = {}
+    final = {}
+    for tag in events.Tags()["scalars"]:
+        for event in events.Scalars(tag):
+            if tag.startswith("final/"):
+                final[tag.removeprefix("final/")] = event.value
+            else:
+                assert tag not in points.setdefault(event.step, {}), "a step that came again is there twice"
+                points[event.step][tag] = event.value
+    return sorted(points.items()), final
+
+
+def in_trackio(folder: Path, run_id: str) -> tuple[list[Point], dict[str, float]]:
+    (path,) = Path(os.environ["TRACKIO_DIR"]).glob(f"{folder.name}.db")
+    database = sqlite3.connect(path)
+    assert len(database.execute("SELECT DISTINCT run_id FROM metrics WHERE run_name = ?", [run_id]).fetchall()) == 1
+    ((config,),) = database.execute("SELECT config FROM configs WHERE run_name = ?", [run_id]).fetchall()
+    assert json.loads(config)["_Group"] == "hyena+attn" and json.loads(config)["optim"]["lr"] == 1e-2
+    rows = database.execute("SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY id", [run_id]).fetchall()
+    points = [(step, json.loads(metrics)) for step, metrics in rows]
+    return points[:-1], {key.removeprefix("final/"): value for key, value in points[-1][1].items()}
+
+
+def in_wandb(folder: Path, run_id: str) -> tuple[list[Point], dict[str, float]]:
+    """Of all its sessions: offline each is a file, which `wandb sync` sends in turn to the run of that id."""
+    points: list[Point] = []
+    final: dict[str, float] = {}
+    sessions = sorted(folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb"), key=lambda path: path.stat().st_ctime_ns)
+    assert len(sessions) == 2
+    for session in sessions:
+        for record in _wandb_records(session.read_bytes()):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                assert (record.run.run_id, record.run.project) == (run_id, folder.name)
+                assert (record.run.run_group, record.run.display_name) == ("hyena+attn", run_id)
+                config = {update.key: json.loads(update.value_json) for update in record.run.config.update}
+                assert config["optim"]["lr"] == 1e-2
+            items = getattr(record, kind).item if kind == "history" else record.summary.update
+            values = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in items}
+            values = {key: value for key, value in values.items() if not key.startswith("_")}
+            if kind == "history":
+                points.append((record.history.step.num, values))
+            final.update(values if kind == "summary" else {})
+    return points, final
+
+
+def _wandb_records(data: bytes) -> Iterator[Any]:
+    """Of a .wandb file: LevelDB's log format, in blocks of 32 KiB, after a header of 7 bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    at, whole = 7, b""
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last of several
+            yield wandb_internal_pb2.Record.FromString(whole)
+            whole = b""
+
+
+READERS: dict[str, Callable[[Path, str], tuple[list[Point], dict[str, float]]]] = {
+    "wandb": in_wandb,
+    "trackio": in_trackio,
+    "tensorboard": in_tensorboard,
+}
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_an_interrupted_run_is_one_run_with_every_step_once(
+    tracker: str, small_run: RunConfig, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is saved after step 8 and dies after step 12, whose numbers the tracker has by then."""
+    plain, ledger = Ledger(tmp_path / "plain"), Ledger(tmp_path / "tracked")
+    tracked(plain, small_run, manifest, None)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    save = checkpoint.save
+
+    def die(*args: Any) -> None:
+        if args[4].step <= 8:
+            save(*args)
+        if args[4].step == 12:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        tracked(ledger, small_run, manifest, tracker)
+    settled()
+    monkeypatch.setattr(checkpoint, "save", save)
+    time.sleep(1.1)  # two sessions' files are told apart, and put in order, by the second
+    tracked(ledger, small_run, manifest, tracker)
+    settled()
+
+    for name in ("curve.parquet", "run.parquet"):
+        assert numbers(ledger, small_run, name) == numbers(plain, small_run, name)
+    points, final = READERS[tracker](ledger.folder, small_run.run_id)
+    curve = numbers(ledger, small_run, "curve.parquet")
+    assert [step for step, _ in points] == [row["step"] for row in curve] == list(range(1, 22))
+    for (_, values), row in zip(points, curve, strict=True):
+        expected = {key: v for key, v in row.items() if key not in ("run_id", "step") and v is not None}
+        del values["seconds"]
+        assert values == pytest.approx(expected, rel=1e-6 if tracker == "tensorboard" else 1e-12)
+    (row,) = numbers(ledger, small_run, "run.parquet")
+    for key in ("loss", "train_loss", "flops", "params", "steps_done"):
+        assert final[key] == pytest.approx(row[key], rel=1e-6 if tracker == "tensorboard" else 1e-12)
+
+
+class Broken:
+    """Fails in the making or at a step."""
+
+    way = ""
+
+    def __init__(self, *_: object):
+        if self.way == "begin":
+            raise ConnectionError("no network\nand more")
+
+    def log(self, step: int, _: object) -> None:
+        if self.way == "log":
+            raise RuntimeError("no more room")
+
+    def close(self, row: object) -> None: ...
+
+
+@pytest.mark.parametrize(("way", "word"), [("begin", "ConnectionError: no network)"), ("log", "no more room)")])
+def test_a_failing_tracker_is_told_of_once(
+    way: str,
+    word: str,
+    small_run: RunConfig,
+    manifest: Manifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(track.SINKS, "wandb", Broken)
+    monkeypatch.setattr(Broken, "way", way)
+    plain, ledger = Ledger(tmp_path / "plain"), Ledger(tmp_path / "s")
+    tracked(plain, small_run, manifest, None)
+    for run in (small_run, dataclasses.replace(small_run, seed=4)):
+        tracked(ledger, run, manifest, "wandb")
+    settled()
+    assert set(ledger.statuses().values()) == {"done"}
+    assert numbers(ledger, small_run, "curve.parquet") == numbers(plain, small_run, "curve.parquet")
+    said = [line for line in capsys.readouterr().err.splitlines() if "fails" in line]
+    assert len(said) == 1 and said[0].startswith("wandb fails (") and word in said[0]
+
+
+def test_a_tracker_that_hangs_holds_up_no_run_and_the_process_not_for_long(
+    small_run: RunConfig, manifest: Manifest, tmp_path: Path
+) -> None:
+    ledger, runs = Ledger(tmp_path / "s"), [small_run, dataclasses.replace(small_run, seed=4)]
+    ledger.add(runs)
+    script = f"""
+import time
+from pathlib import Path
+from eutectic.sweeps.worker import work
+from eutectic.train import track
+
+class Hangs:
+    def __init__(self, *_):
+        time.sleep(3600)
+
+track.SINKS["wandb"], track.LEAVE_SECONDS = Hangs, 1.0
+work(Path("s"), {[run.run_id for run in runs]}, "cpu", Path({str(Path(manifest.folder).parents[1])!r}), tracker="wandb")
+print(time.monotonic())
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    held = time.monotonic() - float(done.stdout)
+    assert set(ledger.statuses().values()) == {"done"}, done.stderr
+    assert 1.0 <= held < 5.0
+
+
+@pytest.mark.parametrize("tracker", track.SINKS)
+def test_a_package_that_is_missing_is_named_before_anything_is_planned(
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for command in (["sweep"], ["tune"], ["retry"], ["run", "0" * 16]):
+        assert cli.main([*command, "--track", tracker]) == 1
+        said = f"eutectic: --track {tracker} needs a package: `{sys.executable} -m pip install {tracker}`.\n"
+        assert capsys.readouterr().err == said
+    assert not list(tmp_path.iterdir())
+    assert set(cli.TRACKERS) == set(track.SINKS)
+
+
+def test_the_command_line_hands_the_tracker_to_its_jobs(
+    small_run: RunConfig, manifest: Manifest, tmp_path: Path
+) -> None:
+    """Through `retry` to a job of two processes, of which one writes: it leaves when TensorBoard's files are whole."""
+    pytest.importorskip("tensorboard")
+    ledger = Ledger(tmp_path / "s")
+    ledger.add([small_run])
+    ledger.fail(small_run.run_id, "to be tried again")
+    place = ["--device", "cpu", "--workers", "1", "--devices", "2"]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "eutectic.cli",
+            "retry",
+            "--results",
+            ".",
+            "--name",
+            "s",
+            "--track",
+            "tensorboard",
+            *place,
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"EUTECTIC_CACHE": str(Path(manifest.folder).parents[1])},
+        timeout=120,
+        check=True,
+    )
+    points, final = in_tensorboard(ledger.folder, small_run.run_id)
+    assert [step for step, _ in points] == list(range(1, 22))
+    assert len(list(ledger.folder.glob("tensorboard/*/events*"))) == 2, "the curve's and the settings'"
+    assert final["loss"] == pytest.approx(ledger.loss(small_run.run_id), rel=1e-6)
