@@ -5,15 +5,17 @@ BIN := .venv/bin
 TYPED := analysis arch kernels train sweeps cli commands config display errors files
 
 # a word or several, handed over as one: eutectic splits them, so that no shell expands the * of a layout
-PLAN = --recipe $(RECIPE) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
+PLAN = $(if $(EXTEND),--extend '$(EXTEND)',--recipe $(RECIPE)) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
 	$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SOURCE),--source '$(SOURCE)') $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') \
-	$(if $(PRICE),--price '$(PRICE)') $(if $(CHANNEL),--channel '$(CHANNEL)') $(if $(MATCH),--match $(MATCH)) \
+	$(if $(CHANNEL),--channel '$(CHANNEL)') $(if $(MATCH),--match $(MATCH)) \
 	$(if $(MIXER_FILE),--mixer-file $(MIXER_FILE))
 PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(WORKERS),--workers $(WORKERS)) \
 	$(if $(HOURS),--hours $(HOURS)) $(if $(SLURM),--slurm $(SLURM)) $(if $(MEMORY),--memory $(MEMORY))
 SEVERAL = $(if $(DEVICES),--devices $(DEVICES)) $(if $(SPREAD),--spread $(SPREAD))
 NAMED = $(if $(NAME),--name '$(NAME)')
 TRACKED = $(if $(TRACK),--track $(TRACK))
+PRICED = $(if $(PRICE),--price '$(PRICE)')
+TUNED = $(if $(SETTINGS),--settings '$(SETTINGS)')
 GO_ON = $(if $(CONTINUE),--continue)
 
 .PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm schema zoo constraints
@@ -23,17 +25,19 @@ help:
 	@echo 'make sweep BUDGET="1e11 3e11" ARCHS="attn hyena hyena*3+attn"'
 	@echo 'make sweep DRY=1                             plan and cost only'
 	@echo 'make tune ARCHS="attn hyena" TRIALS=24        best learning rates and batches, and their laws'
+	@echo 'make plan EXTEND=quick                       runs that its minima lack; make sweep EXTEND=quick trains them'
+	@echo 'make status WATCH=1 PRICE=2.5                 counts, hours, cost and time left, until all has ended'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make test | test-slow | test-slurm'
-	@echo 'also: RECIPE SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
+	@echo 'also: RECIPE SETTINGS SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
 	@echo 'of make tune: TRIALS SAMPLER ALSO PRUNE STORAGE'
 
 sweep: setup
-	@$(BIN)/eutectic sweep $(PLAN) $(PLACE) $(SEVERAL) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry)
+	@$(BIN)/eutectic sweep $(PLAN) $(TUNED) $(PRICED) $(PLACE) $(SEVERAL) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry)
 
 plan: setup
-	@$(BIN)/eutectic plan $(PLAN) $(PLACE) $(SEVERAL) $(NAMED)
+	@$(BIN)/eutectic plan $(PLAN) $(TUNED) $(PRICED) $(PLACE) $(SEVERAL) $(NAMED)
 
 tune: setup
 	@$(BIN)/eutectic tune $(PLAN) $(PLACE) $(NAMED) $(TRACKED) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
@@ -42,11 +46,14 @@ tune: setup
 retry: setup
 	@$(BIN)/eutectic retry $(PLACE) $(SEVERAL) $(NAMED) $(TRACKED) $(GO_ON)
 
-status collect fit figures: setup
+status: setup
+	@$(BIN)/eutectic status $(NAMED) $(PRICED) $(if $(WATCH),--watch)
+
+collect fit figures: setup
 	@$(BIN)/eutectic $@ $(NAMED)
 
 predict: setup
-	@$(BIN)/eutectic predict $(NAMED) $(if $(FLOPS),--flops '$(FLOPS)') $(if $(GPU_HOURS),--gpu-hours '$(GPU_HOURS)') \
+	@$(BIN)/eutectic predict $(NAMED) $(TUNED) $(if $(FLOPS),--flops '$(FLOPS)') $(if $(GPU_HOURS),--gpu-hours '$(GPU_HOURS)') \
 		$(if $(GPU),--device '$(GPU)') $(if $(COMPARE),--compare '$(COMPARE)')
 
 setup: .venv/.installed
