@@ -40,7 +40,8 @@ def laws(runs: Runs, seed: int = 0, asked: Sequence[float] = ()) -> tuple[dict[s
     if not fits:
         return {}, refusals
     count = resamples(max(f.n for f in fits.values()))
-    return candidates(fits, costs, labels, np.array([*runs.budgets, *asked]), count, seed), refusals
+    found, unsure = candidates(fits, costs, labels, np.array([*runs.budgets, *asked]), count, seed)
+    return found, refusals | unsure
 
 
 def mix_law(runs: Runs, archs: Sequence[str], compute: Sequence[float], seed: int) -> HybridLaw:

@@ -74,7 +74,7 @@ def wild(fit: Fit, drawn: Array) -> Resamples:
 def _refit(fit: Fit, y: Array, draws: Array, kind: str) -> Resamples:
     """For given observations (scaled, as fit.problem.y) and draws, (count or 1, n) each."""
     count = max(len(y), len(draws))
-    ends = solver.descend(fit.problem, fit.loss_fn, np.tile(fit.centred, (count, 1)), y, draws)
+    ends = solver.descend_far(fit.problem, fit.loss_fn, np.tile(fit.centred, (count, 1)), y, draws)
     converged = ends.converged
     if converged.mean() < FEWEST_CONVERGED:
         raise Refused(f"only {converged.sum()} of {count} resamples of {fit.law.name} converged; it has no intervals.")

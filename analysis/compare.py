@@ -10,6 +10,7 @@ from eutectic.analysis.bootstrap import interval, signs, wild
 from eutectic.analysis.fit import Fit
 from eutectic.analysis.laws import Array
 from eutectic.analysis.optimum import Cost, Optimum, optimum
+from eutectic.analysis.solve import Refused
 
 DECADES = 4.0  # beyond the computes asked about, in which equal losses are looked for
 PER_DECADE = 16
@@ -69,8 +70,8 @@ def candidates(
     compute: Array,
     count: int,
     seed: int,
-) -> dict[str, Candidate]:
-    """Resample all architectures together (wild). compute: what will be asked about.
+) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """Resample all architectures together (wild); and why some cannot be. compute: what will be asked about.
 
     labels: one for each run of each architecture; runs of equal label (the same budget, rung and seed, say) go up or
     down together, so that what they share cancels in comparisons.
@@ -78,12 +79,16 @@ def candidates(
     low, high = np.log10(compute.min()) - DECADES, np.log10(compute.max()) + DECADES
     grid = np.logspace(low, high, int(PER_DECADE * (high - low)) + 1)
     drawn = signs([labels[arch] for arch in fits], count, seed)
-    found = {}
+    found, refusals = {}, {}
     for (arch, fit), own in zip(fits.items(), drawn, strict=True):
-        theta = np.concatenate([fit.theta[None], wild(fit, own).theta])
+        try:
+            theta = np.concatenate([fit.theta[None], wild(fit, own).theta])
+        except Refused as refusal:
+            refusals[arch] = str(refusal)
+            continue
         losses = optimum(fit.law, theta[:, None], costs[arch], grid).loss
         found[arch] = Candidate(arch, fit, costs[arch], theta, grid, losses)
-    return found
+    return found, refusals
 
 
 def multiplier(a: Candidate, b: Candidate, compute: Array) -> list[Estimate]:

@@ -21,6 +21,7 @@ from eutectic.analysis.load import Runs
 
 Array = NDArray[np.float64]
 POINTS = 1000
+WARM = 0.1  # of the smallest budget
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,20 @@ class Envelope:
 
 
 def of_sweep(runs: Runs) -> tuple[Envelope, ...]:
-    """Of each architecture with training curves."""
+    """Of each architecture with training curves, from a tenth of the smallest budget on: before that all runs warm up,
+    and losses tell of how often a model was updated more than of its size."""
     ids = runs.curves["run_id"].astype("category").cat
     archs = runs.used.set_index("run_id")["arch"].reindex(ids.categories).to_numpy()
     own = ((arch, (archs == arch)[ids.codes]) for arch in runs.archs)
-    return tuple(of_curves(arch, runs.curves[rows], runs.used) for arch, rows in own if rows.any())
+    least = WARM * min(runs.budgets)
+    return tuple(of_curves(arch, runs.curves[rows], runs.used, least=least) for arch, rows in own if rows.any())
 
 
-def of_curves(arch: str, curves: pd.DataFrame, runs: pd.DataFrame, points: int = POINTS) -> Envelope:
-    """Of training curves: `curves` as in the schema, and the `runs` they are of (run_id and params are used).
+def of_curves(
+    arch: str, curves: pd.DataFrame, runs: pd.DataFrame, points: int = POINTS, least: float = 0.0
+) -> Envelope:
+    """Of training curves: `curves` as in the schema, and the `runs` they are of (run_id and params are used). least:
+    compute to begin at.
 
     Rows without a finite train_loss or before the first FLOP are passed over, and so are curves that `runs` lacks.
     """
@@ -62,7 +68,8 @@ def of_curves(arch: str, curves: pd.DataFrame, runs: pd.DataFrame, points: int =
     sizes = runs.set_index("run_id")["params"].reindex(pd.Index(ids)).to_numpy(np.float64)
     flops, tokens, losses = (curves[name].to_numpy(np.float64) for name in ("flops", "tokens", "train_loss"))
     used = np.isfinite(losses) & (flops > 0) & np.isfinite(sizes[codes])
-    return _envelope(arch, np.asarray(ids), sizes, points, codes[used], flops[used], tokens[used], losses[used])
+    grid = np.geomspace(max(least, flops[used].min()), flops[used].max(), points)
+    return _envelope(arch, np.asarray(ids), sizes, grid, codes[used], flops[used], tokens[used], losses[used])
 
 
 def of_runs(arch: str, runs: pd.DataFrame, points: int = POINTS) -> Envelope:
@@ -72,24 +79,24 @@ def of_runs(arch: str, runs: pd.DataFrame, points: int = POINTS) -> Envelope:
     means = runs.groupby(["params", "flops"], as_index=False)[["tokens", "loss"]].mean()
     codes, ids = pd.factorize(means["params"])
     flops, tokens, losses = (means[name].to_numpy(np.float64) for name in ("flops", "tokens", "loss"))
-    return _envelope(arch, np.asarray(ids), np.asarray(ids, np.float64), points, codes, flops, tokens, losses)
+    grid = np.geomspace(flops.min(), flops.max(), points)
+    return _envelope(arch, np.asarray(ids), np.asarray(ids, np.float64), grid, codes, flops, tokens, losses)
 
 
 def _envelope(
     arch: str,
     ids: NDArray[np.generic],
     sizes: Array,
-    points: int,
+    compute: Array,
     codes: NDArray[np.intp],
     flops: Array,
     tokens: Array,
     losses: Array,
 ) -> Envelope:
-    """ids and sizes: of (n_curves,); the others of (n_rows,), codes saying whose each row is."""
+    """ids and sizes: of (n_curves,); compute: to look at; the others of (n_rows,), codes saying whose each row is."""
     order = np.lexsort((flops, codes))
     codes, x, log_tokens, losses = codes[order], np.log(flops[order]), np.log(tokens[order]), losses[order]
-    compute = np.geomspace(flops.min(), flops.max(), points)
-    grid = np.log(compute)
+    grid, points = np.log(compute), len(compute)
     loss, log_d, winner = np.full(points, np.inf), np.empty(points), np.empty(points, np.intp)
     smallest, largest = np.full(points, np.inf), np.full(points, -np.inf)
     starts = np.flatnonzero(np.diff(codes, prepend=-1))

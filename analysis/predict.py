@@ -98,7 +98,7 @@ class Answer:
     wins: for each architecture, the share of resamples in which its loss is lowest. losses: of each, lowest first.
     fits: the summary of each one's law, with its certificate. rungs: for params, and for the ends of its interval. lr:
     peak; batch: tokens a step; basis: what each of the two rests on, by name. refusals: why an architecture has no law,
-    and no part in this.
+    and no part in this. dropped: runs left out of n_runs, by reason.
     """
 
     compute: float
@@ -119,6 +119,7 @@ class Answer:
     reach: Reach
     refusals: dict[str, str]
     n_runs: int
+    dropped: dict[str, int]
     budgets: tuple[float, ...]
     convention: str
     tokenizer: str
@@ -164,7 +165,7 @@ def predict(
     away = max(np.log10(compute / max(runs.budgets)), np.log10(min(runs.budgets) / compute))
     if away > FARTHEST:
         raise UserError(
-            f"{compute:.3g} FLOPs are {away:.0f} decades from the budgets trained, {min(runs.budgets):.3g} to "
+            f"{compute:.3g} FLOPs are {away:.1f} decades from the budgets trained, {min(runs.budgets):.3g} to "
             f"{max(runs.budgets):.3g}; ask within {FARTHEST} decades of them."
         )
     at = np.array([compute])
@@ -174,6 +175,11 @@ def predict(
     rows, best = runs.select(arch), found[arch].optimum(at)
     params, tokens, loss = (found[arch].estimate(v[:, 0]) for v in (best.params, best.tokens, best.loss))
     chosen = settings(runs, arch, {"params": params, "tokens": tokens}, tuning)
+    if tuning is not None and not any(basis.tuned for _, basis in chosen.values()):
+        raise UserError(
+            f"the tuning of --settings has no law of the learning rate or batch of {arch}: it needs three sizes of it "
+            "with an optimum; tune more, or leave out --settings."
+        )
     return Answer(
         compute=compute,
         arch=arch,
@@ -195,6 +201,7 @@ def predict(
         reach=_reach(runs, arch, compute, params.value, tokens.value, seed),
         refusals=refusals,
         n_runs=len(runs.used),
+        dropped={str(reason): int(n) for reason, n in runs.dropped["reason"].value_counts().items()},
         budgets=tuple(runs.budgets),
         convention=str(runs.used["convention"].iloc[0]),
         tokenizer=str(runs.used["tokenizer"].iloc[0]),

@@ -94,6 +94,21 @@ def descend(
     return Descent(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+def descend_far(problem: Problem, loss: LossFn, theta: Array, y: Array, weights: Array) -> Descent:
+    """As descend, and on from wherever a row is still under way, for up to ROUNDS times as many steps: along a valley
+    that is nearly flat they are short."""
+    ends = descend(problem, loss, theta, y, weights)
+    for _ in range(ROUNDS):
+        rows = np.flatnonzero(~ends.converged)
+        if not len(rows):
+            break
+        own_y, own_w = (v[rows] if len(v) > 1 else v for v in (y, weights))
+        further = descend(problem, loss, ends.theta[rows], own_y, own_w)
+        for name in ("theta", "value", "flatness"):
+            getattr(ends, name)[rows] = getattr(further, name)
+    return ends
+
+
 def flatness(problem: Problem, theta: Array, local: Local, y: Array, weights: Array, fixed: Mask | None) -> Array:
     """Largest gradient entry over its absolute parts; zero where a bound holds it or nothing is left to fit."""
     free = _free(problem, theta, local.gradient, fixed)
@@ -190,15 +205,11 @@ def _screen(problem: Problem, loss: LossFn) -> Array:
 
 
 def _search(problem: Problem, loss: LossFn, begin: Array, counts: NDArray[np.int64]) -> Descent:
-    """The ends of starts, so many behind each. Where fewer than two came to the best minimum all go on until half have:
-    in a valley that is nearly flat the steps along it are short."""
+    """The ends of starts, so many behind each. Once two come to the best minimum those still under way are given up."""
     y, weights = problem.y[None], np.ones((1, len(problem.y)))
     ends = descend(problem, loss, begin, y, weights, None, PATIENCE)
     if counts[_at_best(problem, loss, ends)].sum() < 2:
-        for _ in range(ROUNDS):
-            ends = descend(problem, loss, ends.theta, y, weights)
-            if 2 * counts[_at_best(problem, loss, ends)].sum() > counts.sum():
-                break
+        ends = descend_far(problem, loss, ends.theta, y, weights)
     return ends
 
 
@@ -256,7 +267,8 @@ def _certify(
             for f in found
         ):
             found.append(int(k))
-    same = int(counts[_at_best(problem, loss, ends)].sum())
+    lowest = _at_best(problem, loss, ends)
+    same, plateau = int(counts[lowest].sum()), _plateau(problem, theta, ends.theta[lowest])
     edge = (theta <= problem.low) | (theta >= problem.high) | _vanished(problem, theta)
     at_bounds = tuple(name for name, ended in zip(problem.names, edge, strict=True) if ended)
     condition = _condition(problem.evaluate(theta[None])[2][0])
@@ -268,8 +280,16 @@ def _certify(
         basins=len(found),
         condition=condition,
         at_bounds=at_bounds,
-        refusal=_refusal(float(ends.flatness[best]), same, condition, at_bounds),
+        refusal=_refusal(float(ends.flatness[best]), same, condition, at_bounds, plateau),
     )
+
+
+def _plateau(problem: Problem, best: Array, theta: Array) -> bool:
+    """Whether ends of equal objective, (k, p), are further from the best in what they fit than its standard error:
+    absolute deviations from two bunches of runs, say, are the same wherever a law passes between them."""
+    fitted = problem.evaluate(best[None])[0]
+    error = np.sqrt(np.mean((fitted - np.log(problem.y)) ** 2) * theta.shape[1] / len(problem.y))
+    return bool(np.abs(problem.evaluate(theta)[0] - fitted).max(initial=0.0) > max(error, 10 * EXACT))
 
 
 def _vanished(problem: Problem, theta: Array) -> Mask:
@@ -291,13 +311,18 @@ def _condition(jacobian: Array) -> float:
     return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
 
 
-def _refusal(gradient: float, same: int, condition: float, at_bounds: tuple[str, ...]) -> str:
+def _refusal(gradient: float, same: int, condition: float, at_bounds: tuple[str, ...], plateau: bool) -> str:
     if at_bounds:
         return f"{' and '.join(at_bounds)} ended at the edge of what it may be: these runs do not determine it"
     if gradient > FLAT:
         return f"no start converged (relative gradient {gradient:.1e})"
     if condition > CONDITION:
         return f"these runs do not determine every parameter (condition of the Hessian {condition:.1e})"
+    if plateau:
+        return (
+            "laws further apart than their error do equally well by this loss function: give it a larger delta "
+            "(--delta), or use squares (--loss-fn ls-log), and see that no column which groups the runs is left out"
+        )
     if same < 2:
         return "only one start reached the best minimum, so that a better one may have been missed"
     return ""

@@ -45,7 +45,7 @@ MEANING = {VARIABLE[v]: text for v, text in VARIABLES.items() if v in VARIABLE} 
 }
 # C = 6 N D, solved for each
 FORMULAS = {"params": "flops / (6 * tokens)", "tokens": "flops / (6 * params)", "flops": "6 * params * tokens"}
-FAILED = ("diverged", "failed")
+UNFIT = ("diverged", "failed", "pruned")  # statuses of runs whose loss is none of their law
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 LIKE = 0.6  # likeness of two names, of 1, that one may be meant for the other
 LISTED = 12
@@ -279,7 +279,7 @@ def _reasons(values: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
 
     if "status" in frame:
         status = frame["status"].astype("string").str.lower()
-        for word in FAILED:
+        for word in UNFIT:
             mark((status == word).fillna(False).astype(bool), word)
     for name, column in values.items():
         if name not in FURTHER:
@@ -291,7 +291,7 @@ def _reasons(values: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
             mark(column == 0, f"{name} zero")
             mark(column < 0, f"{name} negative")
     # runs that differ in their seed alone are runs; how they are resampled does not matter
-    seeded = values.assign(seed=frame["seed"].to_numpy()) if "seed" in frame else values
+    seeded = values.assign(seed=frame["seed"].astype(str).to_numpy()) if "seed" in frame else values
     seeded = seeded.drop(columns="cluster", errors="ignore")
     good = seeded[reason == ""]
     mark(good.duplicated().reindex(values.index, fill_value=False), "repeats an earlier row")

@@ -134,10 +134,15 @@ def fit_table(
         raise UserError(f"seed {seed} cannot be used; it must be 0 or more.")
     # in an order that is the data's own: a file with its rows shuffled gives the same digits
     used = table.used.sort_values(list(table.used.columns), kind="stable")
-    parts = list(used.groupby("group")) if "group" in used else [("", used)]
-    compute = float(used["flops"].max()) if "flops" in used else 0.0
+    parts = [(str(name), rows) for name, rows in used.groupby("group")] if "group" in used else [("", used)]
+    costs = [_cost(table.law, rows) for _, rows in parts]
+    priced = [rows["flops"].max() for (_, rows), cost in zip(parts, costs, strict=True) if _known(cost)]
+    compute = float(max(priced, default=0.0))
     settings = Settings(loss_fn, kind, resamples, seed, profiles)
-    groups = tuple(_fit_group(table.law, str(name), rows, compute, settings) for name, rows in parts)
+    groups = tuple(
+        _fit_group(table.law, name, rows, cost, compute, settings)
+        for (name, rows), cost in zip(parts, costs, strict=True)
+    )
     if all(group.fit is None for group in groups):
         first = groups[0]
         many = f"none of {len(groups)} groups can be fitted; {first.group}: " if len(groups) > 1 else ""
@@ -150,7 +155,22 @@ def _left_out(table: Table) -> str:
     return f" {n} {'rows were' if n > 1 else 'row was'} left out: {counted(table.dropped['reason'])}." if n else ""
 
 
-def _fit_group(law: Law, group: str, rows: pd.DataFrame, compute: float, settings: Settings) -> GroupFit:
+def _cost(law: Law, rows: pd.DataFrame) -> Cost | None:
+    """None for a law that is not one of parameters and tokens, or of these and the share of attention."""
+    if law.inputs not in (("N", "D"), ("N", "D", "r")):
+        return None
+    names = ("params", "tokens", "flops", *(("ratio",) if "r" in law.inputs else ()))
+    return fit_cost(*(rows[name].to_numpy(float) for name in names))
+
+
+def _known(cost: Cost | None) -> bool:
+    """Whether the runs' FLOPs are a function of their size and tokens."""
+    return cost is not None and cost.error <= COST_ERROR
+
+
+def _fit_group(
+    law: Law, group: str, rows: pd.DataFrame, cost: Cost | None, compute: float, settings: Settings
+) -> GroupFit:
     index = tuple(int(row) for row in rows.index)
     x = {v: rows[name].to_numpy(float) for v, name in VARIABLE.items() if name in rows}
     if "N" in x and "D" in x:
@@ -162,19 +182,14 @@ def _fit_group(law: Law, group: str, rows: pd.DataFrame, compute: float, setting
     theta, degrees, converged, refusal = _drawn(found, rows, settings)
     p_none = _p_none(found, x, rows["loss"], settings) if "r" in law.inputs else None
     profiles, unprofiled = _profiles(found) if settings.profiles else ({}, {})
-    best, unpriced = None, ""
-    try:
-        best = _best(law, theta, x, compute, degrees)
-    except Refused as refused:
-        unpriced = str(refused)
     return GroupFit(
         group=group,
         rows=index,
         fit=found,
         refusal=refusal,
-        unpriced=unpriced,
+        unpriced="" if cost is None or _known(cost) else _unpriced(cost),
         parameters=_parameters(law, theta, degrees),
-        best=best,
+        best=_best(law, theta, x, cost, compute, degrees) if cost is not None and _known(cost) else None,
         converged=converged,
         p_none=p_none,
         profiles=profiles,
@@ -225,18 +240,15 @@ def _parameters(law: Law, theta: Array, degrees: int) -> dict[str, Estimate]:
     }
 
 
-def _best(law: Law, theta: Array, x: dict[str, Array], compute: float, degrees: int) -> Best | None:
-    """None for a law that is not one of parameters and tokens, or of these and the share of attention. Raises Refused
-    where the runs' FLOPs are no function of those."""
-    if law.inputs not in (("N", "D"), ("N", "D", "r")):
-        return None
+def _unpriced(cost: Cost) -> str:
+    return (
+        f"no best size is given: FLOPs are up to {cost.error:.0%} off any law of parameters and tokens; see that "
+        "--params, --tokens and --flops name the right columns."
+    )
+
+
+def _best(law: Law, theta: Array, x: dict[str, Array], cost: Cost, compute: float, degrees: int) -> Best:
     mixed = "r" in law.inputs
-    cost = fit_cost(x["N"], x["D"], x["C"], x["r"] if mixed else None)
-    if cost.error > COST_ERROR:
-        raise Refused(
-            f"no best size is given: FLOPs are up to {cost.error:.0%} off any law of parameters and tokens; see "
-            "that --params, --tokens and --flops name the right columns."
-        )
     solve = best_share if mixed else optimum
     at = solve(law, theta[:, None], cost, np.array([compute]))
     params, tokens = at.params[:, 0], at.tokens[:, 0]

@@ -34,19 +34,19 @@ def _answer_table(answer: Answer) -> Table:
     reach, ends = answer.reach, dict.fromkeys(_shape(rung) for rung in answer.rungs[1:])
     off = "" if answer.rungs[0].where == "ladder" else f"{answer.rungs[0].where} the ladder"
 
-    def row(name: str, estimate: Estimate, most: float, decades: float, text: Text = short) -> None:
-        table.add_row(name, capped(estimate.value, most, text), interval(estimate, most, text), _away(decades))
+    def row(name: str, estimate: Estimate, most: float, away: str, text: Text = short) -> None:
+        table.add_row(name, capped(estimate.value, most, text), interval(estimate, most, text), away)
 
     by_law = [share.optimum.share for share in answer.shares if share.optimum is not None]
     shares = f"{_best_of(by_law[0])} best by the law of mixes" if by_law else ""
     table.add_row("share of attention", f"{answer.attn_share:.2f}", shares, "")
-    row("parameters", answer.params, 1e12, reach.params)
-    row("training tokens", answer.tokens, 1e15, reach.tokens)
+    row("parameters", answer.params, 1e12, _away(reach.params))
+    row("training tokens", answer.tokens, 1e15, _away(reach.tokens))
     table.add_row("layers x width", _shape(answer.rungs[0]), " to ".join(ends), off)
-    row("peak learning rate", answer.lr, 1.0, answer.basis["lr"].beyond, "{:.2g}".format)
-    row("tokens a batch", answer.batch, 1e12, answer.basis["batch"].beyond)
-    row("loss, nats a token", answer.loss, 100.0, reach.compute, "{:.3f}".format)
-    row("perplexity", answer.perplexity, 1e6, reach.compute)
+    row("peak learning rate", answer.lr, 1.0, _along(answer.basis["lr"]), "{:.2g}".format)
+    row("tokens a batch", answer.batch, 1e12, _along(answer.basis["batch"]))
+    row("loss, nats a token", answer.loss, 100.0, f"FLOPs {_away(reach.compute)}", "{:.3f}".format)
+    row("perplexity", answer.perplexity, 1e6, f"FLOPs {_away(reach.compute)}")
     return table
 
 
@@ -132,9 +132,15 @@ def _answer_notes(answer: Answer) -> list[str]:
     rule = f"{' and '.join(untuned).capitalize()} {verb} what these runs were trained with; not tuned. "
     lines.append(
         f"{rule * bool(untuned)}Intervals take the law for true, and know nothing of where it ends. "
-        f"{answer.n_runs} runs, FLOPs by {answer.convention}, tokens of {answer.tokenizer}."
+        f"{answer.n_runs} runs{_dropped(answer)}, FLOPs by {answer.convention}, tokens of {answer.tokenizer}."
     )
     return lines + [f"{arch} was left out: {refusal}" for arch, refusal in answer.refusals.items()]
+
+
+def _dropped(answer: Answer) -> str:
+    if not answer.dropped:
+        return ""
+    return f" ({', '.join(f'{n} more not used: {reason}' for reason, n in answer.dropped.items())})"
 
 
 def _settings_notes(answer: Answer) -> list[str]:
@@ -180,6 +186,11 @@ def _away(decades: float) -> str:
         return "within"
     times = short(10 ** abs(decades))
     return f"{times} times the largest" if decades > 0 else f"1/{times} of the smallest"
+
+
+def _along(basis: Basis) -> str:
+    """Where an answer lies in what its setting follows."""
+    return f"{WORDS[basis.over]} {_away(basis.beyond)}"
 
 
 def _best_of(share: Estimate) -> str:

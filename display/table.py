@@ -23,16 +23,16 @@ def show_table_fit(console: Console, fitted: TableFit) -> None:
     console.print(f"{fitted.table.law.name}: {fitted.table.law.formula}", soft_wrap=True)
     groups = [group for group in fitted.groups if group.fit is not None]
     for first in range(0, len(groups), GROUPS_ABREAST):
-        console.print(_table_fit(groups[first : first + GROUPS_ABREAST]))
+        console.print(_table_fit(fitted, groups[first : first + GROUPS_ABREAST]))
     for line in _table_notes(fitted):
         console.print(line, soft_wrap=True)
 
 
-def _table_fit(groups: list[GroupFit]) -> Table:
+def _table_fit(fitted: TableFit, groups: list[GroupFit]) -> Table:
     table = Table()
     table.add_column("", no_wrap=True)
     for group in groups:
-        table.add_column(group.group or "all rows", justify="right")
+        table.add_column(heading(fitted.table, group.group), justify="right")
 
     def row(name: str, cells: Iterable[str]) -> None:
         table.add_row(name, *cells)
@@ -43,14 +43,18 @@ def _table_fit(groups: list[GroupFit]) -> Table:
             row("  profile", (_profile(group.profiles.get(name)) for group in groups))
     table.add_section()
     if best := [group.best for group in groups if group.best is not None]:
-        row("budget", (f"{compute(b.compute)} FLOPs" for b in best))
-        row("best params", (_estimate(b.params, short) for b in best))
-        row("best tokens", (_estimate(b.tokens, short) for b in best))
-        row("tokens / params", (_estimate(b.tokens_per_param, digits) for b in best))
+
+        def row_of_best(name: str, text: Callable[[Best], str]) -> None:
+            row(name, ("-" if group.best is None else text(group.best) for group in groups))
+
+        row_of_best("budget", lambda b: f"{compute(b.compute)} FLOPs")
+        row_of_best("best params", lambda b: _estimate(b.params, short))
+        row_of_best("best tokens", lambda b: _estimate(b.tokens, short))
+        row_of_best("tokens / params", lambda b: _estimate(b.tokens_per_param, digits))
         if best[0].ratio is not None:
-            row("best attention", (_estimate(b.ratio, "{:.2f}".format) for b in best if b.ratio is not None))
-        row("loss there", (_estimate(b.loss, digits) for b in best))
-        row("cost", (_cost(b.cost) for b in best))
+            row_of_best("best attention", lambda b: "" if b.ratio is None else _estimate(b.ratio, "{:.2f}".format))
+        row_of_best("loss there", lambda b: _estimate(b.loss, digits))
+        row_of_best("cost", lambda b: _cost(b.cost))
         table.add_section()
     fits = [group.fit for group in groups if group.fit is not None]
     certificates = [fit.certificate for fit in fits]
@@ -102,6 +106,12 @@ def _table_notes(fitted: TableFit) -> list[str]:
         refusals = [text for text in (group.refusal, group.unpriced) if text]
         lines += [name + line for line in (*refusals, *group.unprofiled.values(), *_doubts(group.best))]
     return lines
+
+
+def heading(table: Rows, group: str) -> str:
+    if "group" not in table.sources:
+        return "all rows"
+    return group or f"({table.sources['group']} empty)"
 
 
 def columns_used(table: Rows) -> str:

@@ -198,6 +198,20 @@ def test_a_fitted_table_is_shown_with_all_it_rests_on(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 120
 
 
+def test_a_group_without_a_best_size_has_none_in_its_column(tmp_path: Path) -> None:
+    """Whose FLOPs follow from no parameters and tokens; it comes first, and has no name."""
+    runs = planted().dropna().assign(tokens=lambda table: table["ops"] / 6 / table["Size"])
+    odd = runs["kind"] == "a"
+    runs.loc[odd, "ops"] *= np.tile([1.0, 9.0], odd.sum())[: odd.sum()]
+    runs.assign(kind=runs["kind"].replace("a", "")).to_parquet(tmp_path / "runs.parquet")
+    options = ["--params", "Size", "--flops", "ops", "--loss", "nats", "--group", "kind", "--bootstrap", "0"]
+    done = eutectic("fit", "runs.parquet", *options, "--tokens", "tokens", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells = [[c.strip() for c in line.replace("┃", "│").split("│")[1:-1]] for line in done.stdout.splitlines()]
+    assert ["", "(kind empty)", "b"] in cells and ["budget", "-", "6e20 FLOPs"] in cells
+    assert "no best size is given: FLOPs are up to" in done.stdout
+
+
 def test_the_kind_of_resampling_is_said_and_profiles_are_shown(tmp_path: Path) -> None:
     runs = planted()
     noise = np.random.default_rng(0).normal(0, 0.003, len(runs))
@@ -330,7 +344,7 @@ def test_a_prediction_reads_as_an_answer(tmp_path: Path) -> None:
     assert set(cells) >= {"attn", "hyena", "they change places at, FLOPs", "nats lost when four times too small"}
     arch = lines[0].split()[-1]
     assert lines[0].strip() == f"with 1e16 FLOPs: train {arch}" and arch in cells
-    assert cells["loss, nats a token"][-1] == "10 times the largest"
+    assert cells["loss, nats a token"][-1] == "FLOPs 10 times the largest"
     said = " ".join(lines)
     assert "1.0 decades beyond the budgets trained, 3e14 to 1e15" in said and "could be held out" in said
 

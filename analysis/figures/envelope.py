@@ -44,9 +44,10 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     style.caption(
         drawn,
         report,
-        "Thin, training curves, coloured by size; black, the lowest of all, dotted where the smallest or the largest "
-        "model is the lowest, so that the best may lie beyond; red, the power law through the rest. Before a run's end "
-        "its loss is higher than that of a run planned to end there, whose learning rate has decayed. "
+        "Thin, training curves, coloured by size; black, the lowest of all from a tenth of the smallest budget on, "
+        "dotted where the smallest or the largest model is the lowest, so that the best may lie beyond; red, the power "
+        "law through the rest. Before a run's end its loss is higher than that of a run planned to end there, whose "
+        "learning rate has decayed. "
         f"{some.curves['run_id'].nunique()} curves drawn, out of",
     )
     return drawn

@@ -1,6 +1,7 @@
 """The objective of one fit over its two exponents, all else fitted anew: how well they are known, and its basins."""
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -64,7 +65,9 @@ def _contours(axes: Axes, fit: Fit, where: list[int], top: Array, lowest: float)
     levels = [level for level in LEVELS if height.min() < np.log(level) < height.max()][-MOST_LEVELS:]
     axes.contourf(x, y, height, np.log(levels), cmap="Blues_r", alpha=0.5, extend="both")
     lines = axes.contour(x, y, height, np.log(levels), colors=style.NEUTRAL, linewidths=0.7)
-    axes.clabel(lines, fmt=lambda value: style.number(float(np.exp(value))), fontsize=6, zorder=5)
+    labels = axes.clabel(lines, fmt=lambda value: style.number(float(np.exp(value))), fontsize=6, zorder=5)
+    for label in labels:  # among dots
+        label.set_path_effects([patheffects.withStroke(linewidth=2, foreground="white")])
 
 
 def _least(fit: Fit, where: list[int], x: Array, y: Array) -> Array:

@@ -123,6 +123,7 @@ def test_too_few_clusters_are_refused() -> None:
 def test_resamples_that_do_not_converge_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     found = sweep(losses.find("huber"))
     alone = bootstrap.resample(found, 200, seed=0)
+    monkeypatch.setattr(solve, "ROUNDS", 0)
     monkeypatch.setattr(solve, "STEPS", 14)
     short = bootstrap.resample(found, 200, seed=0)
     assert 0.9 <= short.converged < 1
@@ -130,6 +131,9 @@ def test_resamples_that_do_not_converge_are_unknown(monkeypatch: pytest.MonkeyPa
     assert known.mean() == short.converged
     assert np.isnan(short.theta[~known]).all()
     assert short.theta[known] == pytest.approx(alone.theta[known], rel=1e-5)
+    monkeypatch.setattr(solve, "ROUNDS", 10)
+    assert bootstrap.resample(found, 200, seed=0).theta == pytest.approx(alone.theta, rel=1e-5)
+    monkeypatch.setattr(solve, "ROUNDS", 0)
     monkeypatch.setattr(solve, "STEPS", 2)
     with pytest.raises(Refused, match=r"only \d+ of 200 resamples of chinchilla converged; it has no intervals"):
         bootstrap.resample(found, 200, seed=0)

@@ -33,7 +33,7 @@ def found(laws: dict[str, Array], noise: float = 0.0, shared: bool = False, labe
         for name, t in laws.items()
     }
     own = {name: [f"{name if name in labels else ''}{k}" for k in range(len(same))] for name in laws}
-    return candidates(fits, dict.fromkeys(laws, Cost()), own, ASKED, 300, 0)
+    return candidates(fits, dict.fromkeys(laws, Cost()), own, ASKED, 300, 0)[0]
 
 
 def test_a_factor_of_compute_is_a_multiplier() -> None:

@@ -39,7 +39,7 @@ def fitted(laws: dict[str, Array], noise: float, seed: int) -> dict[str, Candida
         losses = np.exp(CHINCHILLA.log(theta, x) + random.normal(0, noise, len(x["N"])))
         fits[name] = fit(CHINCHILLA, x, losses, scaled_huber(CHINCHILLA, x, losses))
     labels = {name: [f"{name}{k}" for k in range(len(x["N"]))] for name in fits}
-    return candidates(fits, dict.fromkeys(fits, Cost()), labels, ASKED, 400, seed)
+    return candidates(fits, dict.fromkeys(fits, Cost()), labels, ASKED, 400, seed)[0]
 
 
 def needed(ours: Array, theirs: Array) -> Array:

@@ -200,6 +200,19 @@ def test_an_architecture_without_a_law_is_left_out_and_not_compared(runs: Runs) 
         predict(screen(few), COMPUTE, ("hyena", "attn"))
 
 
+def test_what_was_left_out_is_counted(runs: Runs, answer: Answer) -> None:
+    assert answer.dropped == {}
+    worse = runs.used.copy()
+    worse.loc[[0, 1], "status"], worse.loc[2, "status"] = "diverged", "pruned"
+    found = predict(screen(worse), COMPUTE)
+    assert found.dropped == {"diverged": 2, "pruned": 1} and found.n_runs == answer.n_runs - 3
+
+
+def test_a_tuning_without_laws_is_refused(runs: Runs) -> None:
+    with pytest.raises(UserError, match=r"the tuning of --settings has no law of the learning rate or batch of hyena"):
+        predict(runs, COMPUTE, tuning=runs)
+
+
 def test_order_of_rows_does_not_matter(runs: Runs, answer: Answer) -> None:
     shuffled = screen(runs.used.sample(frac=1.0, random_state=1))
     again = predict(shuffled, COMPUTE)

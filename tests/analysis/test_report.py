@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eutectic.analysis import schema
+from eutectic.analysis import compare, envelope, schema
 from eutectic.analysis.archs import families
+from eutectic.analysis.bootstrap import Resamples
+from eutectic.analysis.fit import Fit
 from eutectic.analysis.load import load, screen
 from eutectic.analysis.report import Report, report
+from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError
 
 ARCHS = {"hyena": 0.0, "hyena*3+attn": 0.25, "hyena+attn": 0.5, "hyena+attn*3": 0.75, "attn": 1.0}
@@ -144,6 +147,22 @@ def test_what_cannot_be_fitted_says_why() -> None:
     assert "needs two budgets or more, and all 25 points are of one" in found.families[0].refusal
 
 
+def test_an_architecture_whose_resamples_fail_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no more than that: the others have their laws and comparisons."""
+    runs, drawn, original = screen(table()), [], compare.wild
+
+    def fails_for_the_third(fit: Fit, signs: np.ndarray) -> Resamples:
+        drawn.append(fit)
+        if len(drawn) == 3:
+            raise Refused("only 861 of 1000 resamples of chinchilla converged; it has no intervals.")
+        return original(fit, signs)
+
+    monkeypatch.setattr(compare, "wild", fails_for_the_third)
+    found = report(runs)
+    assert set(found.laws) == {*runs.archs} - {runs.archs[2]} and len(found.laws) == len(found.comparisons) + 1 == 4
+    assert found.refusals == {runs.archs[2]: "only 861 of 1000 resamples of chinchilla converged; it has no intervals."}
+
+
 def test_curves_make_envelopes() -> None:
     """A run of each size whose curve is its loss at every compute: the envelope's exponent of N is the law's."""
     frame = table()[:40].assign(arch="attn", budget=1e17)
@@ -159,6 +178,22 @@ def test_curves_make_envelopes() -> None:
     law = found.envelopes[0].frontier.params
     assert law is not None and law.exponent == pytest.approx(0.5, abs=0.01)
     assert found.to_dict()["envelopes"][0]["frontier"]["params"]["exponent"] == law.exponent
+
+
+def test_envelopes_begin_at_a_tenth_of_the_smallest_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's loss before that is far below its law's: only where such computes counted would it be the lowest."""
+    frame = table()[:2].assign(arch="attn", budget=1e17)
+    curves = []
+    for k in range(2):
+        flops = np.geomspace(1e14, 1e17, 200)
+        losses = np.where((flops < 9e15) & (k == 1), 1.0, 3.0 - k * 0.1 * np.log10(flops / 1e17))
+        own = {"run_id": frame["run_id"].iloc[k], "tokens": flops / 6e6, "flops": flops, "train_loss": losses}
+        curves.append(pd.DataFrame(own))
+    runs = screen(frame, pd.concat(curves))
+    (found,) = envelope.of_sweep(runs)
+    assert found.compute.min() == pytest.approx(1e16, rel=0.05) and found.loss.min() > 2.9
+    monkeypatch.setattr(envelope, "WARM", 0.01)
+    assert envelope.of_sweep(runs)[0].loss.min() == pytest.approx(1.0)
 
 
 def test_the_report_is_plain_json(found: Report) -> None:

@@ -31,10 +31,11 @@ def test_rows_left_out_are_named_with_the_reason() -> None:
     bad = {0: ("loss", np.nan), 1: ("loss", 0.0), 2: ("loss", -1.0), 3: ("tokens", np.inf), 4: ("params", np.nan)}
     for row, (name, value) in bad.items():
         runs.loc[row, name] = value
-    runs.loc[5, "status"] = "diverged"
-    runs = pd.concat([runs, runs.iloc[[7, 5, 8]], runs.iloc[[9]].assign(seed=1)])
+    runs.loc[5, "status"] = "pruned"
+    runs = pd.concat([runs, runs.iloc[[7]], runs.iloc[[5]].assign(status="diverged"), runs.iloc[[8]]])
+    runs = pd.concat([runs, runs.iloc[[9]].assign(seed=1)])
     table = columns(runs)
-    reasons = ["no loss", "loss zero", "loss negative", "tokens infinite", "no params", "diverged"]
+    reasons = ["no loss", "loss zero", "loss negative", "tokens infinite", "no params", "pruned"]
     assert table.dropped.to_dict("list") == {
         "row": [1, 2, 3, 4, 5, 6, 37, 38, 39],
         "reason": [*reasons, "repeats an earlier row", "diverged", "repeats an earlier row"],

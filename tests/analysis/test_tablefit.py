@@ -64,6 +64,10 @@ def test_flops_that_follow_from_no_parameters_and_tokens_give_no_best_size() -> 
     other = fit_table(columns(runs.assign(flops=cost * np.tile([1.0, 5.0], len(runs) // 2))), resamples=0).groups[0]
     assert other.best is None and other.fit is not None
     assert "FLOPs are up to 101% off any law of parameters and tokens" in other.unpriced
+    # nor is the largest of such FLOPs the budget that others are asked about
+    both = pd.concat([runs.assign(flops=cost * np.tile([1.0, 5.0], len(runs) // 2), arch="a"), runs.assign(flops=cost)])
+    first, second = fit_table(columns(both.fillna({"arch": "b"})), resamples=0).groups
+    assert first.best is None and second.best is not None and second.best.compute == cost.max()
 
 
 def test_a_law_in_the_share_says_whether_anything_depends_on_it() -> None:
