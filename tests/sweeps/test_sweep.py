@@ -17,7 +17,7 @@ import pytest
 from eutectic.sweeps.ledger import Ledger
 
 CLOCK = ("seconds", "tokens_per_second", "finished", "commit", "device", "source")
-SWEEP = ["sweep", "--budget", "1e10", "--archs", "hyena+attn", "--json"]
+SWEEP = ["sweep", "--budget", "1e10", "--archs", "attn", "--json"]
 
 
 def eutectic(*arguments: str, cwd: Path, cache: Path) -> "subprocess.Popen[str]":
@@ -61,7 +61,7 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     folder, cache = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("cache")
     report = finished(eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=folder, cache=cache))
     assert set(report["statuses"].values()) == {"done"}
-    assert [(o["arch"], o["n_sizes"]) for o in report["report"]["optima"]] == [("hyena+attn", 5)]
+    assert [(o["arch"], o["n_sizes"]) for o in report["report"]["optima"]] == [("attn", 5)]
     return folder, cache
 
 
@@ -148,7 +148,7 @@ def test_a_killed_worker_fails_its_run_only(corpus: Path, whole: tuple[Path, Pat
 
 
 def test_run_and_debug_train_the_same_numbers(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
-    command = ["--budget", "1e10", "--archs", "hyena+attn", "--source", str(corpus), "--name", "s", "--json"]
+    command = ["--budget", "1e10", "--archs", "attn", "--source", str(corpus), "--name", "s", "--json"]
     finished(eutectic("sweep", *command, "--cluster", "debug", cwd=tmp_path, cache=whole[1]))
     ledger = Ledger(tmp_path / "results/s")
     victim = ledger.run_ids()[0]
