@@ -38,16 +38,18 @@ COLLECT_HOURS, COLLECT_BYTES = 1.0, 4e9
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The call a job makes. Slurm's preemption and time limit requeue it; runs go on from their checkpoints."""
+    """The call a job makes. Slurm's preemption and time limit requeue it, unless it is told not to be `requeued`; runs
+    go on from their checkpoints."""
 
     folder: Path
     device: str
     cache: Path
     number: int = 0
     tracker: str | None = None
+    requeued: bool = True
 
     def __call__(self) -> None:
-        requeue = preemption.heed()
+        requeue = preemption.heed(self.requeued)
         try:
             self.work()
         except preemption.Preempted:
@@ -126,7 +128,8 @@ def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
     """
     files.own_folder(job.folder / "jobs")
     code = snapshot.keep(job.folder)
-    tasks = [dataclasses.replace(job, number=k) for k in range(cluster.workers)]
+    requeued = "no_requeue" not in cluster.slurm
+    tasks = [dataclasses.replace(job, number=k, requeued=requeued) for k in range(cluster.workers)]
     if cluster.name == "slurm":
         return _submit_array(cluster, tasks, code)
     executor = _executor(cluster, job.folder / "jobs", code)
@@ -225,9 +228,11 @@ def _slurm(cluster: Cluster, logs: Path, code: Path, kind: type[submitit.SlurmEx
 def _python(code: Path) -> str:
     """The command a job begins with, ahead of submitit's own words: `main` of a sweep's code.
 
-    -P: else a folder where the job starts would come before that code.
+    -P: else a folder where the job starts would come before that code. A signal that comes before there is anything to
+    save would end the job, as one that failed, instead of having it requeued.
     """
-    line = f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"; exec "$0" "$@"'
+    ignore, path = 'trap "" TERM USR2', f'{shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+    line = f'{ignore}; export PYTHONPATH={path}; exec "$0" "$@"'
     return f"sh -c {shlex.quote(line)} {shlex.quote(sys.executable)} -P -u -m eutectic.sweeps.submit"
 
 

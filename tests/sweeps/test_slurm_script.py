@@ -83,6 +83,12 @@ def test_the_code_comes_before_the_path_that_the_set_up_left(tmp_path: Path) -> 
     assert told == f"{code}\n"
 
 
+def test_a_signal_before_there_is_anything_to_save_does_not_end_the_job(tmp_path: Path) -> None:
+    command = submit._python(tmp_path).removesuffix("-P -u -m eutectic.sweeps.submit")
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2); os.kill(os.getpid(), signal.SIGTERM)"
+    subprocess.run([*shlex.split(command), "-c", kill], check=True)
+
+
 def test_a_small_job_collects_when_all_have_ended() -> None:
     words = ["partition=gpu", "account=me", "gres=gpu:8", "exclusive", "array_parallelism=2", "mem=100GB"]
     _, text = both(words)
@@ -107,6 +113,16 @@ def test_a_small_job_collects_when_all_have_ended() -> None:
 
 def test_one_worker_is_no_array() -> None:
     assert not [line for line in both([], workers=1)[0] if "array" in line]
+
+
+@pytest.mark.parametrize(("words", "returns"), [([], True), (["no-requeue"], False)])
+def test_a_job_knows_whether_it_may_be_queued_again(
+    words: list[str], returns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "_submit_array", lambda cluster, tasks, code: tasks)
+    cluster = Cluster("slurm", 2, "cpu", cpus=1, hours=1.5, memory=1e9, slurm=options(words))
+    work = submit.Work(folder=tmp_path, device="cpu", cache=tmp_path, run_ids=[])
+    assert [job.requeued for job in submit.submit(cluster, work)] == [returns] * 2
 
 
 @pytest.mark.parametrize("word", ["array_parallelism=many", "time=long", "time=1:2:3:4"])

@@ -31,22 +31,26 @@ def numbers(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in CLOCK} for row in pq.read_table(path).to_pylist()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    ("number", "returns"), [(signal.SIGTERM, True), (signal.SIGUSR2, True), (signal.SIGUSR2, False)]
+)
 def test_a_signal_saves_and_changes_no_number(
     number: signal.Signals,
+    returns: bool,
     a_job: list[int],
     small_run: RunConfig,
     manifest: Manifest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Sent during step 8 of 21 of which every fifth is logged; SIGTERM lets the process go on, SIGUSR2 ends it."""
+    """Sent during step 8 of 21 of which every fifth is logged; SIGTERM lets the process go on, SIGUSR2 ends it
+    if it returns."""
     monkeypatch.setattr(loop, "ROWS", 5)
     for folder in ("whole", "cut"):
         (tmp_path / folder).mkdir()
     loop.train(small_run, manifest, tmp_path / "whole", "cpu")
 
-    requeue = preemption.heed()
+    requeue = preemption.heed(returns)
     lr_at, save, saved, kept = loop.lr_at, checkpoint.save, [], []
 
     def interrupted(config: Any, step: int, steps: int) -> float:
@@ -61,7 +65,7 @@ def test_a_signal_saves_and_changes_no_number(
 
     monkeypatch.setattr(loop, "lr_at", interrupted)
     monkeypatch.setattr(checkpoint, "save", remembering)
-    if number == signal.SIGUSR2:
+    if number == signal.SIGUSR2 and returns:
         with pytest.raises(preemption.Preempted):
             loop.train(small_run, manifest, tmp_path / "cut", "cpu")
         assert not (tmp_path / "cut/run.parquet").exists()
@@ -80,5 +84,5 @@ def test_a_signal_saves_and_changes_no_number(
 def test_where_nobody_handles_the_signals_they_stay_as_they_are() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
     assert not callable(before[1])
-    assert preemption.heed() is None
+    assert preemption.heed(returns=True) is None
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)) == before
