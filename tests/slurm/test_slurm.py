@@ -72,11 +72,11 @@ class Place:
         runs = json.loads(self.eutectic("status", "--name", "s", "--json"))["s"]["runs"]
         return [run["status"] for run in runs.values()]
 
-    def in_progress(self) -> list[Path]:
-        """The folders of two runs, which are being trained, once there are two."""
+    def in_progress(self, n: int = 2) -> list[Path]:
+        """The folders of so many runs, which are being trained, once there are as many."""
         ledger = Ledger(self.sweep)
         begun = lambda: [run for run in ledger.run_ids() if ledger.progress(run).get("step", 0) > 50]  # noqa: E731
-        until(lambda: len(begun()) == 2, "two runs in progress")
+        until(lambda: len(begun()) == n, f"{n} runs in progress")
         return [ledger.runs / run for run in begun()]
 
     def accounts(self, fields: str) -> list[list[str]]:
@@ -153,17 +153,31 @@ def test_the_dry_scripts_are_those_that_were_submitted(whole: Place) -> None:
     assert told.endswith(f"{array}\n{after.replace(f'afterany:{whole.job()}', 'afterany:ARRAY')}\n")
 
 
-def test_jobs_run_the_code_that_was_submitted(place: Callable[[], Place], tmp_path: Path) -> None:
-    """Held in the queue while its place in PYTHONPATH, which jobs have as well, gets other code."""
+def test_jobs_of_two_devices_run_the_code_that_was_submitted(
+    whole: Place, place: Callable[[], Place], tmp_path: Path
+) -> None:
+    """Held in the queue while its place in PYTHONPATH, which jobs have as well, gets other code. Then preempted once:
+    its two tasks train what one did, to rounding, of which there is more late in a run."""
     here, live = place(), snapshot.keep(tmp_path)
     frozen, here.environment["PYTHONPATH"] = here.environment["PYTHONPATH"], str(live)
-    here.eutectic("sweep", *TINY, "--workers", "2", "--slurm", "hold")
+    here.eutectic("sweep", *SWEEP, "--workers", "1", "--devices", "2", "--slurm", "hold")
     here.environment["PYTHONPATH"] = frozen
     for path in live.rglob("*.py"):
         path.write_text("raise SystemExit('this is not what was submitted')")
     here.slurm.run("scontrol", "release", here.job())
+    (victim,) = here.in_progress(1)
+    here.slurm.run("scancel", "--signal=USR2", here.job())
     here.finish()
-    assert here.statuses() == ["done"] * 5
+    assert here.accounts("NNodes,AllocCPUS") == [["1", "2"]]
+    assert [claim["life"] for claim in claims(victim)] == [0, 1]
+    runs, alone = here.numbers("runs", "run_id"), whole.numbers("runs", "run_id")
+    assert [(row["run_id"], row["device"]) for row in runs] == [
+        (row["run_id"], f"2 x {row['device']}") for row in alone
+    ]
+    assert [row["loss"] for row in runs] == pytest.approx([row["loss"] for row in alone], rel=0.02)
+    for run_id in (row["run_id"] for row in runs):
+        early, wanted = ([row["train_loss"] for row in curve(of.sweep / "runs" / run_id)[:5]] for of in (here, whole))
+        assert early == pytest.approx(wanted, rel=1e-6)
 
 
 def test_no_more_run_at_once_than_asked(place: Callable[[], Place]) -> None:
@@ -193,25 +207,53 @@ def test_jobs_see_gpus_of_their_own(cluster: Cluster, tmp_path: Path, monkeypatc
     assert sorted(job.result() for job in jobs) == ["0\n", "1\n"]
 
 
-@pytest.mark.parametrize("how", ["preempted", "requeued", "cancelled"])
+@pytest.mark.parametrize("how", ["preempted", "requeued"])
 def test_disturbed_jobs_go_on_from_their_checkpoints(how: str, whole: Place, place: Callable[[], Place]) -> None:
-    """Both tasks of the array are, each in the midst of a run. A cancelled sweep is told of, and submitted again."""
+    """Both tasks of the array are, each in the midst of a run."""
     here = place()
     here.eutectic("sweep", *SWEEP, "--workers", "2")
     job, victims = here.job(), here.in_progress()
-    command = {"preempted": ["scancel", "--signal=USR2"], "requeued": ["scontrol", "requeue"], "cancelled": ["scancel"]}
-    here.slurm.run(*command[how], job)
+    command = {
+        # a job of a partition of a higher tier wants all of both nodes
+        "preempted": ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"],
+        "requeued": ["scontrol", "requeue", job],
+    }
+    here.slurm.run(*command[how])
     saved = [progress(victim) for victim in victims]
-    if how == "cancelled":
-        words = f"job {job}_1 ended early: it was cancelled by root (CANCELLED); its log is "
-        until(lambda: words in here.eutectic("status", "--name", "s"), "its state", 30)
-        here.eutectic("sweep", *SWEEP, "--workers", "2")
     here.finish()
     attempts = here.slurm.run("sacct", "-DnPX", "-j", job, "-o", "State").split("\n")
-    assert len(attempts) == (2 if how == "cancelled" else 4), attempts
-    for victim, before in zip(victims, saved, strict=True):
-        curve = pq.read_table(victim / "curve.parquet").to_pylist()
-        assert curve[: len(before)] == before  # also their seconds, which no second training would repeat
+    assert len(attempts) == 4, attempts
+    assert_begun_with(saved, victims)
+    assert_the_same(here, whole)
+
+
+def test_jobs_that_end_early_are_told_apart_and_their_runs_go_on(whole: Place, place: Callable[[], Place]) -> None:
+    """One is cancelled; one hangs until its time is up, and is told nothing before; one is told ahead of its limit, and
+    queued again; one has too little memory. The sweep is submitted again."""
+    here = place()
+    here.eutectic("sweep", *SWEEP, "--workers", "2", "--slurm", "time=5")
+    cancelled, warned = f"{here.job()}_0", f"{here.job()}_1"
+    here.eutectic("sweep", *SWEEP, "--workers", "1", "--slurm", "time=5", "signal_delay_s=0")
+    late = here.job()
+    tasks = {claims(victim)[0]["log"].removesuffix("_0_log.err"): victim for victim in here.in_progress(3)}
+    here.slurm.run("scancel", "--signal=STOP", late, warned)  # the controller looks at limits twice a minute
+    here.slurm.run("scontrol", "update", f"jobid={late}", "endtime=now+1")
+    here.slurm.run("scontrol", "update", f"jobid={warned}", "endtime=now+100")  # it is told 90 s before
+    here.slurm.run("scancel", cancelled)
+    saved = {cancelled: progress(tasks[cancelled])}
+    ends = {f"job {cancelled} ended early: it was cancelled by root (CANCELLED)"}
+    if here.slurm.kills_for_memory:
+        here.eutectic("sweep", *SWEEP, "--workers", "1", "--slurm", "mem=200M")
+        ends.add(f"job {here.job()} ended early: it was killed for its memory (OUT_OF_MEMORY)")
+    until(lambda: here.slurm.run("sacct", "-nPX", "-j", late, "-o", "State") == "TIMEOUT", "its limit", 60)
+    saved[warned] = progress(tasks[warned])  # which Slurm woke
+    ends.add(f"job {late} ended early: it reached its time limit (TIMEOUT)")
+    told = lambda: here.eutectic("status", "--name", "s").splitlines()  # noqa: E731
+    until(lambda: ends == {line.partition(";")[0] for line in told() if "ended early" in line}, "word of all ends", 30)
+    here.eutectic("sweep", *SWEEP, "--workers", "1")
+    here.finish()
+    assert "(999 remaining timeouts)" in (here.sweep / f"jobs/{warned}_0_log.out").read_text()
+    assert_begun_with([*saved.values()], [tasks[task] for task in saved])
     assert_the_same(here, whole)
 
 
@@ -247,6 +289,16 @@ def assert_the_same(here: Place, whole: Place) -> None:
     assert here.numbers("curves", "run_id", "step") == whole.numbers("curves", "run_id", "step")
 
 
+def assert_begun_with(saved: list[list[dict[str, Any]]], runs: list[Path]) -> None:
+    """Each run's curve begins with what was saved of it, also its seconds, which no second training would repeat."""
+    for before, run in zip(saved, runs, strict=True):
+        assert curve(run)[: len(before)] == before
+
+
+def curve(run: Path) -> list[dict[str, Any]]:
+    return pq.read_table(run / "curve.parquet").to_pylist()
+
+
 def claims(run: Path) -> list[dict[str, Any]]:
     """First to last."""
     found = [run / f"claim-{k}.json" for k in range(len(list(run.glob("claim-*.json"))))]
@@ -259,6 +311,6 @@ def progress(run: Path) -> list[dict[str, Any]]:
     until(path.exists, "a checkpoint", 20)
     with safe_open(path, "np") as file:
         found = json.loads(file.metadata()["progress"])
-    curve: list[dict[str, Any]] = found["curve"]
-    assert curve
-    return curve
+    so_far: list[dict[str, Any]] = found["curve"]
+    assert so_far
+    return so_far

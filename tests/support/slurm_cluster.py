@@ -1,8 +1,9 @@
 """A real Slurm of two nodes on this machine, with accounting: its files in one folder, its daemons our children.
 
-Debian's packages, no systemd, no cgroups. A node is a slurmd in namespaces of its own: it has its own hostname and its
-own processes, which all die at once where it loses power. Nodes claim what CPUs, memory and GPUs they like; a GPU is a
-clone of /dev/null, a character device, for which alone Slurm sets CUDA_VISIBLE_DEVICES.
+Debian's packages, no systemd, and of cgroups only those of version 1 for memory, where root may write there. A node is
+a slurmd in namespaces of its own: it has its own hostname and its own processes, which all die at once where it loses
+power. Nodes claim what CPUs, memory and GPUs they like; a GPU is a clone of /dev/null, a character device, for which
+alone Slurm sets CUDA_VISIBLE_DEVICES.
 Accounting (slurmdbd over MariaDB) is needed: without sacct, submitit waits for ever for a job that died without a word.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb")
 NODES = ("n1", "n2")
+MEMORY = Path("/sys/fs/cgroup/memory")  # cgroups of version 1
 ALONE = ("unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # the shell stays, to wait for the orphans of the processes within
 BOOT = "hostname {node} && mount --bind {root}/etc/hosts /etc/hosts && {{ slurmd -D -N {node}; true; }}"
@@ -42,7 +44,7 @@ SlurmdPidFile={root}/run/slurmd.%n.pid
 SlurmctldLogFile={root}/log/slurmctld.log
 SlurmdLogFile={root}/log/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin={task}
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 # nodes that claim more than the host has would be drained
@@ -62,6 +64,10 @@ SelectTypeParameters=CR_CPU_Memory,CR_LLN
 # a job that names no memory would take a node's whole
 DefMemPerCPU=200
 JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+# a job that is preempted gets the signal of its --signal, too, not only SIGTERM
+SlurmctldParameters=preempt_send_user_signal
 GresTypes=gpu
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -70,8 +76,15 @@ AccountingStorageTRES=gres/gpu
 AccountingStoragePass={root}/run/munge.sock
 NodeName=n1 NodeHostname=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
 NodeName=n2 NodeHostname=n2 NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP GraceTime=20
 PartitionName=other Nodes=n1,n2 MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+"""
+CGROUP_CONF = """\
+CgroupPlugin=cgroup/v1
+CgroupMountpoint=/sys/fs/cgroup
+CgroupAutomount=no
+ConstrainRAMSpace=yes
 """
 GRES_CONF = "NodeName=n[1-2] Name=gpu File={root}/dev/gpu[0-1]\n"
 SLURMDBD_CONF = """\
@@ -98,7 +111,8 @@ class Unavailable(Exception):
 
 
 class Cluster:
-    """Two nodes, n1 and n2, each of 2 CPUs, 8 GB and 2 GPUs; partitions main (default) and other."""
+    """Two nodes, n1 and n2, each of 2 CPUs, 8 GB and 2 GPUs; partitions main (default) and other, whose jobs
+    those of a third, urgent, preempt, in main 20 s after a signal."""
 
     def __init__(self, root: Path):
         self.root, self.host = root, socket.gethostname().partition(".")[0]
@@ -106,6 +120,8 @@ class Cluster:
             "SLURM_CONF": str(root / "etc/slurm.conf"),
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
         }
+        # what exceeds its job's memory, by the kernel
+        self.kills_for_memory = os.access(MEMORY / "memory.limit_in_bytes", os.W_OK)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -136,6 +152,9 @@ class Cluster:
         child = self._children.pop(name)
         child.kill()
         child.wait()
+        cgroups = MEMORY / f"slurm_{name}"
+        if cgroups.exists():
+            self._wait(f"the end of all in {cgroups}", lambda: self.run("find", str(cgroups), "-type", "d", "-delete"))
 
     def stop(self) -> None:
         """Cancel what still runs, switch the nodes off, then stop the daemons, last started first."""
@@ -166,10 +185,12 @@ class Cluster:
         alone = socket.gethostbyname(self.host) == "127.0.0.1"
         self.port, self.password = values["db"], os.urandom(12).hex()
         values |= {"root": str(self.root), "host": self.host, "password": self.password}
+        values["task"] = "task/cgroup" if self.kills_for_memory else "task/none"
         for name, text, option in (
             ("slurm.conf", SLURM_CONF, "NoInAddrAny,NoCtldInAddrAny"),
             ("slurmdbd.conf", SLURMDBD_CONF, "NoInAddrAny"),
             ("gres.conf", GRES_CONF, ""),
+            *([("cgroup.conf", CGROUP_CONF, "")] if self.kills_for_memory else []),
         ):
             loopback = f"CommunicationParameters={option}" if alone else ""
             path = self.root / "etc" / name
