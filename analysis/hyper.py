@@ -20,6 +20,7 @@ from eutectic.analysis.isoflop import LEVEL
 Array = NDArray[np.float64]
 LAWFUL = ("lr", "batch")  # the settings whose best values follow laws
 SETTINGS = (*LAWFUL, "weight_decay", "warmup_fraction")
+_LEVEL = 1e-9  # nats per squared e-folding that are rounding
 _ROUNDING = 0.01  # grids are written with three digits: a run at 2.005 times the lowest is within a factor of 2
 
 
@@ -114,7 +115,7 @@ def fit(
     names = list(settings)
     table = np.stack([settings[name] for name in names], -1) if names else np.empty((len(losses), 0))
     z = np.log(np.where(table > 0, table, np.nan))
-    losses = np.where(np.isfinite(losses), losses, np.inf)
+    losses = np.where(np.isfinite(losses) & np.isfinite(z).all(1), losses, np.inf)
     best, keep = int(np.argmin(losses)), window.keep(z, losses)
     cell = HyperOptimum(
         group=group,
@@ -155,7 +156,7 @@ def fit(
 def _stationary(solution: Array, hessian: Array, z: Array, free: list[int]) -> tuple[str, Array]:
     """Status and place of the minimum over the free settings, the others at 0. z: of the runs used, centred."""
     at, block = np.zeros(z.shape[1]), hessian[np.ix_(free, free)]
-    if np.linalg.eigvalsh(block)[0] <= 0:
+    if np.linalg.eigvalsh(block)[0] <= _LEVEL:
         return "no minimum", at
     at[free] = -np.linalg.solve(block, solution[1 : len(at) + 1][free])
     inside = (z.min(0) <= at) & (at <= z.max(0))

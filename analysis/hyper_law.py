@@ -30,6 +30,7 @@ class PublishedLaw:
 
 
 WINDOWS = (Window(0.02), Window(), Window(0.1), Window(math.inf, 2), Window(math.inf, 3), Window(0.05, 3))
+_UNKNOWN = (math.nan, math.nan)
 STEP_LAW = "Step Law (Li et al. 2025)"
 PUBLISHED = (
     PublishedLaw(STEP_LAW, "lr", 1.79, {"params": -0.713, "tokens": 0.307}),
@@ -154,9 +155,9 @@ def by_window(runs: pd.DataFrame, windows: Sequence[Window], target: str, over: 
     """A law refitted to a table of runs (see hyper.optima) through each of these windows.
 
     One row per window and variable: excess, factor; cells, how many have an optimum, of how many (`of`); exponent, low,
-    high (95%); boot_low, boot_high (cells drawn with replacement); scatter and dispersion of the law; published, the
-    Step Law's exponent, where that is in the same variables, and excluded, whether [low, high] leaves it out. Laws that
-    cannot be fitted have no rows.
+    high (95%), boot_low, boot_high (cells drawn with replacement), scatter and dispersion of the law, NaN where it
+    cannot be fitted; published, the Step Law's exponent, where that is in the same variables, and excluded, whether
+    [low, high] leaves it out.
     """
     theirs = next(p for p in PUBLISHED if (p.source, p.target) == (STEP_LAW, target))
     published = theirs.exponents if set(theirs.exponents) == set(over) else {}
@@ -164,21 +165,17 @@ def by_window(runs: pd.DataFrame, windows: Sequence[Window], target: str, over: 
     for window in windows:
         found = optima(runs, window)
         fitted = law(found, target, over)
-        if fitted is None:
-            continue
-        resampled = bootstrap(found, fitted)
+        resampled = bootstrap(found, fitted) if fitted else {}
+        cells = sum(target in cell.values for cell in found)
         for name in over:
-            row: dict[str, Any] = {
-                "excess": window.excess,
-                "factor": window.factor,
-                "cells": fitted.n,
-                "of": len(found),
-            }
-            row |= {"variable": name, "exponent": fitted.exponents[name]}
-            row |= dict(zip(("low", "high"), fitted.intervals[name], strict=True))
-            row |= dict(zip(("boot_low", "boot_high"), resampled[name], strict=True))
-            row |= {"scatter": fitted.scatter, "dispersion": fitted.dispersion, "published": published.get(name)}
-            rows.append(row | {"excluded": name in published and fitted.excludes(name, published[name])})
+            row: dict[str, Any] = {"excess": window.excess, "factor": window.factor, "cells": cells, "of": len(found)}
+            row |= {"variable": name, "exponent": fitted.exponents[name] if fitted else math.nan}
+            row |= dict(zip(("low", "high"), fitted.intervals[name] if fitted else _UNKNOWN, strict=True))
+            row |= dict(zip(("boot_low", "boot_high"), resampled.get(name, _UNKNOWN), strict=True))
+            row |= {"scatter": fitted.scatter if fitted else math.nan}
+            row |= {"dispersion": fitted.dispersion if fitted else math.nan, "published": published.get(name)}
+            excluded = fitted is not None and name in published and fitted.excludes(name, published[name])
+            rows.append(row | {"excluded": excluded})
     return pd.DataFrame(rows)
 
 

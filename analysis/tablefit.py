@@ -1,8 +1,9 @@
 """A law fitted to each group of a table of runs, with intervals of its parameters and of the best size it implies."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from eutectic.analysis.losses import LossFn
 from eutectic.analysis.optimum import Cost, best_share, fit_cost, optimum
 from eutectic.analysis.profile import Profile, profile
 from eutectic.analysis.solve import Refused
-from eutectic.analysis.table import VARIABLE, Table, counted
+from eutectic.analysis.table import VARIABLE, Rows, Table, counted
 from eutectic.errors import UserError
 
 RESAMPLES = 1000
@@ -144,15 +145,25 @@ def fit_table(
         for (name, rows), cost in zip(parts, costs, strict=True)
     )
     if all(group.fit is None for group in groups):
-        first = groups[0]
-        many = f"none of {len(groups)} groups can be fitted; {first.group}: " if len(groups) > 1 else ""
-        raise Refused(many + first.refusal + _left_out(table))
+        raise refuse_all(table, groups)
     return TableFit(table, settings, groups)
 
 
-def _left_out(table: Table) -> str:
-    n = len(table.dropped)
-    return f" {n} {'rows were' if n > 1 else 'row was'} left out: {counted(table.dropped['reason'])}." if n else ""
+class Refusal(Protocol):
+    """Of a group."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def refusal(self) -> str: ...
+
+
+def refuse_all(table: Rows, groups: Sequence[Refusal]) -> Refused:
+    """For the first group's reason, as none can be fitted."""
+    first, n = groups[0], len(table.dropped)
+    many = f"none of {len(groups)} groups can be fitted; {first.group}: " if len(groups) > 1 else ""
+    left_out = f" {n} {'rows were' if n > 1 else 'row was'} left out: {counted(table.dropped['reason'])}." if n else ""
+    return Refused(many + first.refusal + left_out)
 
 
 def _cost(law: Law, rows: pd.DataFrame) -> Cost | None:
