@@ -283,7 +283,11 @@ def test_a_profile_may_be_open_or_refused(tmp_path: Path) -> None:
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv", "--bootstrap", "9"], "9 resamples are too few"),
         (b"N,D,lr,loss\n1e6,1e8,1,3\n", ["runs.csv", "--law", "lr", "--delta", "1"], "--delta is of laws of the loss"),
         (b"N,D,lr,loss\n1e6,1e8,1,3\n", ["runs.csv", "--lr", "lr"], "--lr names a column for --law lr or batch"),
-        (b"N,D,lr,loss\n1e6,1e8,1,3\n", ["runs.csv", "--law", "lr"], "of 1 there are 0 (1 too few points)"),
+        (
+            b"N,D,lr,loss\n1e6,1e8,1,3\n",
+            ["runs.csv", "--law", "lr"],
+            "and lr does not vary in any of 1: give runs that differ in it alone",
+        ),
         (b"N,D,loss\n1e6,1e8,3\n", ["runs.csv"], "chinchilla has 5 parameters and needs 8 points or more"),
         (
             b"N,D,loss\n1e6,1e8,3\n1e6,1e8,\n",
