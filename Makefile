@@ -31,7 +31,7 @@ help:
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make test | test-slow | test-slurm'
 	@echo 'also: RECIPE SETTINGS SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
-	@echo 'of make tune: TRIALS SAMPLER ALSO PRUNE STORAGE'
+	@echo 'of make tune: TRIALS SIZES SAMPLER ALSO PRUNE STORAGE'
 
 sweep: setup
 	@$(BIN)/eutectic sweep $(PLAN) $(TUNED) $(PRICED) $(PLACE) $(SEVERAL) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry)
@@ -40,7 +40,7 @@ plan: setup
 	@$(BIN)/eutectic plan $(PLAN) $(TUNED) $(PRICED) $(PLACE) $(SEVERAL) $(NAMED)
 
 tune: setup
-	@$(BIN)/eutectic tune $(PLAN) $(PLACE) $(NAMED) $(TRACKED) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
+	@$(BIN)/eutectic tune $(PLAN) $(PLACE) $(NAMED) $(TRACKED) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
 		$(if $(ALSO),--also '$(ALSO)') $(if $(filter-out 0,$(PRUNE)),--prune) $(if $(STORAGE),--storage '$(STORAGE)')
 
 retry: setup

@@ -190,7 +190,8 @@ def _placing(command: argparse.ArgumentParser) -> None:
 def _tuning(command: argparse.ArgumentParser) -> None:
     command.set_defaults(devices=1)
     add = command.add_argument
-    add("--trials", default="24", metavar="N", help="runs of each architecture, budget and seed (default: 24)")
+    add("--trials", default="24", metavar="N", help="runs of each architecture, budget, size and seed (default: 24)")
+    add("--sizes", default="1", metavar="N", help="of each budget, about the one expected best (default: 1, that one)")
     add(
         "--also",
         nargs="+",

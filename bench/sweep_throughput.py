@@ -1,12 +1,13 @@
 """Runs per GPU-hour of a sweep's worker, against the same runs one after another, each compiled whole in a new process.
 
     python bench/sweep_throughput.py --budgets 3e14 1e15
-    python bench/sweep_throughput.py --budgets 1e16 --every 3
+    python bench/sweep_throughput.py --budgets 1e16 --every 3 --ways "one by one"
     python bench/sweep_throughput.py --table > results/bench/sweep_throughput.md
 
 Both ways start without compiled kernels and keep theirs between runs. The worker trains all runs of the plan; one after
-another, which takes long, only every --every-th is. Equal seeds: the two losses of a run are compared.
-Rows go to results/bench/sweep_throughput.parquet as they come.
+another, which takes long, only every --every-th is. Equal seeds: a run's loss is compared with the other way's, which
+computes it by another program, and with its own when the worker trains those few runs again. A call measures budgets
+together; rows go to results/bench/sweep_throughput.parquet as they come.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from eutectic.train import shards
 
 OUT = Path("results/bench/sweep_throughput.parquet")
 ARCHS = ["attn", "hyena", "hyena*3+attn", "mamba2"]
-TOGETHER, ALONE = "worker", "one by one"
+TOGETHER, AGAIN, ALONE = WAYS = ("worker", "worker again", "one by one")
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--archs", nargs="+", default=ARCHS)
     parser.add_argument("--sizes", type=int, default=3)
     parser.add_argument("--every", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
     parser.add_argument("--alone", nargs=2, metavar=("FOLDER", "RUN"), help="train one run, as a process of its own")
@@ -60,14 +62,16 @@ def measure(options: argparse.Namespace) -> None:
     runs = plan.plan(chosen, manifest, threads=int(chosen.device == "cpu"))
     sample = runs[options.every // 2 :: options.every]
     with tempfile.TemporaryDirectory() as scratch:
-        ways = {TOGETHER: Ledger(Path(scratch, "together")), ALONE: Ledger(Path(scratch, "alone"))}
-        for way, ledger in ways.items():
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(scratch, f"compiled {way}"))
+        for way in options.ways:
+            ledger = Ledger(Path(scratch, way))
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(
+                Path(scratch, "compiled", "whole" if way == ALONE else "blocks")
+            )
             own = runs if way == TOGETHER else sample
             ledger.add(own)
             longest = sorted(own, key=lambda run: -estimate(run, chosen.device).seconds)
             began = time.monotonic()
-            if way == TOGETHER:
+            if way != ALONE:
                 worker.work(ledger.folder, [run.run_id for run in longest], chosen.device, cache)
                 record(options.out, way, ledger, own, time.monotonic() - began)
                 continue
@@ -80,7 +84,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def train_alone(folder: Path, run_id: str, device: str) -> None:
-    """As others do: the whole model compiled, kernels launched one by one."""
+    """As others do: the whole model compiled, kernels launched one by one, sums in whatever order is quickest."""
     from eutectic.train import loop
     from eutectic.train.step import Objective, Stepper
 
@@ -88,6 +92,9 @@ def train_alone(folder: Path, run_id: str, device: str) -> None:
         def _compile(self, objective: Objective) -> None:
             self._capturable = False
             objective.compile(dynamic=False)
+
+        def _order(self, strict: bool) -> None:
+            pass
 
     loop.Stepper = Whole  # type: ignore[misc]
     worker.train_planned(folder, run_id, device, shards.default_cache(), True)
@@ -114,30 +121,24 @@ def record(out: Path, way: str, ledger: Ledger, runs: list[RunConfig], seconds: 
 
 
 def table(rows: pd.DataFrame) -> str:
-    """By budget: seconds of GPU a run takes either way, their ratio, and the largest gap of losses."""
+    """By budget: seconds of GPU a run takes either way, their ratio, and the largest gaps of losses."""
     lines = [
-        "| device | budget | runs | one by one, s | worker, s | times more | losses differ by |",
-        "|---|---|---|---|---|---|---|",
+        "| device | budget | runs | one by one, s | worker, s | times more | losses differ by | by, trained again |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = rows.drop_duplicates(["way", "run_id", "device"], keep="last")
     for (device, budget), own in rows.groupby(["device", "budget"]):
         ways = {way: part.set_index("run_id") for way, part in own.groupby("way")}
-        if set(ways) != {TOGETHER, ALONE}:
+        if not {TOGETHER, ALONE} <= set(ways):
             continue
         mean = {way: part["wall"].mean() for way, part in ways.items()}
-        gap = (ways[TOGETHER]["loss"] - ways[ALONE]["loss"]).abs().max()
+        gaps = [
+            f"{(ways[TOGETHER]['loss'] - ways[other]['loss']).abs().max():.2g}" if other in ways else ""
+            for other in (ALONE, AGAIN)
+        ]
         counts = f"{len(ways[TOGETHER])} and {len(ways[ALONE])}"
-        ratio = mean[ALONE] / mean[TOGETHER]
-        cells = (
-            device,
-            f"{budget:.3g}",
-            counts,
-            f"{mean[ALONE]:.1f}",
-            f"{mean[TOGETHER]:.1f}",
-            f"{ratio:.2f}",
-            f"{gap:.4f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+        seconds = f"{mean[ALONE]:.1f}", f"{mean[TOGETHER]:.1f}", f"{mean[ALONE] / mean[TOGETHER]:.2f}"
+        lines.append(f"| {' | '.join((device, f'{budget:.3g}', counts, *seconds, *gaps))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -15,7 +15,7 @@ def tune(options: Options) -> int:
     from eutectic.sweeps import foreign
     from eutectic.sweeps import tune as tuning
 
-    (trials,) = numbers([[options.trials]], int, "--trials")
+    (trials,), (sizes,) = numbers([[options.trials]], int, "--trials"), numbers([[options.sizes]], int, "--sizes")
     if trials == 0:
         raise UserError("--trials 0 asks for nothing; give the trials of each study, e.g. 24.")
     recipe, rows, folder, _ = plan_of(options, prepare=True)
@@ -25,7 +25,7 @@ def tune(options: Options) -> int:
         )
     open_sweep(options, folder, recipe, rows)
     Ledger(folder).collect()
-    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune)
+    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
     studies = tuning.Studies(folder, cells, trials, options.storage)
     studies.settle()
     foreign.keep(options.mixer_file, folder)

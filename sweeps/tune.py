@@ -1,4 +1,4 @@
-"""Studies of learning rate and batch, one for each architecture and budget; their trials are runs like any other.
+"""Studies of learning rate and batch, one for each architecture, budget and size; their trials are runs like any other.
 
     NAME/tune/journal.log   every study of the folder, unless they are in a database
               ask.lock      held while a trial is asked, claimed or told
@@ -93,18 +93,25 @@ def cells(
     sampler: str = "tpe",
     further: tuple[str, ...] = (),
     prune: bool = False,
+    sizes: int = 1,
 ) -> list[Cell]:
-    """A cell for each seed, budget and architecture of a plan's rows: the size expected best.
+    """Cells for each seed, budget and architecture of a plan's rows: the size expected best, or so many about it.
 
-    Raises UserError where a further setting is 0 in the recipe, about which there is no range of factors.
+    Raises UserError where a further setting is 0 in the recipe, about which there is no range of factors, and where the
+    sizes are not some of the recipe's with one in their middle.
     """
+    if sizes % 2 == 0 or sizes > recipe.sizes:
+        raise UserError(
+            f"--sizes {sizes} are not to be had about the size expected best; give an odd number of the {recipe.sizes} "
+            f"of recipe {recipe.name}."
+        )
     for name in further:
         if getattr(recipe.optim, name) == 0:
             raise UserError(f"{name} is 0 in recipe {recipe.name}, and no factor changes that; leave it out of --also.")
     micro = 2 ** int(math.log2(max(1, recipe.micro_tokens // recipe.seq_len)))
     found = []
     for k, base in enumerate(rows):
-        if k // len(recipe.seeds) % recipe.sizes != recipe.sizes // 2:
+        if abs(k // len(recipe.seeds) % recipe.sizes - recipe.sizes // 2) > sizes // 2:
             continue
         middle, highest = round(math.log2(base.batch_size)), int(math.log2(base.sequences // FEWEST_STEPS))
         doublings = max(0, middle - BATCH_DOUBLINGS), min(highest, middle + BATCH_DOUBLINGS)

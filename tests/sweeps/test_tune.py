@@ -104,6 +104,9 @@ def test_a_cell_is_the_central_size_and_its_trials_keep_it(manifest: Manifest) -
             assert run.micro_batch * recipe.seq_len <= recipe.micro_tokens
         assert 2 ** cell.doublings[0] < cell.base.batch_size < 2 ** cell.doublings[1]
         assert cell.lr == (cell.base.optim.lr / 10, cell.base.optim.lr * 10)
+    three = tune.cells(recipe, rows, sizes=3)
+    assert [cell.base for cell in three] == [row for k in range(4) for row in rows[k * block + 2 : k * block + 8]]
+    assert set(found) < set(three)  # a tuning goes on when it is given more sizes
 
 
 @pytest.mark.parametrize("database", [False, True])
@@ -436,6 +439,8 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     [
         (["--trials", "0"], "--trials 0 asks for nothing"),
         (["--trials", "many"], "--trials 'many' is not a whole number"),
+        (["--sizes", "2"], "--sizes 2 are not to be had about the size expected best; give an odd number of the 5"),
+        (["--sizes", "7"], "--sizes 7 are not to be had about the size expected best; give an odd number of the 5"),
         (["--name", "s"], "results/s holds a sweep"),
         (["--storage", "nowhere"], "the database of --storage cannot be opened (ArgumentError)"),
         (["--also", "clip"], "--also 'clip' is no setting to vary; choose of weight_decay, warmup_fraction"),
