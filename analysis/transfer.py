@@ -1,14 +1,17 @@
 """What a tuning says of a plan's runs: rules for their settings, how far these extrapolate, and what errors cost."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eutectic.analysis.hyper import HyperOptimum
 from eutectic.analysis.hyper_law import HyperLaw
+from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
-from eutectic.analysis.settings import beyond
+from eutectic.analysis.settings import Beyond, beyond
 from eutectic.analysis.tuned import TARGETS, Tuned
 from eutectic.config import canonical_json
 from eutectic.errors import UserError
@@ -20,18 +23,19 @@ from eutectic.sweeps.recipe import PowerRule, Recipe
 class Transfer:
     """A setting (`lr` or `batch`) of a plan's runs of one architecture.
 
-    cells: of the tuning that have an optimum; tuned: whether they gave a law, else the recipe's rule stands. below,
-    above: decades by which the smallest and the largest run lie outside the cells. twice: nats that twice or half the
-    best setting costs at the cell nearest to the largest run; None without cells.
+    over: the variables of the law. cells: of the tuning that have an optimum; tuned: whether they gave a law, else the
+    recipe's rule stands. below, above: how far the runs reach below and above the cells, in the variable of `over` in
+    which they reach furthest. twice: nats that twice or half the best setting costs at the cell nearest to the largest
+    run. All three are None without cells.
     """
 
     arch: str
     target: str
-    over: str
+    over: tuple[str, ...]
     cells: int
     tuned: bool
-    below: float
-    above: float
+    below: Beyond | None
+    above: Beyond | None
     twice: float | None
 
 
@@ -50,14 +54,16 @@ def rules(found: Tuned, recipe: Recipe, source: str) -> dict[str, plan.Tuned]:
             "tune more budgets or with more trials."
         )
 
-    def rule(arch: str, target: str, otherwise: PowerRule) -> PowerRule:
-        law = found.law(arch, target)
-        return otherwise if law is None else _power(law, TARGETS[target])
+    def rule(arch: str) -> plan.Tuned:
+        lr, batch = found.law(arch, "lr"), found.law(arch, "batch")
+        return plan.Tuned(
+            recipe.lr if lr is None else _power(lr, "params"),
+            recipe.batch_tokens if batch is None else _power(batch, "tokens"),
+            source,
+            plan.CONSTANT if lr is None or "tokens" not in lr.exponents else replace(_power(lr, "tokens"), at=1.0),
+        )
 
-    return {
-        arch: plan.Tuned(rule(arch, "lr", recipe.lr), rule(arch, "batch", recipe.batch_tokens), source)
-        for arch in archs
-    }
+    return {arch: rule(arch) for arch in archs}
 
 
 def transfers(found: Tuned, sizes: Mapping[str, Iterable[tuple[int, int]]]) -> list[Transfer]:
@@ -65,15 +71,23 @@ def transfers(found: Tuned, sizes: Mapping[str, Iterable[tuple[int, int]]]) -> l
     rows = []
     for arch, pairs in sizes.items():
         planned = dict(zip(("params", "tokens"), np.array(list(pairs), float).T, strict=True))
-        for target, over in TARGETS.items():
-            cells, tuned = found.cells(arch, target), found.law(arch, target) is not None
-            there, wanted = [getattr(cell, over) for cell in cells], planned[over]
-            ends = [beyond(end, there) if cells else np.nan for end in (wanted.min(), wanted.max())]
-            nearest = min(cells, key=lambda cell: abs(np.log(getattr(cell, over) / wanted.max())), default=None)
-            twice = None if nearest is None else nearest.cost(target)
-            rows.append(Transfer(arch, target, over, len(cells), tuned, min(ends[0], 0.0), max(ends[1], 0.0), twice))
+        for target in TARGETS:
+            cells, over = found.cells(arch, target), found.over(arch, target)
+            reach = _reach(cells, target, {name: planned[name] for name in over}) if cells else (None, None, None)
+            rows.append(Transfer(arch, target, over, len(cells), found.law(arch, target) is not None, *reach))
     return rows
 
 
-def _power(law: HyperLaw, over: str) -> PowerRule:
-    return PowerRule(law.coefficient, law.centre[over], law.exponents[over])
+def _reach(cells: Sequence[HyperOptimum], target: str, planned: Mapping[str, Array]) -> tuple[Beyond, Beyond, float]:
+    """`below`, `above` and `twice` of a transfer. planned: the runs' values of each of its variables."""
+    ends = [(name, x, [getattr(cell, name) for cell in cells]) for name, x in planned.items()]
+    below = [Beyond(name, min(0.0, beyond(x.min(), there))) for name, x, there in ends]
+    above = [Beyond(name, max(0.0, beyond(x.max(), there))) for name, x, there in ends]
+    largest = np.argmax(np.prod(list(planned.values()), axis=0))
+    nearest = min(cells, key=lambda cell: sum(np.log(getattr(cell, n) / x[largest]) ** 2 for n, x in planned.items()))
+    by = operator.attrgetter("decades")
+    return min(below, key=by), max(above, key=by), nearest.cost(target)
+
+
+def _power(law: HyperLaw, name: str) -> PowerRule:
+    return PowerRule(law.coefficient, law.centre[name], law.exponents[name])

@@ -156,10 +156,11 @@ def _settings_notes(answer: Answer) -> list[str]:
 
 def _tuning(name: str, basis: Basis) -> str:
     """Of a setting tried at several values: where its law comes from, and what missing the best costs."""
-    over, found = WORDS[basis.over], "1 cell" if basis.optima == 1 else f"{basis.optima} cells"
+    over, found = _variables(basis), "1 cell" if basis.optima == 1 else f"{basis.optima} cells"
     found += " of this architecture (a size and its tokens)"
     if basis.tuned:
-        away = f", {_away(basis.beyond)} of them" if basis.beyond else ""
+        where = f" in {WORDS[basis.beyond.over]}" if len(basis.over) > 1 else ""
+        away = f", {_away(basis.beyond.decades)} of them{where}" if basis.beyond.decades else ""
         text = f"The {name} is tuned: by a power law of {over} through the best of {found}{away}."
     else:
         text = f"No law of the {name}: {found} with an optimum in it, and three that differ in {over} are needed."
@@ -189,8 +190,13 @@ def _away(decades: float) -> str:
 
 
 def _along(basis: Basis) -> str:
-    """Where an answer lies in what its setting follows."""
-    return f"{WORDS[basis.over]} {_away(basis.beyond)}"
+    """Where an answer lies in what its setting follows; of two variables, in the one that is further out."""
+    out = basis.beyond
+    return f"{WORDS[out.over]} {_away(out.decades)}" if out.decades else f"{_variables(basis)} within"
+
+
+def _variables(basis: Basis) -> str:
+    return " and ".join(WORDS[name] for name in basis.over)
 
 
 def _best_of(share: Estimate) -> str:

@@ -6,12 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from eutectic.analysis.hyper import HyperOptimum
+from eutectic.analysis.settings import Beyond
 from eutectic.analysis.transfer import Transfer
 from eutectic.analysis.tuned import Tuned, TunedLaw
 from eutectic.display.tables import table_of
-from eutectic.display.words import digits, short
+from eutectic.display.words import short
 
 NAMES = {"lr": "learning rate", "batch": "batch, tokens"}
+LETTERS = {"params": "N", "tokens": "D"}
 FURTHER = {"weight_decay": "weight decay", "warmup_fraction": "warm-up"}
 
 
@@ -76,12 +78,11 @@ def laws_table(tuned: Tuned) -> Table:
     table = table_of(
         *left,
         "value",
-        "exponent",
-        "cells",
+        "exponents",
         left=left,
         title="laws",
-        caption="value at the geometric mean of the cells with an optimum, and exponent along them, where parameters "
-        "and tokens grow together; brackets: 95%",
+        caption="value at the geometric mean of the cells with an optimum; N, parameters, D, tokens: of one alone the "
+        "exponent along the cells, where both grow together; brackets: 95%",
     )
     for found in tuned.laws:
         _add_law(table, found)
@@ -92,20 +93,26 @@ def _add_law(table: Table, found: TunedLaw) -> None:
     fitted = found.fitted
     if fitted is None:
         none = "none: three cells with an optimum are needed"
-        table.add_row(found.arch, NAMES[found.target], none, "", "", str(found.cells))
+        table.add_row(found.arch, NAMES[found.target], none, "", "")
         return
-    (low, high), (least, most) = fitted.intervals["coefficient"], fitted.intervals[found.over]
+    low, high = fitted.intervals["coefficient"]
+    at = "\nand ".join(f"{short(fitted.centre[name])} {LETTERS[name]}" for name in found.over)
+    intervals = {name: "[{:.2f}, {:.2f}]".format(*fitted.intervals[name]) for name in found.over}
     table.add_row(
         found.arch,
         NAMES[found.target],
-        f"these runs, at {short(fitted.centre[found.over])} {found.over}",
-        f"{digits(fitted.coefficient)} [{digits(low)}, {digits(high)}]",
-        f"{fitted.exponents[found.over]:.2f} [{least:.2f}, {most:.2f}]",
-        str(fitted.n),
+        f"{fitted.n} cells, at {at}",
+        f"{short(fitted.coefficient)} [{short(low)}, {short(high)}]",
+        "\n".join(f"{_power(name, power)} {intervals[name]}" for name, power in fitted.exponents.items()),
     )
     for theirs in found.published:
-        table.add_row("", "", theirs.source, digits(theirs.value), f"{theirs.exponent:.2f}", "")
+        powers = " ".join(_power(name, power) for name, power in theirs.exponents.items())
+        table.add_row("", "", theirs.source, short(theirs.value), powers)
     table.add_section()
+
+
+def _power(name: str, exponent: float) -> str:
+    return f"{LETTERS[name]}^{exponent:.2f}"
 
 
 def transfer_table(rows: Sequence[Transfer], source: str) -> Table:
@@ -120,18 +127,18 @@ def transfer_table(rows: Sequence[Transfer], source: str) -> Table:
         "twice",
         left=("architecture", "setting", "from"),
         title=f"settings by {source}",
-        caption="where the smallest and largest run lie to the cells tuned; twice: nats lost by twice or half the best "
-        "setting at the tuned cell nearest to the largest run",
+        caption="where the smallest and largest run lie to the cells tuned, of two variables in the one that is "
+        "further out; twice: nats lost by twice or half the best setting at the tuned cell nearest to the largest run",
     )
     for row in rows:
-        ends = [_outside(decades, row.over) if row.cells else "" for decades in (row.below, row.above)]
+        ends = ["" if end is None else _outside(end) for end in (row.below, row.above)]
         origin = "law of the tuning" if row.tuned else "the recipe: no law"
         cost = "" if row.twice is None else f"{row.twice:.3f}"
         table.add_row(row.arch, NAMES[row.target], origin, str(row.cells), *ends, cost)
     return table
 
 
-def _outside(decades: float, over: str) -> str:
-    if decades == 0:
+def _outside(end: Beyond) -> str:
+    if end.decades == 0:
         return "within"
-    return f"{short(10 ** abs(decades))} times {'more' if decades > 0 else 'fewer'} {over}"
+    return f"{short(10 ** abs(end.decades))} times {'more' if end.decades > 0 else 'fewer'} {end.over}"

@@ -18,15 +18,18 @@ from eutectic.train.shards import Manifest
 # half a sequence is the most that rounding can miss, so this many keep a row within 1% of its budget
 FEWEST_SEQUENCES = 50
 FEWEST_STEPS = 10
+CONSTANT = PowerRule(1.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """An architecture's own rules, instead of its recipe's. source: name and version of the tuning they are from."""
+    """An architecture's own rules, instead of its recipe's. lr_tokens: by the run's tokens, what the rule of `lr` by
+    parameters is multiplied with. source: name and version of the tuning they are from."""
 
     lr: PowerRule
     batch_tokens: PowerRule
     source: str
+    lr_tokens: PowerRule = CONSTANT
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, bud
             f"budget {budget:.3g} is too small: it pays for {sequences} sequences of {data.seq_len} tokens through "
             f"{model.layout} of width {model.d_model}, and {FEWEST_SEQUENCES} are needed; raise the budget."
         )
+    lr = rules.lr(counts.params) * rules.lr_tokens(sequences * data.seq_len)
     micro_batch, batch_size = _batch(recipe, rules.batch_tokens, data.seq_len, sequences)
     return RunConfig(
         recipe=recipe.name,
@@ -176,7 +180,7 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, bud
         conv_algorithm=recipe.conv_algorithm,
         data=data,
         model=model,
-        optim=dataclasses.replace(recipe.optim, lr=three_digits(rules.lr(counts.params))),
+        optim=dataclasses.replace(recipe.optim, lr=three_digits(lr)),
         sequences=sequences,
         batch_size=batch_size,
         micro_batch=micro_batch,

@@ -15,32 +15,44 @@ from eutectic.analysis.hyper_law import PUBLISHED
 from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
 from eutectic.analysis.report import Report
-from eutectic.analysis.tuned import TARGETS, TunedLaw, table, tuned
+from eutectic.analysis.tuned import BOTH, TARGETS, TunedLaw, table, tuned
 
 _LABELS = {"lr": "learning rate", "batch": "batch (tokens)", "params": "parameters", "tokens": "tokens"}
 _DASHES = dict(zip(dict.fromkeys(law.source for law in PUBLISHED), ("--", ":", "-."), strict=True))
 _CONTOURS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # nats above the minimum
 _COLOURS = LogNorm(_CONTOURS[0], 1.0)
 _MOST_CELLS = 16
+_AREAS = (6.0, 26.0)  # of marks, from the least compute to the most
+_HELD = (
+    " Where an axis names tokens or parameters, published laws are drawn at these, and cells are carried to them along "
+    "their law of both; cells whose law is of one stay at their own."
+)
 
 
 def laws(runs: Runs, report: Report) -> Figure | None:
-    """The best learning rate of each cell against parameters and the best batch against tokens, by architecture, with
-    our laws and those published. None where no cell has an optimum."""
+    """The best learning rate and the best batch of each cell against what laws of them are over, by architecture, with
+    our laws and those published. None where no cell has an optimum.
+
+    A law over both parameters and tokens is drawn against either, at one value of the other, to which its cells are
+    carried along it.
+    """
     found = tuned(runs)
     usable = [cell for cell in found.optima if cell.values]
     if not usable:
         return None
-    drawn, panels = style.panels(len(TARGETS))
+    over = {target: [name for law in found.laws if law.target == target for name in law.over] for target in TARGETS}
+    axes_of = [(target, x) for target, names in over.items() for x in dict.fromkeys(names)]
+    drawn, panels = style.panels(len(axes_of))
     looks = style.looks(runs.archs, report.shares)
-    for axes, target in zip(panels, TARGETS, strict=True):
-        cells = [cell for cell in usable if target in cell.values]
-        for law in (law for law in found.laws if law.target == target):
-            _law(axes, law, [cell for cell in cells if cell.group == law.arch], looks[law.arch])
+    for axes, (target, x) in zip(panels, axes_of, strict=True):
+        cells, beside = [cell for cell in usable if target in cell.values], {*over[target]} - {x}
+        held = {name: float(np.exp(np.log([getattr(cell, name) for cell in cells]).mean())) for name in beside}
+        for law in (law for law in found.laws if law.target == target and x in law.over):
+            _law(axes, law, x, held, [cell for cell in cells if cell.group == law.arch], looks[law.arch])
         if cells:
-            _published(axes, target, cells)
-        axes.set_xlabel(_LABELS[TARGETS[target]])
-        axes.set_ylabel(f"best {_LABELS[target]}")
+            _published(axes, target, x, held, cells)
+        axes.set_xlabel(_LABELS[x])
+        axes.set_ylabel(" ".join([f"best {_LABELS[target]}", *(f"at {_at(name, v)}" for name, v in held.items())]))
         style.log_axis(axes, "x")
         style.log_axis(axes, "y")
     handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -49,9 +61,11 @@ def laws(runs: Runs, report: Report) -> Figure | None:
         drawn,
         runs,
         f"{len(found.optima)} cells of an architecture, a size and its tokens, {len(usable)} of them with an optimum. "
-        "Points, the minimum of a cell's quadratic with its 95% interval; solid, a power law through those of an "
-        "architecture, where they are three or more, with its 95% band. Broken, published laws at the parameters and "
-        "tokens of the cells, where these grow together; compute is 6 N D.",
+        "Points, the minimum of a cell's quadratic with its 95% interval, the larger the more compute; solid, a power "
+        "law through those of an architecture, where they are three or more, with its 95% band. Broken, published laws "
+        "at the parameters and tokens of the cells, where these grow together; compute is 6 N D."
+        + _HELD
+        * (len(axes_of) > len(TARGETS)),
     )
     return drawn
 
@@ -119,32 +133,47 @@ def _contours(axes: Axes, cell: HyperOptimum, lr: Array, batch: Array) -> None:
     axes.clabel(lines, fmt="%g", fontsize=6)
 
 
-def _law(axes: Axes, law: TunedLaw, cells: list[HyperOptimum], look: style.Look) -> None:
-    """One architecture's cells that have an optimum in the law's target, and the law, where there is one."""
+def _law(
+    axes: Axes, law: TunedLaw, x: str, held: dict[str, float], cells: list[HyperOptimum], look: style.Look
+) -> None:
+    """One architecture's cells that have an optimum in the law's target, and the law, where there is one, against x.
+
+    held: where a further variable of the law is kept.
+    """
     if not cells:
         return
-    x = np.array([getattr(cell, law.over) for cell in cells])
+    at = {name: np.array([getattr(cell, name) for cell in cells]) for name in BOTH}
+    kept = {name: held[name] for name in law.over if name != x}
     value = np.array([cell.values[law.target] for cell in cells])
     low, high = np.transpose([cell.intervals[law.target] for cell in cells])
-    axes.errorbar(
-        x, value, style.error(value, low, high), linestyle="", markersize=4, capsize=2, label=law.arch, **look
-    )
     if law.fitted is not None:
-        line = np.geomspace(x.min() / 1.15, x.max() * 1.15, 100)
-        axes.plot(line, law.fitted.predict({law.over: line}), color=look["color"])
-        axes.fill_between(line, *law.fitted.band({law.over: line}), color=look["color"], alpha=0.15, linewidth=0)
+        carried = law.fitted.predict(at | {name: np.full(len(cells), v) for name, v in kept.items()})
+        carried /= law.fitted.predict(at)
+        value, low, high = (v * carried for v in (value, low, high))
+        line = np.geomspace(at[x].min() / 1.15, at[x].max() * 1.15, 100)
+        along = {x: line} | {name: np.full(len(line), v) for name, v in kept.items()}
+        axes.plot(line, law.fitted.predict(along), color=look["color"])
+        axes.fill_between(line, *law.fitted.band(along), color=look["color"], alpha=0.15, linewidth=0)
+    compute = np.log(at["params"] * at["tokens"])
+    areas = np.interp(compute, [compute.min(), compute.max()], _AREAS)
+    axes.errorbar(at[x], value, style.error(value, low, high), fmt="none", capsize=2, color=look["color"])
+    axes.scatter(at[x], value, areas, label=law.arch, zorder=3, **look)
 
 
-def _published(axes: Axes, target: str, cells: list[HyperOptimum]) -> None:
-    """Each published law of the target along the cells, whose parameters and tokens lie near a line of logarithms."""
-    over = TARGETS[target]
-    (other,) = {"params", "tokens"} - {over}
-    x, y = (np.log([getattr(cell, name) for cell in cells]) for name in (over, other))
-    line = np.linspace(x.min() - 0.3, x.max() + 0.3, 100)
-    path = np.polyfit(x, y, min(1, len(set(x)) - 1))
-    at = {over: np.exp(line), other: np.exp(np.polyval(path, line))}
-    for law in (p for p in PUBLISHED if p.target == target):
+def _published(axes: Axes, target: str, x: str, held: dict[str, float], cells: list[HyperOptimum]) -> None:
+    """Each published law of the target over x, at what the other variable is held at, or along the cells, whose
+    parameters and tokens lie near a line of logarithms."""
+    (other,) = {*BOTH} - {x}
+    logs, others = (np.log([getattr(cell, name) for cell in cells]) for name in (x, other))
+    line = np.linspace(logs.min() - 0.3, logs.max() + 0.3, 100)
+    path = [np.log(held[other])] if held else np.polyfit(logs, others, min(1, len(set(logs)) - 1))
+    at = {x: np.exp(line), other: np.exp(np.polyval(path, line))}
+    for law in (p for p in PUBLISHED if p.target == target and x in p.exponents):
         axes.plot(np.exp(line), law.predict(at), _DASHES[law.source], color=style.NEUTRAL, label=law.source, zorder=1)
+
+
+def _at(name: str, value: float) -> str:
+    return f"{style.number(value)} {_LABELS[name]}"
 
 
 def _caption(drawn: Figure, runs: Runs, text: str) -> None:

@@ -17,7 +17,7 @@ from eutectic.analysis.hyper_law import law
 from eutectic.analysis.load import OUTDONE, Runs, screen
 from eutectic.analysis.predict import Answer, predict
 from eutectic.analysis.report import report
-from eutectic.analysis.settings import _tuned, settings
+from eutectic.analysis.settings import Beyond, _tuned, settings
 from eutectic.analysis.tuned import tuned
 from eutectic.display.answer import show_answer
 from eutectic.display.report import show_report
@@ -56,43 +56,60 @@ def test_the_settings_are_those_of_the_planted_laws(answer: Answer) -> None:
 def test_an_interval_holds_that_of_the_law_the_scatter_of_cells_and_that_of_the_size(
     runs: Runs, answer: Answer
 ) -> None:
-    (lr_law, _) = (found.fitted for found in tuned(runs).laws)
+    """Of the learning rate, which falls with the size and rises with tokens, of which a larger one gets fewer."""
+    (lr_law, batch_law) = (found.fitted for found in tuned(runs).laws)
     assert lr_law is not None and lr_law.scatter == pytest.approx(0.1, abs=0.03)
-    power, at = lr_law.exponents["params"], {"params": np.array([answer.params.value])}
-    half = np.log(lr_law.band(at)[1] / lr_law.predict(at))[0]
-    cell = stats.t.ppf(0.975, lr_law.n - 2) * lr_law.scatter
-    for end, size in ((answer.lr.low, answer.params.high), (answer.lr.high, answer.params.low)):
-        parts = [half, cell, power * np.log(size / answer.params.value)]
-        assert abs(np.log(end / answer.lr.value)) == pytest.approx(np.sqrt(np.square(parts).sum()), rel=1e-9)
+    assert (list(lr_law.exponents), list(batch_law.exponents if batch_law else ())) == (
+        ["params", "tokens"],
+        ["tokens"],
+    )
+    params, tokens = answer.params, answer.tokens
+    at = {"params": np.array([params.value]), "tokens": np.array([tokens.value])}
+    for said, fitted in ((answer.lr, lr_law), (answer.batch, batch_law)):
+        assert fitted is not None
+        half = np.log(fitted.band(at)[1] / fitted.predict(at))[0]
+        cell = stats.t.ppf(0.975, fitted.n - 1 - len(fitted.exponents)) * fitted.scatter
+        assert said.value == pytest.approx(fitted.predict(at)[0], rel=1e-9)
+        for end, n, d in ((said.low, params.high, tokens.low), (said.high, params.low, tokens.high)):
+            moved = {"params": np.log(n / params.value), "tokens": np.log(d / tokens.value)}
+            parts = [half, cell, sum(power * moved[x] for x, power in fitted.exponents.items())]
+            assert abs(np.log(end / said.value)) == pytest.approx(np.sqrt(np.square(parts).sum()), rel=1e-9)
 
 
 def test_an_answer_says_what_its_settings_rest_on(
     runs: Runs, answer: Answer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = runs.used[["params", "tokens"]].drop_duplicates()
-    for target, size in (("lr", answer.params.value), ("batch", answer.tokens.value)):
+    for target in ("lr", "batch"):
         basis = answer.basis[target]
         assert basis.tuned and (basis.varied, basis.cells) == (len(cells), len(cells)) == (28, 28)
         assert 25 <= basis.optima <= 28
-        assert basis.beyond == pytest.approx(max(0.0, np.log10(size / cells[basis.over].max())))
+        assert basis.over == (("params", "tokens") if target == "lr" else ("tokens",))
+        out = {x: np.log10(getattr(answer, x).value / cells[x].max()) for x in basis.over}
+        assert basis.beyond == Beyond(max(out, key=lambda x: out[x]), pytest.approx(max(out.values())))
+        assert basis.beyond.decades > 0
         assert basis.nearest is not None
         assert basis.nearest.twice == pytest.approx(STEEP[target] * np.log(2) ** 2, rel=0.2)
         near = np.log(cells / [answer.params.value, answer.tokens.value]).pow(2).sum(axis=1).idxmin()
         assert (basis.nearest.params, basis.nearest.tokens) == tuple(cells.loc[near])
-    text, beyond, n = said(answer, capsys), 10 ** answer.basis["lr"].beyond, answer.basis["lr"].optima
-    assert f"The learning rate is tuned: by a power law of parameters through the best of {n} cells of this" in text
-    assert f"{beyond:.3g} times the largest of them. Twice or half the best costs 0.0" in text
+    text, out, n = said(answer, capsys), answer.basis["lr"].beyond, answer.basis["lr"].optima
+    law, times = "a power law of parameters and tokens", f"{10**out.decades:.3g} times the largest"
+    assert f"The learning rate is tuned: by {law} through the best of {n} cells of this" in text
+    assert f"{times} of them in {out.over}. Twice or half the best costs 0.0" in text and f"{out.over} {times}" in text
     assert "The batch is tuned: by a power law of tokens" in text
     assert "not tuned" not in text and "Only" not in text
     plain = json.loads(json.dumps(answer.to_dict()))
-    assert plain["basis"]["lr"]["tuned"] is True and plain["basis"]["batch"]["nearest"]["twice"] > 0
+    assert plain["basis"]["lr"]["tuned"] is True and plain["basis"]["lr"]["over"] == ["params", "tokens"]
+    assert plain["basis"]["lr"]["beyond"] == {"over": out.over, "decades": out.decades}
+    assert plain["basis"]["batch"]["nearest"]["twice"] > 0
 
 
 def test_untuned_runs_are_continued_and_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     plain = predict(screen(sweep_table.table(loss, {"attn": 1.0}, BUDGETS, 0.001)), COMPUTE)
     assert plain.lr.value == pytest.approx(sweep_table.lr(plain.params.value), rel=1e-9)
     assert (plain.basis["lr"].tuned, plain.basis["lr"].varied, plain.basis["lr"].nearest) == (False, 0, None)
-    assert plain.basis["lr"].beyond == plain.reach.params and plain.basis["batch"].beyond == plain.reach.tokens
+    assert plain.basis["lr"].beyond == Beyond("params", plain.reach.params)
+    assert plain.basis["batch"].beyond == Beyond("tokens", plain.reach.tokens)
     text = said(plain, capsys)
     assert "Learning rate and batch continue what these runs were trained with; not tuned. Intervals" in text
     assert "nats at the nearest" not in text and "cells" not in text
@@ -130,7 +147,7 @@ def test_intervals_of_settings_cover_as_often_as_they_say(cells: int, scatter: f
         assert fitted is not None
         guess = size * np.exp(known * random.normal())
         x = Estimate(guess, guess * np.exp(-1.96 * known), guess * np.exp(1.96 * known))
-        said, truth = _tuned(fitted, "params", x), best_lr(size) * np.exp(scatter * random.normal())
+        said, truth = _tuned(fitted, {"params": x, "tokens": x}), best_lr(size) * np.exp(scatter * random.normal())
         covered += said.low < truth < said.high
     assert 0.92 <= covered / trials <= 0.985
 
@@ -203,6 +220,8 @@ def test_one_size_a_budget_is_no_law_however_often_it_was_tuned() -> None:
 def test_a_size_known_to_no_end_leaves_settings_known_to_none() -> None:
     size = {"params": Estimate(1e8, 0.0, float("inf")), "tokens": Estimate(1e9, 0.0, float("inf"))}
     frame = planted({"attn": 1.0})
-    for runs in (screen(frame), screen(tuning(frame))):
+    # best learning rates that rise with both are known to neither end, either
+    rising = tuning(frame).assign(lr=lambda rows: rows["lr"] * (rows["params"] / 1e6) * (rows["tokens"] / 1e8))
+    for runs in (screen(frame), screen(tuning(frame)), screen(rising)):
         for value, _ in settings(runs, "attn", size).values():
             assert (value.low, value.high) == (0.0, float("inf")) and 0 < value.value < float("inf")

@@ -4,20 +4,25 @@ import dataclasses
 import math
 
 import pytest
-from tuning_table import best_batch, best_lr, planted, tuning
+from rich.console import Console
+from tuning_table import best_batch, best_lr, middle, planted, tuning
 
 from eutectic.analysis.load import screen
 from eutectic.analysis.predict import predict
+from eutectic.analysis.settings import Beyond
 from eutectic.analysis.transfer import rules, transfers, version
 from eutectic.analysis.tuned import tuned
 from eutectic.arch import flops
+from eutectic.display.tune import transfer_table
 from eutectic.errors import UserError
 from eutectic.sweeps import plan
 from eutectic.sweeps import recipe as recipes
 from eutectic.train.shards import Manifest
 
 MANIFEST = Manifest("sotu", "bytes", "c" * 64, "t" * 64, 256, "uint16", 249, 10, 11_000_000, 460_000, 1.0, "")
-RUNS = screen(tuning(planted({"attn": 1.0}), noise=0.0))
+POWER = 0.3  # of tokens in the best learning rate
+RUNS = screen(tuning(planted({"attn": 1.0}, power=POWER), noise=0.0))
+ONE = screen(tuning(middle(planted({"attn": 1.0})), noise=0.0))
 RECIPE = dataclasses.replace(recipes.find("gpu"), archs=("attn", "hyena"), budgets=(1e16,))
 
 
@@ -26,7 +31,7 @@ def test_planned_runs_have_the_laws_settings() -> None:
     for row in rows:
         params = flops.count(row.model, row.data.seq_len, row.conv_algorithm).params
         if row.model.layout == "attn":
-            assert row.optim.lr == pytest.approx(best_lr(params), rel=0.02)
+            assert row.optim.lr == pytest.approx(best_lr(params, row.tokens, POWER), rel=0.006)  # three digits
             assert row.batch_size * row.data.seq_len == pytest.approx(best_batch(row.tokens), rel=0.05)
             assert row.settings == "mine@1"
         else:
@@ -40,10 +45,41 @@ def test_a_transfer_says_how_far_it_goes_and_what_an_error_costs() -> None:
     found, sizes = tuned(RUNS), [cell.params for cell in tuned(RUNS).optima]
     reach = [(int(min(sizes) / 10), 10**9), (int(max(sizes) * 100), 10**9)]
     lr, batch, *none = transfers(found, {"attn": reach, "hyena": reach})
-    assert (lr.below, lr.above) == pytest.approx((-1, 2), abs=0.01)
-    assert (batch.below, batch.above) == (0, 0)
+    assert lr.over == ("params", "tokens")
+    assert (lr.below, lr.above) == (Beyond("params", pytest.approx(-1, abs=0.01)), Beyond("params", pytest.approx(2)))
+    assert (batch.below, batch.above) == (Beyond("tokens", 0), Beyond("tokens", 0))
     assert lr.twice == pytest.approx(0.02 * math.log(2) ** 2, rel=0.05)
     assert (lr.tuned, lr.cells, [row.tuned for row in none]) == (True, len(sizes), [False, False])
+    assert [(row.over, row.below, row.above, row.twice) for row in none] == [
+        (over, None, None, None) for over in (("params",), ("tokens",))
+    ]
+
+
+def test_a_law_of_both_is_carried_furthest_in_one() -> None:
+    found = tuned(RUNS)
+    few, many = min(cell.tokens for cell in found.optima), max(cell.tokens for cell in found.optima)
+    # sizes within those tuned, a tenth of the tokens and a thousand times
+    lr, _ = transfers(found, {"attn": [(10**7, int(few / 10)), (10**7, int(many * 1000))]})
+    assert (lr.below, lr.above) == (Beyond("tokens", pytest.approx(-1)), Beyond("tokens", pytest.approx(3)))
+    # runs that are all below the cells reach nowhere above them
+    _, batch = transfers(found, {"attn": [(10**7, int(few / 100)), (10**7, int(few / 10))]})
+    assert (batch.below, batch.above) == (Beyond("tokens", math.log10(int(few / 100) / few)), Beyond("tokens", 0.0))
+    console = Console(width=120, highlight=False)
+    with console.capture() as shown:
+        console.print(transfer_table([lr], "mine@1"))
+    assert "10 times fewer tokens" in shown.get() and "1k times more tokens" in shown.get()
+
+
+def test_a_law_of_parameters_alone_plans_by_these() -> None:
+    found = tuned(ONE)
+    assert found.over("attn", "lr") == ("params",)
+    rule = rules(found, RECIPE, "mine@1")["attn"]
+    assert rule.lr_tokens == plan.CONSTANT and rule.lr_tokens(1e9) == 1.0
+    assert rule.lr(1e9) == pytest.approx(best_lr(1e9), rel=1e-6)
+    lr, batch = transfers(found, {"attn": [(10**9, 10**12)]})
+    largest = max(found.optima, key=lambda cell: cell.params)
+    assert lr.above == Beyond("params", pytest.approx(math.log10(1e9 / largest.params)))
+    assert batch.above == Beyond("tokens", pytest.approx(math.log10(1e12 / max(c.tokens for c in found.optima))))
 
 
 def test_a_version_is_of_what_the_runs_came_to() -> None:
@@ -61,4 +97,5 @@ def test_a_tuning_without_a_law_is_refused() -> None:
 def test_an_answers_settings_may_be_anothers() -> None:
     frame = planted({"attn": 1.0}).assign(lr=1.0)
     answer = predict(screen(frame), 1e18, tuning=RUNS)
-    assert answer.lr.value == pytest.approx(best_lr(answer.params.value), rel=0.05)
+    best = best_lr(answer.params.value, answer.tokens.value, POWER)
+    assert answer.lr.value == pytest.approx(best, rel=1e-6)

@@ -12,19 +12,28 @@ def loss(n: float, d: float, share: float) -> float:
     return 1.7 + float(np.exp(0.8 * (share - 0.4) ** 2)) * (400 / n**0.34 + 410 / d**0.28)
 
 
-def best_lr(n: float) -> float:
-    return float(0.004 * (n / 1e6) ** -0.4)
+def best_lr(n: float, d: float = 1e8, power: float = 0.0) -> float:
+    return float(0.004 * (n / 1e6) ** -0.4 * (d / 1e8) ** power)
 
 
 def best_batch(d: float) -> float:
     return float(4e5 * (d / 1e8) ** 0.35)
 
 
-def planted(archs: dict[str, float], seed: int = 0) -> pd.DataFrame:
-    """A sweep without any noise of size or settings, each run at its best."""
-    frame = sweep_table.table(loss, archs, BUDGETS, noise=0.001, seed=seed)
+def planted(
+    archs: dict[str, float], seed: int = 0, power: float = 0.0, budgets: tuple[float, ...] = BUDGETS
+) -> pd.DataFrame:
+    """A sweep without any noise of size or settings, each run at its best. power: of tokens in the learning rate."""
+    frame = sweep_table.table(loss, archs, budgets, noise=0.001, seed=seed)
     batch = [round(best_batch(d)) for d in frame["tokens"]]
-    return frame.assign(lr=[best_lr(n) for n in frame["params"]], batch_size=batch)
+    lr = [best_lr(n, d, power) for n, d in zip(frame["params"], frame["tokens"], strict=True)]
+    return frame.assign(lr=lr, batch_size=batch)
+
+
+def middle(frame: pd.DataFrame, sizes: int = 1) -> pd.DataFrame:
+    """So many sizes of each architecture and budget, about the middle one."""
+    off = frame.groupby(["arch", "budget"]).cumcount() - sweep_table.SIZES // 2
+    return frame[off.abs() <= sizes // 2]
 
 
 def tuning(frame: pd.DataFrame, scatter: float = 0.0, noise: float = 0.002, seed: int = 1) -> pd.DataFrame:

@@ -284,19 +284,19 @@ def test_the_planted_optimum_and_its_laws_are_found(
     lr_law, batch_law = fitted.laws
     for law, (scale, reference, exponent) in ((lr_law, LR), (batch_law, BATCH)):
         assert law.fitted is not None and law.fitted.n == law.cells == 4
-        assert law.fitted.exponents == pytest.approx({law.over: exponent}, abs=1e-6)
+        assert law.fitted.exponents == pytest.approx({law.over[0]: exponent}, abs=1e-6)
         unit = 1 if law.target == "lr" else QUICK.seq_len
         assert law.fitted.constant == pytest.approx(unit * scale * reference**-exponent, rel=1e-5)
     step_law, deepseek, porian = lr_law.published
-    assert porian.exponent == pytest.approx(-1 / 3)
+    assert porian.exponents == pytest.approx({"params": -1 / 3})
     middle = math.exp(sum(math.log(cell.params) for cell in fitted.optima) / 4)
     assert porian.value == pytest.approx(0.0047 * (middle / 108e6) ** (-1 / 3))
     # along cells whose tokens grow with their parameters by this power
     n, d = ([math.log(getattr(cell, name)) for cell in fitted.optima] for name in ("params", "tokens"))
     power = statistics.linear_regression(n, d).slope
-    assert step_law.exponent == pytest.approx(-0.713 + 0.307 * power)
-    assert deepseek.exponent == pytest.approx(-0.125 * (1 + power))
-    assert batch_law.published[0].exponent == pytest.approx(0.571)
+    assert step_law.exponents == pytest.approx({"params": -0.713 + 0.307 * power})
+    assert deepseek.exponents == pytest.approx({"params": -0.125 * (1 + power)})
+    assert batch_law.published[0].exponents == pytest.approx({"tokens": 0.571})
 
 
 def test_a_further_setting_that_is_0_is_refused(manifest: Manifest) -> None:
@@ -416,16 +416,30 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     )  # fmt: skip
     intervals = {"coefficient": (0.011, 0.013), "params": (-0.5, -0.3)}
     fitted = HyperLaw("lr", 0.012, {"params": 1e6}, {"params": -0.4}, intervals, (), 4, 0.0, 1.0, (), ())
-    law = TunedLaw("attn", "lr", "params", 4, fitted, (Beside("Porian et al. (2024)", 0.0224, -1 / 3),))
-    show_tuned(Console(width=120, highlight=False), Tuned((found,), (law,)), {"attn at 1": {"complete": 23, "fail": 1}})
+    porian = Beside("Porian et al. (2024)", 0.0224, {"params": -1 / 3})
+    law = TunedLaw("attn", "lr", ("params",), 4, fitted, (porian,))
+    both = dataclasses.replace(
+        fitted,
+        centre={"params": 1e6, "tokens": 2e7},
+        exponents={"params": -0.6, "tokens": 0.25},
+        intervals=intervals | {"params": (-0.65, -0.55), "tokens": (0.2, 0.3)},
+        n=9,
+    )
+    step_law = Beside("Step Law (Li et al. 2025)", 0.0123, {"params": -0.713, "tokens": 0.307})
+    laws = law, TunedLaw("attn", "lr", ("params", "tokens"), 9, both, (step_law, porian))
+    show_tuned(Console(width=120, highlight=False), Tuned((found,), laws), {"attn at 1": {"complete": 23, "fail": 1}})
     lines = capsys.readouterr().out.splitlines()
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
     assert cells[0] == ["attn at 1", "23", "0", "0", "1", "0"]
     twice = f"{0.04 * math.log(2) ** 2 / 2:.3f}"
     assert cells[1] == ["attn", "1M", "20M", "20 of 24", "0.0123 [0.01, 0.015]", "1.02k [700, 1.5k]", "2.400", twice]
-    ours = ["attn", "learning rate", "these runs, at 1M params", "0.012 [0.011, 0.013]", "-0.40 [-0.50, -0.30]", "4"]
-    assert cells[2] == ours
-    assert cells[3] == ["", "", "Porian et al. (2024)", "0.0224", "-0.33", ""]
+    value = "0.012 [0.011, 0.013]"
+    assert cells[2] == ["attn", "learning rate", "4 cells, at 1M N", value, "N^-0.40 [-0.50, -0.30]"]
+    assert cells[3] == ["", "", "Porian et al. (2024)", "0.0224", "N^-0.33"]
+    assert cells[4] == ["attn", "learning rate", "9 cells, at 1M N", value, "N^-0.60 [-0.65, -0.55]"]
+    assert cells[5] == ["", "", "and 20M D", "", "D^0.25 [0.20, 0.30]"]
+    assert cells[6] == ["", "", "Step Law (Li et al. 2025)", "0.0123", "N^-0.71 D^0.31"]
+    assert cells[7] == cells[3]
     # of settings that vary in one cell, and whose best is not decided there
     wider = {name: values | {"weight_decay": 0.09} for name, values in (("best", found.best), ("centre", found.centre))}
     kept = dataclasses.replace(found, **wider)

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from tuning_table import planted, tuning
+from tuning_table import best_lr, middle, planted, tuning
 
-from eutectic.analysis.figures import hyper
+from eutectic.analysis.figures import hyper, style
 from eutectic.analysis.hyper_law import PUBLISHED
 from eutectic.analysis.load import Runs, screen
 from eutectic.analysis.report import Report, report
@@ -17,8 +17,7 @@ from eutectic.analysis.tuned import tuned
 @pytest.fixture(scope="module")
 def tunings() -> tuple[Runs, Report]:
     """Of one size for each of four budgets, twenty runs each; one has no optimum."""
-    every = planted({"hyena": 0.0, "attn": 1.0})
-    runs = tuning(every[every.groupby(["arch", "budget"]).cumcount() == 3])
+    runs = tuning(middle(planted({"hyena": 0.0, "attn": 1.0})))
     falling = (runs["arch"] == "hyena") & (runs["budget"] == runs["budget"].max())
     runs.loc[falling, "loss"] = 3 + 0.02 * np.log(runs.loc[falling, "lr"])
     found = screen(runs)
@@ -29,8 +28,14 @@ def caption(drawn: object) -> str:
     return " ".join(drawn.get_supxlabel().split())  # type: ignore[attr-defined]
 
 
-def lines(axes: Axes, style: str) -> list[np.ndarray]:
-    return [line.get_xydata() for line in axes.get_lines() if line.get_linestyle() == style]
+def marks(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each architecture, where its cells' marks are, and their areas."""
+    found = [c for c in axes.collections if isinstance(c, PathCollection)]
+    return {str(c.get_label()): (np.asarray(c.get_offsets()), np.asarray(c.get_sizes())) for c in found}
+
+
+def lines(axes: Axes, dashes: str) -> list[np.ndarray]:
+    return [line.get_xydata() for line in axes.get_lines() if line.get_linestyle() == dashes]
 
 
 def test_laws_are_drawn_through_the_optima_beside_those_published(tunings: tuple[Runs, Report]) -> None:
@@ -38,15 +43,14 @@ def test_laws_are_drawn_through_the_optima_beside_those_published(tunings: tuple
     assert drawn is not None
     assert "160 runs, 1 seed, in 8 cells of an architecture, a size and its tokens, 7 of them with an" in caption(drawn)
     for axes, target, over in zip(drawn.axes, ("lr", "batch"), ("params", "tokens"), strict=True):
-        bars = {str(bar.get_label()): bar.lines for bar in axes.containers}
-        assert bars.keys() == {"hyena", "attn"}
-        for arch, (points, _, (stems,)) in bars.items():
+        points = marks(axes)
+        assert points.keys() == {"hyena", "attn"}
+        for (arch, (shown, areas)), bar in zip(points.items(), axes.containers, strict=True):
             cells = [cell for cell in found.optima if cell.group == arch and cell.values]
             assert len(cells) == (4 if arch == "attn" else 3)
-            assert points.get_xydata() == pytest.approx(
-                np.array([(getattr(cell, over), cell.values[target]) for cell in cells])
-            )
-            ends = np.array(stems.get_segments())[:, :, 1]
+            assert shown == pytest.approx(np.array([(getattr(cell, over), cell.values[target]) for cell in cells]))
+            assert (np.diff(areas) > 0).all(), "cells are in the order of their size, and so of their budget"
+            ends = np.array(bar.lines[2][0].get_segments())[:, :, 1]
             assert ends == pytest.approx(np.array([cell.intervals[target] for cell in cells]))
         slopes = [np.polyfit(*np.log(line.T), 1)[0] for line in lines(axes, "-") if len(line) == 100]
         fitted = [law.fitted for law in found.laws if law.target == target]
@@ -60,6 +64,40 @@ def test_laws_are_drawn_through_the_optima_beside_those_published(tunings: tuple
             assert shown == pytest.approx(published.predict(at), rel=0.06)
     labels = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert sorted(labels) == sorted(["hyena", "attn", *{law.source for law in PUBLISHED}])
+
+
+def test_a_law_of_both_is_drawn_against_either_at_one_value_of_the_other() -> None:
+    """hyena's law is, to which its cells are carried; attn, with a size a budget, has a law of parameters alone."""
+    every = planted({"hyena": 0.0, "attn": 1.0}, power=0.3)
+    sizes = [middle(every[every["arch"] == arch], n) for arch, n in (("hyena", 3), ("attn", 1))]
+    runs = screen(tuning(pd.concat(sizes), noise=0.0))
+    drawn, found = hyper.laws(runs, report(runs)), tuned(runs)
+    assert drawn is not None and "cells are carried to them along their law of both" in caption(drawn)
+    middles = {x: np.exp(np.mean([np.log(getattr(cell, x)) for cell in found.optima])) for x in ("params", "tokens")}
+    by_params, by_tokens, by_batch = drawn.axes
+    assert by_params.get_ylabel() == f"best learning rate at {style.number(middles['tokens'])} tokens"
+    assert by_tokens.get_ylabel() == f"best learning rate at {style.number(middles['params'])} parameters"
+    assert by_batch.get_ylabel() == "best batch (tokens)" and by_tokens.get_xlabel() == "tokens"
+    for axes, x, other, power in ((by_params, "params", "tokens", -0.4), (by_tokens, "tokens", "params", 0.3)):
+        shown, _ = marks(axes)["hyena"]
+        cells = found.cells("hyena", "lr")
+        at = [{x: getattr(cell, x), other: middles[other]} for cell in cells]
+        truth = [best_lr(place["params"], place["tokens"], 0.3) for place in at]
+        assert shown == pytest.approx(np.transpose([[place[x] for place in at], truth]), rel=1e-6)
+        slope, *_ = [np.polyfit(*np.log(line.T), 1)[0] for line in lines(axes, "-") if len(line) == 100]
+        assert slope == pytest.approx(power, abs=1e-6)
+        theirs = {law.source: law for law in PUBLISHED if law.target == "lr" and x in law.exponents}
+        broken = {line.get_label(): line.get_xydata() for line in axes.get_lines() if line.get_linestyle() != "-"}
+        assert theirs.keys() == {label for label in broken if label in {law.source for law in PUBLISHED}}
+        for source, law in theirs.items():
+            line = np.asarray(broken[source])
+            assert line[:, 1] == pytest.approx(law.predict({x: line[:, 0], other: np.full(100, middles[other])}))
+    shown, _ = marks(by_params)["attn"]
+    own = [(cell.params, cell.values["lr"]) for cell in found.cells("attn", "lr")]
+    assert shown == pytest.approx(np.array(own)) and "attn" not in marks(by_tokens)
+    rising = marks(by_params)["hyena"][1]
+    compute = np.array([cell.params * cell.tokens for cell in found.cells("hyena", "lr")])
+    assert (np.argsort(rising, kind="stable") == np.argsort(compute, kind="stable")).all()
 
 
 def test_each_cell_has_its_runs_and_its_minimum(tunings: tuple[Runs, Report]) -> None:
