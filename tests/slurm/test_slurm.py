@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors import safe_open
 from slurm_cluster import Cluster, Unavailable
+from trackers import assert_mirrored
 
+from eutectic import files
+from eutectic.config import RunConfig
 from eutectic.sweeps import snapshot, submit
 from eutectic.sweeps.ledger import Ledger
 
@@ -47,13 +50,14 @@ class Place:
     def __init__(self, slurm: Cluster, folder: Path, cache: Path, corpus: Path, code: Path):
         self.slurm, self.folder, self.corpus = slurm, folder, corpus
         own = {"EUTECTIC_CACHE": str(cache), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code)}
+        own["TRACKIO_DIR"] = str(folder / "trackio")
         self.environment = slurm.environment | own
         self.sweep = folder / "results/s"
 
     def eutectic(self, *arguments: str) -> str:
         """What it prints on stdout."""
         command = [sys.executable, "-m", "eutectic.cli", *arguments]
-        if arguments[0] in ("sweep", "plan"):
+        if arguments[0] in ("sweep", "plan", "tune"):
             command += ["--source", str(self.corpus)]
         done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -72,12 +76,21 @@ class Place:
         runs = json.loads(self.eutectic("status", "--name", "s", "--json"))["s"]["runs"]
         return [run["status"] for run in runs.values()]
 
-    def in_progress(self, n: int = 2) -> list[Path]:
-        """The folders of so many runs, which are being trained, once there are as many."""
+    def in_progress(self, n: int = 2, steps: int = 50) -> list[Path]:
+        """The folders of so many runs, which are being trained, once there are as many that have taken such steps."""
         ledger = Ledger(self.sweep)
-        begun = lambda: [run for run in ledger.run_ids() if ledger.progress(run).get("step", 0) > 50]  # noqa: E731
+        begun = lambda: [run for run in ledger.run_ids() if ledger.progress(run).get("step", 0) > steps]  # noqa: E731
         until(lambda: len(begun()) == n, f"{n} runs in progress")
         return [ledger.runs / run for run in begun()]
+
+    def await_life(self, life: int) -> None:
+        """Wait until both tasks have claimed a run in the life that follows so many requeues."""
+        held = lambda: {claim["job"] for run in self.runs() for claim in claims(run) if claim["life"] == life}  # noqa: E731
+        until(lambda: len(held()) == 2, f"life {life} of both tasks")
+
+    def runs(self) -> list[Path]:
+        """The folders of all."""
+        return [path.parent for path in self.sweep.glob("runs/*/config.json")]
 
     def accounts(self, fields: str) -> list[list[str]]:
         """These fields of the job's tasks, once Slurm's accounting has them all ended."""
@@ -207,24 +220,49 @@ def test_jobs_see_gpus_of_their_own(cluster: Cluster, tmp_path: Path, monkeypatc
     assert sorted(job.result() for job in jobs) == ["0\n", "1\n"]
 
 
-@pytest.mark.parametrize("how", ["preempted", "requeued"])
-def test_disturbed_jobs_go_on_from_their_checkpoints(how: str, whole: Place, place: Callable[[], Place]) -> None:
-    """Both tasks of the array are, each in the midst of a run."""
+def test_disturbed_jobs_go_on_from_their_checkpoints(
+    whole: Place, place: Callable[[], Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both tasks of the array are, in six lives: requeued in the midst of a run, then preempted four times. Of jobs as
+    short as these submitit takes that for time-outs, of which it allows three unless told otherwise. A tracker has each
+    run once, too."""
     here = place()
-    here.eutectic("sweep", *SWEEP, "--workers", "2")
+    here.eutectic("sweep", *SWEEP, "--workers", "2", "--slurm", "time=5", "--track", "trackio")
     job, victims = here.job(), here.in_progress()
-    command = {
-        # a job of a partition of a higher tier wants all of both nodes
-        "preempted": ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"],
-        "requeued": ["scontrol", "requeue", job],
-    }
-    here.slurm.run(*command[how])
+    here.slurm.run("scontrol", "requeue", job)
     saved = [progress(victim) for victim in victims]
+    # a job of a partition of a higher tier wants all of both nodes
+    urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]
+    for life, preempt in enumerate([urgent, *[["scancel", "--signal=USR2", job]] * 3], start=1):
+        here.await_life(life)
+        here.slurm.run(*preempt)
     here.finish()
     attempts = here.slurm.run("sacct", "-DnPX", "-j", job, "-o", "State").split("\n")
-    assert len(attempts) == 4, attempts
+    assert len(attempts) == 12, attempts
+    assert "(996 remaining timeouts)" in (here.sweep / f"jobs/{job}_0_0_log.out").read_text()
     assert_begun_with(saved, victims)
     assert_the_same(here, whole)
+    monkeypatch.setenv("TRACKIO_DIR", here.environment["TRACKIO_DIR"])
+    for run in here.runs():
+        assert_mirrored("trackio", here.sweep, config(run))
+
+
+def test_trials_go_on_from_their_checkpoints(place: Callable[[], Place]) -> None:
+    """Both tasks that tune are preempted in the midst of a trial; TensorBoard has each trial once, too."""
+    here = place()
+    tune = ["tune", "--budget", "5e9", "--archs", "attn", "--trials", "4", "--name", "s"]
+    here.eutectic(*tune, "--cluster", "slurm", "--workers", "2", "--track", "tensorboard")
+    victims = here.in_progress(steps=0)  # some have few
+    here.slurm.run("scancel", "--signal=USR2", here.job())
+    saved = [progress(victim) for victim in victims]
+    here.finish()
+    assert_begun_with(saved, victims)
+    assert [[claim["life"] for claim in claims(victim)] for victim in victims] == [[0, 1]] * 2
+    assert here.statuses() == ["done"] * 4
+    for run in here.runs():
+        assert_mirrored("tensorboard", here.sweep, config(run))
+    told = json.loads(here.eutectic(*tune, "--json"))
+    assert ([*told["trials"].values()], told["unfinished"]) == ([{"complete": 4}], 0)
 
 
 def test_jobs_that_end_early_are_told_apart_and_their_runs_go_on(whole: Place, place: Callable[[], Place]) -> None:
@@ -278,7 +316,7 @@ def test_a_node_s_loss_and_a_crash_of_the_controller_are_survived(whole: Place, 
     ]
     assert [(claim["host"], claim["life"]) for claim in claims(lost)] == [("n2", 0), ("n1", 1)]
     assert len({claim["job"] for claim in claims(lost)}) == 1
-    assert [len(claims(run.parent)) for run in here.sweep.glob("runs/*/config.json") if run.parent != lost] == [1] * 4
+    assert [len(claims(run)) for run in here.runs() if run != lost] == [1] * 4
     assert_the_same(here, whole)
 
 
@@ -302,7 +340,11 @@ def curve(run: Path) -> list[dict[str, Any]]:
 def claims(run: Path) -> list[dict[str, Any]]:
     """First to last."""
     found = [run / f"claim-{k}.json" for k in range(len(list(run.glob("claim-*.json"))))]
-    return [json.loads(path.read_text()) for path in found]
+    return [claim for path in found if (claim := files.read_json(path))]  # the last may be being written
+
+
+def config(run: Path) -> RunConfig:
+    return RunConfig.from_dict(json.loads((run / "config.json").read_text()))
 
 
 def progress(run: Path) -> list[dict[str, Any]]:

@@ -2,20 +2,17 @@
 
 import dataclasses
 import importlib.util
-import json
 import os
-import sqlite3
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from trackers import assert_mirrored, in_tensorboard
 
 from eutectic import cli
 from eutectic.config import RunConfig
@@ -29,7 +26,6 @@ TRACKERS = [
     for name in track.SINKS
 ]
 CLOCK = ("seconds", "tokens_per_second", "finished", "commit")
-Point = tuple[int, dict[str, float]]
 
 
 @pytest.fixture(autouse=True)
@@ -56,83 +52,6 @@ def tracked(ledger: Ledger, config: RunConfig, manifest: Manifest, tracker: str 
 def numbers(ledger: Ledger, config: RunConfig, name: str) -> list[dict[str, Any]]:
     rows = pq.read_table(ledger.runs / config.run_id / name).to_pylist()
     return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
-
-
-def in_tensorboard(folder: Path, run_id: str) -> tuple[list[Point], dict[str, float]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder / "tensorboard" / run_id), size_guidance={"scalars": 0, "tensors": 0})
-    events.Reload()
-    assert [event.step for event in events.Tensors("config/text_summary")] == [0]
-    assert "_hparams_/session_end_info" in events.summary_metadata
-    points: dict[int, dict[str, float]] = {}
-    final = {}
-    for tag in events.Tags()["scalars"]:
-        for event in events.Scalars(tag):
-            if tag.startswith("final/"):
-                final[tag.removeprefix("final/")] = event.value
-            else:
-                assert tag not in points.setdefault(event.step, {}), "a step that came again is there twice"
-                points[event.step][tag] = event.value
-    return sorted(points.items()), final
-
-
-def in_trackio(folder: Path, run_id: str) -> tuple[list[Point], dict[str, float]]:
-    (path,) = Path(os.environ["TRACKIO_DIR"]).glob(f"{folder.name}.db")
-    database = sqlite3.connect(path)
-    assert len(database.execute("SELECT DISTINCT run_id FROM metrics WHERE run_name = ?", [run_id]).fetchall()) == 1
-    ((config,),) = database.execute("SELECT config FROM configs WHERE run_name = ?", [run_id]).fetchall()
-    assert json.loads(config)["_Group"] == "hyena+attn" and json.loads(config)["optim"]["lr"] == 1e-2
-    rows = database.execute("SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY id", [run_id]).fetchall()
-    points = [(step, json.loads(metrics)) for step, metrics in rows]
-    return points[:-1], {key.removeprefix("final/"): value for key, value in points[-1][1].items()}
-
-
-def in_wandb(folder: Path, run_id: str) -> tuple[list[Point], dict[str, float]]:
-    """Of all its sessions: offline each is a file, which `wandb sync` sends in turn to the run of that id."""
-    points: list[Point] = []
-    final: dict[str, float] = {}
-    sessions = sorted(folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb"), key=lambda path: path.stat().st_ctime_ns)
-    assert len(sessions) == 2
-    for session in sessions:
-        for record in _wandb_records(session.read_bytes()):
-            kind = record.WhichOneof("record_type")
-            if kind == "run":
-                assert (record.run.run_id, record.run.project) == (run_id, folder.name)
-                assert (record.run.run_group, record.run.display_name) == ("hyena+attn", run_id)
-                config = {update.key: json.loads(update.value_json) for update in record.run.config.update}
-                assert config["optim"]["lr"] == 1e-2
-            items = getattr(record, kind).item if kind == "history" else record.summary.update
-            values = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in items}
-            values = {key: value for key, value in values.items() if not key.startswith("_")}
-            if kind == "history":
-                points.append((record.history.step.num, values))
-            final.update(values if kind == "summary" else {})
-    return points, final
-
-
-def _wandb_records(data: bytes) -> Iterator[Any]:
-    """Of a .wandb file: LevelDB's log format, in blocks of 32 KiB, after a header of 7 bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    at, whole = 7, b""
-    while at + 7 <= len(data):
-        if (left := 32768 - at % 32768) < 7:
-            at += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-        whole += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last of several
-            yield wandb_internal_pb2.Record.FromString(whole)
-            whole = b""
-
-
-READERS: dict[str, Callable[[Path, str], tuple[list[Point], dict[str, float]]]] = {
-    "wandb": in_wandb,
-    "trackio": in_trackio,
-    "tensorboard": in_tensorboard,
-}
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)
@@ -162,16 +81,9 @@ def test_an_interrupted_run_is_one_run_with_every_step_once(
 
     for name in ("curve.parquet", "run.parquet"):
         assert numbers(ledger, small_run, name) == numbers(plain, small_run, name)
-    points, final = READERS[tracker](ledger.folder, small_run.run_id)
     curve = numbers(ledger, small_run, "curve.parquet")
-    assert [step for step, _ in points] == [row["step"] for row in curve] == list(range(1, 22))
-    for (_, values), row in zip(points, curve, strict=True):
-        expected = {key: v for key, v in row.items() if key not in ("run_id", "step") and v is not None}
-        del values["seconds"]
-        assert values == pytest.approx(expected, rel=1e-6 if tracker == "tensorboard" else 1e-12)
-    (row,) = numbers(ledger, small_run, "run.parquet")
-    for key in ("loss", "train_loss", "flops", "params", "steps_done"):
-        assert final[key] == pytest.approx(row[key], rel=1e-6 if tracker == "tensorboard" else 1e-12)
+    assert [row["step"] for row in curve] == list(range(1, 22))
+    assert_mirrored(tracker, ledger.folder, small_run)
 
 
 class Broken:
@@ -280,7 +192,7 @@ def test_the_command_line_hands_the_tracker_to_its_jobs(
         timeout=120,
         check=True,
     )
-    points, final = in_tensorboard(ledger.folder, small_run.run_id)
+    points, final = in_tensorboard(ledger.folder, small_run)
     assert [step for step, _ in points] == list(range(1, 22))
     assert len(list(ledger.folder.glob("tensorboard/*/events*"))) == 2, "the curve's and the settings'"
     assert final["loss"] == pytest.approx(ledger.loss(small_run.run_id), rel=1e-6)
