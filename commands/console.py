@@ -33,6 +33,12 @@ def out() -> Console:
     return Console(width=max(120, shutil.get_terminal_size().columns), highlight=False, markup=False)
 
 
+def page() -> Console:
+    """As wide as the terminal, or 80 columns, for what may be drawn again in its place: lines that wrapped would not be
+    found again."""
+    return Console(highlight=False, markup=False)
+
+
 def err() -> Console:
     return Console(stderr=True, highlight=False, markup=False)
 

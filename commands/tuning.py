@@ -26,7 +26,7 @@ def tune(options: Options) -> int:
     open_sweep(options, folder, recipe, rows)
     Ledger(folder).collect()
     cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
-    studies = tuning.Studies(folder, cells, trials, options.storage)
+    studies = tuning.Studies(folder, cells, trials, options.storage, recipe.device)
     studies.settle()
     foreign.keep(options.mixer_file, folder)
     workers = min(options.workers or recipe.workers, studies.left())

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from eutectic.cli import Options, print_json
-from eutectic.commands.console import out, sweep_folder, warn
+from eutectic.commands.console import out, page, sweep_folder, warn
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import FINISHED, Ledger, sweeps
 from eutectic.sweeps.standing import Standing, look
@@ -37,7 +37,7 @@ def _show(standings: list[Standing], price: float | None) -> None:
     from eutectic.display.status import show_status
 
     for one in standings:
-        show_status(out(), one, price)
+        show_status(page(), one, price)
 
 
 def _warn(standings: list[Standing]) -> None:
@@ -50,32 +50,31 @@ def _watch(options: Options) -> int:
     elsewhere once more where a status has changed."""
     if options.json:
         raise UserError("--watch draws tables; leave out --json, or ask for it again and again.")
-    from rich.console import Console
     from rich.live import Live
 
     from eutectic.display.status import status_group
 
-    # not wider than the terminal: lines that wrapped would not be found again
-    live = Live(console=Console(highlight=False, markup=False), auto_refresh=False)
+    live = Live(console=page(), auto_refresh=False)
     shown: Any = None
     with contextlib.suppress(KeyboardInterrupt), live if live.console.is_terminal else contextlib.nullcontext():
         while True:
             standings = _look(options)
-            seen = [(one.statuses, one.jobs) for one in standings]
+            seen = [(one.statuses, one.due, one.jobs) for one in standings]
             if live.is_started:
                 live.update(status_group(standings, options.price), refresh=True)
             elif seen != shown:
                 _show(standings, options.price)
                 shown = seen
             _warn(standings)
-            if all(one.ended == len(one.statuses) for one in standings):
+            if all(one.ended == one.total for one in standings):
                 return 0
             time.sleep(WATCH_SECONDS)
     return 130
 
 
 def _to_dict(standing: Standing, price: float | None) -> dict[str, Any]:
-    """hours: of workers and of their devices, so far; cost of the former."""
+    """due: trials of a tuning that are yet to be asked. hours: of workers and of their devices, so far; cost of the
+    former."""
     ledger, pace = standing.ledger, standing.pace
     runs: dict[str, dict[str, Any]] = {}
     for run_id, status in standing.statuses.items():
@@ -88,7 +87,14 @@ def _to_dict(standing: Standing, price: float | None) -> dict[str, Any]:
         "device_hours": pace.device_seconds and pace.device_seconds / 3600,
     }
     cost = {} if price is None else {"cost": hours["worker_hours"] and price * hours["worker_hours"]}
-    totals = {"ended": standing.ended, "workers": pace.workers, **hours, **cost, "eta_seconds": pace.eta}
+    totals = {
+        "ended": standing.ended,
+        "due": standing.total - len(standing.statuses),
+        "workers": pace.workers,
+        **hours,
+        **cost,
+        "eta_seconds": pace.eta,
+    }
     return {"runs": runs, **totals, "jobs": [job.to_dict() for job in standing.jobs]}
 
 

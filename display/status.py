@@ -13,13 +13,14 @@ from eutectic.display.words import compute, duration
 from eutectic.sweeps.ledger import STATUSES, Ledger
 from eutectic.sweeps.standing import Standing
 
+ALWAYS_SHOWN = ("planned", "running", "done")  # all six with a name such as hyena*3+attn are wider than 80 columns
 LONGEST_REASON = 200  # characters of a failure; its log has the rest
 
 
 def show_status(console: Console, standing: Standing, price: float | None = None) -> None:
     """price: of a worker's hour."""
     console.print(_table(standing))
-    for line in (_totals(standing, price), *_lines(standing)):
+    for line in (*_totals(standing, price), *_lines(standing)):
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -27,34 +28,39 @@ def status_group(standings: Sequence[Standing], price: float | None = None) -> G
     """The same of several sweeps, to be drawn again in its place."""
     parts = list[RenderableType]()
     for one in standings:
-        parts += [_table(one), Text(_totals(one, price)), *map(Text, _lines(one))]
+        parts += [_table(one), *map(Text, _totals(one, price)), *map(Text, _lines(one))]
     return Group(*parts)
 
 
 def _table(standing: Standing) -> Table:
-    """Counts by budget and architecture."""
+    """Counts by budget and architecture. Where a name is too long for the page, it goes on in a second line."""
     ledger = standing.ledger
     counts: dict[tuple[float, str], Counter[str]] = {}
     for run_id, status in standing.statuses.items():
         counts.setdefault(ledger.label(run_id), Counter())[status] += 1
-    table = table_of("budget", "architecture", *STATUSES, title=ledger.folder.name)
+    for study in standing.due:
+        counts.setdefault((study.budget, study.arch), Counter())["planned"] += study.trials
+    shown = [s for s in STATUSES if s in ALWAYS_SHOWN or any(count[s] for count in counts.values())]
+    table = table_of("budget", "architecture", *shown, title=ledger.folder.name)
+    table.columns[1].no_wrap, table.columns[1].overflow = False, "fold"
     for (budget, arch), count in sorted(counts.items()):
-        table.add_row(compute(budget), arch, *(str(count[s] or "") for s in STATUSES))
+        table.add_row(compute(budget), arch, *(str(count[s] or "") for s in shown))
     return table
 
 
-def _totals(standing: Standing, price: float | None) -> str:
-    pace, runs = standing.pace, len(standing.statuses)
-    parts = [f"{standing.ended} of {runs} runs ended"]
-    if pace.worker_seconds is not None and pace.device_seconds is not None:
-        hours = pace.worker_seconds / 3600
-        cost = f" ({price * hours:.2f} at {price:g} an hour of a worker)" if price is not None else ""
-        parts.append(f"{pace.device_seconds / 3600:.2f} device hours so far{cost}")
-    if standing.ended < runs:
+def _totals(standing: Standing, price: float | None) -> list[str]:
+    """What has ended and who is at the rest; then, where it is known, what has been spent."""
+    pace = standing.pace
+    parts = [f"{standing.ended} of {standing.total} runs ended"]
+    if standing.ended < standing.total:
         parts.append("1 worker is at it" if pace.workers == 1 else f"{pace.workers or 'no'} workers are at it")
     if pace.eta is not None:
         parts.append(f"ETA {duration(pace.eta)}")
-    return ", ".join(parts)
+    if pace.worker_seconds is None or pace.device_seconds is None:
+        return [", ".join(parts)]
+    hours = pace.worker_seconds / 3600
+    cost = f" ({price * hours:.2f} at {price:g} an hour of a worker)" if price is not None else ""
+    return [", ".join(parts), f"{pace.device_seconds / 3600:.2f} device hours so far{cost}"]
 
 
 def _lines(standing: Standing) -> list[str]:

@@ -1,11 +1,12 @@
 """How a sweep stands: the statuses of its runs, what its workers have spent, and how long the rest will take them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eutectic.sweeps import slurm, timesheet
+from eutectic.sweeps import due, slurm, timesheet
 from eutectic.sweeps.cost import Load, wall_seconds, worker_seconds
+from eutectic.sweeps.due import Due
 from eutectic.sweeps.ledger import FINISHED, Ledger
 
 
@@ -22,11 +23,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class Standing:
-    """Of a sweep when it was looked at. jobs: that ended early, while runs wait that they may have been meant to
-    train."""
+    """Of a sweep when it was looked at. due: trials that a tuning is yet to ask, which are planned but no runs yet.
+    jobs: that ended early, while runs wait that they may have been meant to train."""
 
     ledger: Ledger
     statuses: dict[str, str]
+    due: list[Due]
     jobs: list[slurm.Ended]
     pace: Pace
 
@@ -35,29 +37,38 @@ class Standing:
         """Runs for which nothing is to be waited."""
         return sum(status in FINISHED for status in self.statuses.values())
 
+    @property
+    def total(self) -> int:
+        """Runs that there are, and those that are due."""
+        return len(self.statuses) + sum(study.trials for study in self.due)
+
 
 def look(folder: Path) -> Standing:
     """At the sweep in a folder."""
+    studies = due.read(folder)  # before the runs: one that is asked meanwhile is there twice, but never missing
     ledger = Ledger(folder)
     statuses = ledger.statuses()
-    jobs = slurm.ended(folder) if "planned" in statuses.values() else []
-    return Standing(ledger, statuses, jobs, pace(ledger, statuses))
+    jobs = slurm.ended(folder) if studies or "planned" in statuses.values() else []
+    return Standing(ledger, statuses, studies, jobs, pace(ledger, statuses, studies))
 
 
-def pace(ledger: Ledger, statuses: Mapping[str, str]) -> Pace:
+def pace(ledger: Ledger, statuses: Mapping[str, str], studies: Sequence[Due] = ()) -> Pace:
     shifts = timesheet.shifts(ledger.folder)
     if not shifts:
         return Pace()
     spent = sum(shift.seconds for shift in shifts)
     of_devices = sum(shift.seconds * shift.devices for shift in shifts)
     present = sum(shift.present for shift in shifts)
-    return Pace(spent, of_devices, present, _eta(ledger, statuses, spent, len(shifts), present) if present else None)
+    eta = _eta(ledger, statuses, studies, spent, len(shifts), present) if present else None
+    return Pace(spent, of_devices, present, eta)
 
 
-def _eta(ledger: Ledger, statuses: Mapping[str, str], spent: float, shifts: int, present: int) -> float | None:
+def _eta(
+    ledger: Ledger, statuses: Mapping[str, str], studies: Sequence[Due], spent: float, shifts: int, present: int
+) -> float | None:
     """By the cost model, and as soon as a run is done at the pace so far: seconds that workers spent to those of the
     model. What failed or diverged does not count as done, but its seconds are spent, as those of others will be."""
-    done, left = list[Load](), list[Load]()
+    done, left = list[Load](), [study.load for study in studies for _ in range(study.trials)]
     for run_id, status in statuses.items():
         share = _trained(ledger, run_id, status)
         if share is None:

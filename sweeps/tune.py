@@ -2,6 +2,7 @@
 
     NAME/tune/journal.log   every study of the folder, unless they are in a database
               ask.lock      held while a trial is asked, claimed or told
+              due.json      how many are yet to be asked (sweeps/due.py)
 
 A trial is running in its study until its run has ended in the ledger, whoever trained it. As trials are asked, claimed
 and told under one lock, the ledger alone says who is at work: a trial whose worker died is a running trial whose run
@@ -14,7 +15,7 @@ import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,8 @@ from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps.claim import Claim
-from eutectic.sweeps.cost import estimate
+from eutectic.sweeps.cost import Load, estimate
+from eutectic.sweeps.due import Due, note
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.plan import FEWEST_STEPS, three_digits
 from eutectic.sweeps.prune import hopeless
@@ -86,6 +88,14 @@ class Cell:
         micro = min(batch, self.micro_batch)
         return dataclasses.replace(self.base, optim=optim, batch_size=batch, micro_batch=micro)
 
+    def load(self, device: str) -> Load:
+        """Of a trial that is not asked yet: the mean over the batches that it may have."""
+        lowest, highest = self.doublings
+        loads = [estimate(self.trial(self.lr[0], k), device) for k in range(lowest, highest + 1)]
+        seconds = sum(load.seconds for load in loads)
+        busy = sum(load.seconds * load.busy for load in loads) / seconds
+        return Load(seconds=seconds / len(loads), busy=busy, at_once=loads[0].at_once)
+
 
 def cells(
     recipe: Recipe,
@@ -123,8 +133,9 @@ def cells(
 class Studies:
     """The studies of some cells, each to have `trials` trials, as this process sees them."""
 
-    def __init__(self, folder: Path, cells: Sequence[Cell], trials: int, url: str | None = None):
-        self.ledger, self.trials = Ledger(folder), trials
+    def __init__(self, folder: Path, cells: Sequence[Cell], trials: int, url: str | None = None, device: str = "cpu"):
+        self.ledger, self.trials, self.device = Ledger(folder), trials, device
+        self._loads = {cell: cell.load(device) for cell in cells}
         own = files.make_folder(folder / "tune")
         self._lock = JournalFileOpenLock(str(own / "ask"))
         storage = _open(own / "journal.log", url)
@@ -132,13 +143,14 @@ class Studies:
             self.studies = {
                 cell: optuna.create_study(storage=storage, study_name=cell.study, load_if_exists=True) for cell in cells
             }
+            self._note_due(cells)
 
     def take(self) -> tuple[str, Claim] | None:
         """A run to train, which is ours, or None where all trials have been asked and none is abandoned."""
         with self._locked():
             self._settle()
             for asked, trial in self._running():
-                self.ledger.add([asked.trial(**trial.params)])  # where its folder was deleted
+                self._plan(asked.trial(**trial.params))  # where its folder was deleted
                 if claim := self.ledger.claim(trial.user_attrs["run_id"]):
                     return trial.user_attrs["run_id"], claim
             while (cell := self._next_cell()) is not None:
@@ -208,9 +220,20 @@ class Studies:
             study.enqueue_trial(_ask_shunning(study, cell))
         trial = study.ask()
         run = cell.trial(**_settings(trial, cell))
-        self.ledger.add([run])
+        self._plan(run)
         trial.set_user_attr("run_id", run.run_id)
+        self._note_due([cell])
         return run.run_id
+
+    def _plan(self, run: RunConfig) -> None:
+        self.ledger.add([run], {run.run_id: estimate(run, self.device)})
+
+    def _note_due(self, cells: Iterable[Cell]) -> None:
+        dues = {}
+        for cell in cells:
+            trials = max(0, self.trials - len(_asked(self.studies[cell])))
+            dues[cell.study] = Due(cell.base.budget, cell.base.model.layout, trials, self._loads[cell])
+        note(self.ledger.folder, dues)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -299,7 +322,7 @@ def _ask_and_train(
     alone: bool,
     tracker: str | None,
 ) -> None:
-    studies = Studies(folder, cells, trials, url)
+    studies = Studies(folder, cells, trials, url, device)
     while taken := studies.take():
         run_id, claim = taken
         hopeless = partial(studies.hopeless, run_id)

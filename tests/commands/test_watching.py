@@ -11,10 +11,11 @@ import pytest
 import rich.console
 
 from eutectic import cli, files
-from eutectic.commands import watching
+from eutectic.commands import console, watching
 from eutectic.config import RunConfig
-from eutectic.sweeps import timesheet
+from eutectic.sweeps import due, timesheet
 from eutectic.sweeps.cost import Load
+from eutectic.sweeps.due import Due
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.timesheet import Shift
 
@@ -76,15 +77,44 @@ def test_hours_cost_time_left_and_reasons_in_a_line(ledger: Ledger, capsys: pyte
     ledger.fail(failed, "RuntimeError: no kernel\nimage" + " is here" * 60)
     assert cli.main(["status", "--price", "2.5"]) == 0
     out = capsys.readouterr().out
-    assert tables(out) == [["1", "", "1", "1", "", ""]]
+    assert tables(out) == [["1", "", "1", "1"]]
     # half an hour of the model took an hour and a half
-    totals = (
-        "2 of 3 runs ended, 1.50 device hours so far (3.75 at 2.5 an hour of a worker), 1 worker is at it, ETA 1:30:00"
-    )
-    assert totals in out.splitlines()
+    assert "2 of 3 runs ended, 1 worker is at it, ETA 1:30:00" in out.splitlines()
+    assert "1.50 device hours so far (3.75 at 2.5 an hour of a worker)" in out.splitlines()
     (line,) = [line for line in out.splitlines() if line.startswith(failed)]
     assert line.startswith(f"{failed} hyena+attn at 1e08 failed: RuntimeError: no kernel image is here is")
     assert line.endswith(" ... (log: results/s/jobs/7_0_log.err)") and len(line) < 300
+
+
+@pytest.mark.parametrize("watch", [[], ["--watch"]])
+def test_it_fits_80_columns_and_cuts_no_name(
+    watch: list[str],
+    ledger: Ledger,
+    small_run: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A long name at several budgets, with a run of every status, tens of thousands of hours and their cost."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(timesheet, "shifts", lambda sweep: [Shift(12345 * HOUR, 1, True)])
+    monkeypatch.setattr(watching.time, "sleep", lambda seconds: interrupt())
+    begin(ledger, 0, 3)
+    ledger.fail(ledger.run_ids()[1], "ValueError: no")
+    end(ledger, 2)
+    arch = "gated_delta_net*3+attn@middle"
+    for status, budget in (("diverged", 1.25e15), ("pruned", 1e18), ("planned", 1e20)):
+        for name in ("hyena*3+attn", arch):
+            model = dataclasses.replace(small_run.model, layout=name)
+            run = dataclasses.replace(small_run, budget=budget, model=model)
+            ledger.add([run], {run.run_id: Load(seconds=HOUR, busy=1.0, at_once=1)})
+            if status != "planned":
+                end(ledger, ledger.run_ids().index(run.run_id), status)
+    cli.main(["status", "--price", "2.5", *watch])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert len(rows[0]) == 8
+    assert "".join(row[1] for row in rows).count(arch) == 3
 
 
 def test_json_has_the_same_figures(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +127,7 @@ def test_json_has_the_same_figures(ledger: Ledger, capsys: pytest.CaptureFixture
     assert failed == {"status": "failed", "error": "ValueError: no", "log": None}
     totals = {key: value for key, value in found.items() if key not in ("runs", "jobs")}
     hours = {"worker_hours": 1.5, "device_hours": 1.5, "cost": 3.0}
-    assert totals == {"ended": 2, "workers": 1, **hours, "eta_seconds": pytest.approx(1.5 * HOUR)}
+    assert totals == {"ended": 2, "due": 0, "workers": 1, **hours, "eta_seconds": pytest.approx(1.5 * HOUR)}
 
 
 def test_a_sweep_of_unknown_workers_has_no_hours(
@@ -124,11 +154,35 @@ def test_watching_prints_what_changes_until_all_has_ended(
     assert cli.main(["status", "--watch"]) == 0
     assert not clock
     assert tables(capsys.readouterr().out) == [
-        ["3", "", "", "", "", ""],
-        ["2", "1", "", "", "", ""],
-        ["1", "1", "", "1", "", ""],
-        ["", "", "1", "1", "1", ""],
+        ["3", "", ""],
+        ["2", "1", ""],
+        ["1", "1", "1"],
+        ["", "", "1", "1", "1"],
     ]
+
+
+def test_a_tuning_has_its_trials_to_come(
+    ledger: Ledger, clock: Steps, small_run: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of the hour's half each, beside those three that were asked; watching waits for them."""
+    files.make_folder(ledger.folder / "tune")
+
+    def note(trials: int) -> None:
+        load = Load(seconds=HOUR / 2, busy=1.0, at_once=1)
+        due.note(ledger.folder, {"a": Due(small_run.budget, small_run.model.layout, trials, load)})
+
+    note(2)
+    for k in range(3):
+        end(ledger, k)
+    assert cli.main(["status", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["s"]
+    assert (found["ended"], found["due"], found["eta_seconds"]) == (3, 2, pytest.approx(HOUR))
+    clock += [lambda: None, lambda: note(0)]
+    assert cli.main(["status", "--watch"]) == 0
+    assert not clock
+    out = capsys.readouterr().out
+    assert tables(out) == [["2", "", "3"], ["", "", "3"]]
+    assert "3 of 5 runs ended, 1 worker is at it, ETA 1:00:00" in out.splitlines()
 
 
 def test_an_interrupt_ends_watching_without_a_word(
@@ -147,16 +201,11 @@ def test_on_a_terminal_it_is_drawn_in_its_place(ledger: Ledger, clock: Steps, mo
         def __init__(self, **look: Any) -> None:
             super().__init__(file=screen, force_terminal=True, width=100, **look)
 
-    monkeypatch.setattr(rich.console, "Console", Terminal)
+    monkeypatch.setattr(console, "Console", Terminal)
     clock += [lambda: begin(ledger, 0, 4), lambda: begin(ledger, 0, 5), lambda: [end(ledger, k) for k in range(3)]]
     assert cli.main(["status", "--watch"]) == 0
     drawn = screen.getvalue()
-    assert [row[:4] for row in tables(drawn)][:4] == [
-        ["3", "", "", ""],
-        ["2", "1", "", ""],
-        ["2", "1", "", ""],
-        ["", "", "", "3"],
-    ]
+    assert tables(drawn)[:4] == [["3", "", ""], ["2", "1", ""], ["2", "1", ""], ["", "", "3"]]
     assert "step 4 of 10" in drawn and "step 5 of 10" in drawn
     assert "\x1b[1A\x1b[2K" in drawn, "what was there is wiped"
     assert "\x1b[?25h" in drawn, "the cursor is back"

@@ -11,8 +11,9 @@ import pytest
 
 from eutectic import files
 from eutectic.config import RunConfig
-from eutectic.sweeps import claim, timesheet
+from eutectic.sweeps import claim, due, timesheet
 from eutectic.sweeps.cost import Load
+from eutectic.sweeps.due import Due
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.standing import Pace, look, pace
 
@@ -98,6 +99,23 @@ def test_what_failed_or_diverged_has_been_paid_for_and_is_no_longer_to_be_done(s
     sweep.become("pruned", 3)
     sweep.work(200.0)
     assert sweep.pace().eta == pytest.approx(2 * 200, abs=2)
+
+
+def test_trials_that_are_yet_to_be_asked_are_left(sweep: Sweep) -> None:
+    sweep.become("done", *range(5))
+    sweep.run(5, step=1, steps=2)
+    sweep.work(1100.0)
+    folder = sweep.ledger.folder
+    (folder / "tune").mkdir()
+    loads = [Load(seconds=seconds, busy=0.5, at_once=1) for seconds in (100.0, 40.0)]
+    due.note(folder, {"first": Due(1e8, "attn", 3, loads[0]), "second": Due(1e8, "hyena", 1, loads[1])})
+    # 550 s of the model took 1100; half a run, three and a shorter one are left
+    assert pace(Ledger(folder), sweep.statuses, due.read(folder)).eta == pytest.approx(2 * 390, abs=2)
+    due.note(folder, {"second": Due(1e8, "hyena", 0, loads[1])})
+    standing = look(folder)
+    assert (standing.due, standing.total) == ([Due(1e8, "attn", 3, loads[0])], 9)
+    sweep.become("done", 5)
+    assert pace(Ledger(folder), sweep.statuses, standing.due).eta == pytest.approx(1100 / 600 * 300, abs=2)
 
 
 def test_runs_that_share_a_gpu_are_not_counted_several_times(tmp_path: Path, small_run: RunConfig) -> None:

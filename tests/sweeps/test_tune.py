@@ -28,9 +28,10 @@ from eutectic.arch import flops
 from eutectic.config import RunConfig
 from eutectic.display.tune import show_tuned
 from eutectic.errors import UserError
+from eutectic.sweeps import due, prune, tune
 from eutectic.sweeps import plan as planning
-from eutectic.sweeps import prune, tune
 from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
@@ -148,6 +149,29 @@ def test_a_setting_asked_twice_is_trained_once(
     studies = tune.Studies(tmp_path, [narrow], 15)
     assert studies.counts() == {narrow.study: {"complete": 15}}
     assert sorted(set(trial_ids(studies))) == sorted(trained) and len(trained) <= 6
+    assert due.read(tmp_path) == [], "it is not the runs that are counted"
+
+
+def test_what_is_yet_to_be_asked_is_known_without_the_studies(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train", planted)
+    first, second = cells(manifest, archs=("attn", "hyena"))
+    seconds = [
+        estimate(second.trial(1e-3, k), "cpu").seconds for k in range(second.doublings[0], second.doublings[1] + 1)
+    ]
+    studies = tune.Studies(tmp_path, [first, second], 5)
+    assert [(d.budget, d.arch, d.trials) for d in due.read(tmp_path)] == [(1e10, "attn", 5), (1e10, "hyena", 5)]
+    assert due.read(tmp_path)[1].load.seconds == pytest.approx(statistics.mean(seconds))
+    taken = studies.take()
+    assert taken is not None
+    config, load = studies.ledger.config(taken[0]), Ledger(tmp_path).load(taken[0])
+    assert config and load and load.seconds == estimate(config, "cpu").seconds
+    assert [d.trials for d in due.read(tmp_path)] == [4, 5]
+    tune.work(tmp_path, [first], 3, None, "cpu", cache(manifest))
+    assert [(d.arch, d.trials) for d in due.read(tmp_path)] == [("hyena", 5)], "the other study's are still due"
+    tune.Studies(tmp_path, [first, second], 7)
+    assert [d.trials for d in due.read(tmp_path)] == [4, 7]
 
 
 @pytest.mark.parametrize("sampler", tune.SAMPLERS)
@@ -171,6 +195,7 @@ def test_two_workers_neither_lose_nor_double_a_trial(
     assert all(set(count) <= {"complete", "diverged"} for count in counts.values())
     ids = trial_ids(studies)
     assert sorted(ids) == ledger.run_ids() and len(set(ids)) == 30
+    assert all(ledger.load(run_id) for run_id in ids)
     # trained once each, and by both
     claims = list(ledger.runs.glob("*/claim-*.json"))
     assert len(claims) == 30 and len({claim.read_text().partition('"pid"')[2].split(",")[0] for claim in claims}) == 2
