@@ -5,7 +5,7 @@ BIN := .venv/bin
 TYPED := analysis arch kernels train sweeps cli commands config display errors files
 
 # a word or several, handed over as one: eutectic splits them, so that no shell expands the * of a layout
-PLAN = $(if $(EXTEND),--extend '$(EXTEND)',--recipe $(RECIPE)) $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
+PLAN = $(if $(EXTEND),--extend '$(EXTEND)',--recipe '$(RECIPE)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
 	$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SOURCE),--source '$(SOURCE)') $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') \
 	$(if $(CHANNEL),--channel '$(CHANNEL)') $(if $(MATCH),--match $(MATCH)) \
 	$(if $(MIXER_FILE),--mixer-file $(MIXER_FILE))
@@ -24,6 +24,7 @@ help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
 	@echo 'make sweep BUDGET="1e11 3e11" ARCHS="attn hyena hyena*3+attn"'
 	@echo 'make sweep DRY=1                             plan and cost only'
+	@echo 'make sweep RECIPE=mine.py                    an experiment of your own, which defines RECIPE as sweeps/grids/ do'
 	@echo 'make tune ARCHS="attn hyena" TRIALS=24        best learning rates and batches, and their laws'
 	@echo 'make plan EXTEND=quick                       runs that its minima lack; make sweep EXTEND=quick trains them'
 	@echo 'make status WATCH=1 PRICE=2.5                 counts, hours, cost and time left, until all has ended'

@@ -141,7 +141,7 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 def _planning(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--recipe", help="a file of sweeps/grids/ (default: quick)")
+    add("--recipe", help="of sweeps/grids/, or a file that defines RECIPE, e.g. mine.py (default: quick)")
     add(
         "--budget",
         "--budgets",

@@ -106,7 +106,7 @@ def of_sweep(ledger: Ledger) -> tuple[Recipe, Extension]:
     configs = waiting if runs is None else [RunConfig.from_dict(json.loads(text)) for text in runs.used["config"]]
     for config in configs:
         foreign.load(config, ledger.folder)
-    recipe = replan.recipe_of(configs)
+    recipe = replan.recipe_of(configs, ledger.folder)
     if runs is None:
         return recipe, Extension((Proposal("planned before and not finished", tuple(waiting)),), ())
     if {i for i, s in statuses.items() if s != "failed"} - {*runs.used["run_id"], *runs.dropped["run_id"]}:

@@ -106,7 +106,10 @@ def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]]) -
 
 
 def _chosen(options: Options) -> Recipe:
-    recipe = recipes.find(options.recipe or "quick")
+    from eutectic.sweeps import recipe_file
+
+    named = options.recipe or "quick"
+    recipe = recipe_file.load(Path(named)) if named.endswith(".py") else recipes.find(named)
     changed: dict[str, Any] = {
         "budgets": tuple(numbers(options.budget, float, "budget")),
         "archs": tuple(word for part in options.archs for word in part),
@@ -130,8 +133,10 @@ def _default_name(options: Options, recipe: Recipe) -> str:
 
 
 def open_sweep(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> None:
-    """Refuse a folder that other code, or another recipe than is now, has trained in, unless told to --continue."""
-    from eutectic.sweeps import provenance
+    """Refuse a folder that other code, or another recipe than is now, has trained in, unless told to --continue. A
+    recipe from a file is kept there."""
+    from eutectic.sweeps import provenance, recipe_file
 
     now = provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows])
     provenance.open_sweep(folder, now, options.go_on)
+    recipe_file.keep(recipe, folder)

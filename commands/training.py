@@ -11,7 +11,6 @@ from eutectic.commands.console import err, finite, out, say_failed, sweep_folder
 from eutectic.commands.placing import POLL_SECONDS, SHARDED, cluster_of, ended_on_interrupt, submit_runs
 from eutectic.commands.planning import open_sweep, plan_of
 from eutectic.errors import UserError
-from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.cost import Load, estimate, job_memory
 from eutectic.sweeps.ledger import FINISHED, Ledger
 
@@ -89,7 +88,7 @@ def run(options: Options) -> int:
 
 
 def retry(options: Options) -> int:
-    from eutectic.sweeps import provenance
+    from eutectic.sweeps import foreign, provenance, recipe_file
 
     ledger = Ledger(sweep_folder(options))
     provenance.open_sweep(ledger.folder, provenance.of_code(), options.go_on)
@@ -98,13 +97,12 @@ def retry(options: Options) -> int:
         err().print(f"nothing in {ledger.folder} has failed.")
         return 0
     configs = [c for i in failed if (c := ledger.config(i))]
-    from eutectic.sweeps import foreign
-
     for config in configs:
         foreign.load(config, ledger.folder)
-    device = options.device or recipes.find(configs[0].recipe).device
+    recipe = recipe_file.find(configs[0].recipe, ledger.folder)
+    device = options.device or recipe.device
     loads = {c.run_id: estimate(c, device, options.devices) for c in configs}
-    return _train(options, ledger, device, options.workers or recipes.find(configs[0].recipe).workers, loads)
+    return _train(options, ledger, device, options.workers or recipe.workers, loads)
 
 
 def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> int:

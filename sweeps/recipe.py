@@ -1,4 +1,5 @@
-"""A recipe: everything a sweep's rows follow from, frozen and named. An experiment is a recipe in sweeps/grids/."""
+"""A recipe: everything a sweep's rows follow from, frozen and named. An experiment is a recipe in sweeps/grids/, or in
+a file of the user's (sweeps/recipe_file.py)."""
 
 import importlib
 import pkgutil
@@ -71,7 +72,7 @@ class Recipe:
     each has a CPU or a GPU, and trains as many runs on a GPU as keep it full.
     mup_base: width whose learning rate muP gives to all, for which `lr` is to be constant; 0 for none.
     match: what the architectures of a rung share with its pure attention beside depth and width: `width` for no more,
-    `params` or `flops`, for which the channel mixers are made narrower or wider.
+    `params` or `flops`, for which the channel mixers are made narrower or wider. ladder: from the smallest shape.
     """
 
     name: str
@@ -115,6 +116,6 @@ def names() -> list[str]:
 def find(name: str) -> Recipe:
     """The recipe of sweeps/grids/NAME.py. Raises UserError where there is none."""
     if name not in names():
-        raise UserError(f"no recipe {name!r}; there are {', '.join(names())}.")
+        raise UserError(f"no recipe {name!r}; there are {', '.join(names())}, or a file of your own, NAME.py.")
     recipe: Recipe = importlib.import_module(f"eutectic.sweeps.grids.{name}").RECIPE
     return recipe

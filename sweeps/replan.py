@@ -6,21 +6,21 @@ from pathlib import Path
 
 from eutectic.config import ModelConfig, RunConfig
 from eutectic.errors import UserError
-from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps import recipe_file
 from eutectic.sweeps.plan import Rules, Tuned
 from eutectic.sweeps.recipe import Recipe, Shape
 from eutectic.train import shards
 
 
-def recipe_of(configs: Sequence[RunConfig]) -> Recipe:
-    """The recipe of these runs, with what they chose of it. Raises UserError where they have several, or one that there
-    is not."""
+def recipe_of(configs: Sequence[RunConfig], folder: Path) -> Recipe:
+    """The recipe of these runs, with what they chose of it. folder: of their sweep. Raises UserError where they have
+    several, or one that there is not."""
     named = sorted({config.recipe for config in configs})
     if len(named) > 1:
         raise UserError(f"these runs are of several recipes ({', '.join(named)}); extend sweeps of one.")
     one = configs[0]
     return replace(
-        recipes.find(one.recipe),
+        recipe_file.find(one.recipe, folder),
         channel=one.model.channel,
         match=one.match,
         source=one.data.source,

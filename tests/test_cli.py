@@ -72,6 +72,7 @@ def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:
         (["sweep", "--workers", "1.5"], "--workers '1.5' is not a whole number; write e.g. 3"),
         (["retry", "--memory", "0"], "--memory 0 cannot be used; it must be positive"),
         (["plan", "--recipe", "slow"], "no recipe 'slow'; there are "),
+        (["plan", "--recipe", "gone.py"], "recipe file gone.py cannot be loaded (FileNotFoundError"),
         (["plan", "--source", "gone"], "no corpus at 'gone'"),
         (["plan", "--source", "latin"], "is not UTF-8"),
         (["plan", "--source", "empty"], "has no text in it"),

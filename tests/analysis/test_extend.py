@@ -114,13 +114,13 @@ def test_extending_ends_when_the_minimum_is_inside() -> None:
     assert optimum(configs, loss, "attn", 1e11).params == pytest.approx(0.9 * params(third))
 
 
-def test_what_is_added_is_what_the_recipe_would_have_planned() -> None:
+def test_what_is_added_is_what_the_recipe_would_have_planned(tmp_path: Path) -> None:
     """Whatever was chosen of it: the outermost runs are left out of a sweep and come back to the letter."""
     changed = dataclasses.replace(QUICK, archs=("hyena", "attn"), match="params", seeds=(0, 3), channel="mlp")
     whole = planned(changed)
     ends = {run.run_id for run in whole if index(run) == max(index(r) for r in whole if r.budget == run.budget)}
     fewer = [run for run in whole if run.run_id not in ends]
-    recipe = replan.recipe_of(fewer)
+    recipe = replan.recipe_of(fewer, tmp_path)
     assert (recipe.match, recipe.channel, recipe.device) == ("params", "mlp", "cpu")
     loss = bowl(lambda run: 1.001 * max(params(r) for r in fewer if r.budget == run.budget))
     extension = extended(recipe, fewer, loss)

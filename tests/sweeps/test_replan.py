@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from eutectic.train.shards import Manifest
 
 MANIFEST = Manifest("sotu", "bytes", "c" * 64, "t" * 64, 256, "uint16", 249, 10, 11_000_000, 460_000, 1.0, "")
 QUICK = recipes.find("quick")
+recipe_of = partial(replan.recipe_of, folder=Path("nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +30,7 @@ QUICK = recipes.find("quick")
 )
 def test_every_run_of_a_plan_is_planned_again(changes: dict[str, object]) -> None:
     configs = planning.plan(dataclasses.replace(QUICK, **changes), MANIFEST, 1)  # type: ignore[arg-type]
-    rules = replan.rules_of(replan.recipe_of(configs), configs, {})
+    rules = replan.rules_of(recipe_of(configs), configs, {})
     for run in configs:
         assert rules.runs(run.model.layout, run.budget, replan.shape_of(run.model), [run.seed]) == [run]
 
@@ -36,10 +39,10 @@ def test_so_is_a_run_by_a_tunings_laws() -> None:
     tuned = {"attn": planning.Tuned(PowerRule(0.02, 1e4, -0.3), PowerRule(500, 1e5, 0.4), "t@12345678")}
     configs = planning.plan(dataclasses.replace(QUICK, archs=("attn", "hyena")), MANIFEST, 1, tuned)
     assert replan.settings_of(configs) == "t@12345678"
-    rules = replan.rules_of(replan.recipe_of(configs), configs, tuned)
+    rules = replan.rules_of(recipe_of(configs), configs, tuned)
     assert {run.settings for run in rules.runs("attn", 2e10, QUICK.ladder[4], [0, 1])} == {"t@12345678"}
     with pytest.raises(UserError, match=r"plans run .* otherwise now .*batch_size was .* and is .*lr was "):
-        replan.rules_of(replan.recipe_of(configs), configs, {})
+        replan.rules_of(recipe_of(configs), configs, {})
 
 
 @pytest.mark.parametrize(
@@ -62,8 +65,8 @@ def test_a_recipe_that_has_changed_is_refused(change: Callable[[Recipe], Recipe]
 @pytest.mark.parametrize(
     ("changes", "read", "words"),
     [
-        ({"recipe": "gone"}, replan.recipe_of, "no recipe 'gone'; there are gpu, quick"),
-        ({"recipe": "gpu"}, replan.recipe_of, r"of several recipes \(gpu, quick\)"),
+        ({"recipe": "gone"}, recipe_of, "no recipe 'gone'; there are gpu, quick"),
+        ({"recipe": "gpu"}, recipe_of, r"of several recipes \(gpu, quick\)"),
         ({"settings": "u@1"}, replan.settings_of, r"by several tunings \(t@1, u@1\)"),
     ],
 )
