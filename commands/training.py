@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from eutectic.cli import Options, print_json
@@ -99,10 +100,10 @@ def retry(options: Options) -> int:
     configs = [c for i in failed if (c := ledger.config(i))]
     for config in configs:
         foreign.load(config, ledger.folder)
-    recipe = recipe_file.find(configs[0].recipe, ledger.folder)
-    device = options.device or recipe.device
+    recipe = partial(recipe_file.find, configs[0].recipe, ledger.folder)  # which options may leave nothing to say
+    device = options.device or recipe().device
     loads = {c.run_id: estimate(c, device, options.devices) for c in configs}
-    return _train(options, ledger, device, options.workers or recipe.workers, loads)
+    return _train(options, ledger, device, options.workers or recipe().workers, loads)
 
 
 def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> int:
