@@ -13,11 +13,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import tiny
 
 from eutectic.sweeps.ledger import Ledger
 
 CLOCK = ("seconds", "tokens_per_second", "finished", "commit", "device", "source")
-SWEEP = ["sweep", "--budget", "1e10", "--archs", "attn", "--json"]
+SWEEP = ["sweep", "--recipe", tiny.__file__, "--json"]
 
 
 def eutectic(*arguments: str, cwd: Path, cache: Path) -> "subprocess.Popen[str]":
@@ -53,6 +54,25 @@ def kill_all(folder: Path, process: "subprocess.Popen[str]") -> None:
                 os.kill(int(stat.parent.name), signal.SIGKILL)
         except (OSError, ProcessLookupError):
             continue
+
+
+def kill_first(runs: Path) -> Path:
+    """Of two runs that are being trained, kill the worker of the one begun first, which the other worker has come past:
+    it would take over one that it has yet to see. Returns that run's folder."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        training = [p.parent for p in runs.glob("*/progress.json") if not (p.parent / "run.parquet").exists()]
+        claims = {folder: json.loads((folder / "claim-0.json").read_text()) for folder in training}
+        if len(claims) == 2:
+            victim = min(claims, key=lambda folder: claims[folder]["at"])
+            worker = claims[victim]["pid"]
+            os.kill(worker, signal.SIGSTOP)  # or it may end the run, and begin another, before it is killed
+            if not (victim / "run.parquet").exists():
+                os.kill(worker, signal.SIGKILL)
+                return victim
+            os.kill(worker, signal.SIGCONT)
+        time.sleep(0.02)
+    raise TimeoutError("no two runs were trained at once")
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +149,7 @@ def test_what_failed_is_retried_and_nothing_else(corpus: Path, whole: tuple[Path
 
 def test_a_killed_worker_fails_its_run_only(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
     process = eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=tmp_path, cache=whole[1])
-    runs = tmp_path / "results/s/runs"
-    deadline = time.monotonic() + 120
-    while len(list(runs.glob("*/progress.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    # the first run that was begun: the other worker has come past it, and would take over one that it has yet to see
-    claims = {path: json.loads(path.read_text()) for path in runs.glob("*/claim-0.json")}
-    first = min(claims, key=lambda path: claims[path]["at"])
-    victim = first.parent
-    os.kill(claims[first]["pid"], signal.SIGKILL)
+    victim = kill_first(tmp_path / "results/s/runs")
     report = finished(process, status=1)
     assert {i for i, s in report["statuses"].items() if s != "done"} == {victim.name}
     assert "its worker ended without a word" in report["failed"][victim.name]
@@ -148,8 +160,8 @@ def test_a_killed_worker_fails_its_run_only(corpus: Path, whole: tuple[Path, Pat
 
 
 def test_run_and_debug_train_the_same_numbers(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
-    command = ["--budget", "1e10", "--archs", "attn", "--source", str(corpus), "--name", "s", "--json"]
-    finished(eutectic("sweep", *command, "--cluster", "debug", cwd=tmp_path, cache=whole[1]))
+    command = [*SWEEP, "--source", str(corpus), "--name", "s"]
+    finished(eutectic(*command, "--cluster", "debug", cwd=tmp_path, cache=whole[1]))
     ledger = Ledger(tmp_path / "results/s")
     victim = ledger.run_ids()[0]
     for path in (ledger.runs / victim).glob("*.parquet"):
