@@ -17,6 +17,7 @@ from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
+import tiny
 from rich.console import Console
 
 from eutectic import cli, commands
@@ -412,7 +413,7 @@ def test_the_command_trains_shows_and_goes_on(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     monkeypatch.setattr(tune, "BATCH_DOUBLINGS", 1)  # batches of a sequence take a thousand steps
-    command = ["--archs", "attn", "--budgets", SMALL, "--source", str(corpus), "--name", "t"]
+    command = ["--recipe", tiny.__file__, "--source", str(corpus), "--name", "t"]
     assert commands.tune(options(*command, "--trials", "1")) == 0  # by a worker of its own
     lines = capsys.readouterr().out.splitlines()
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
