@@ -1,38 +1,23 @@
 """A sweep that was trained here is extended through the command line, by `plan` and `sweep` alike."""
 
-import contextlib
-import io
 import json
 import math
-import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
+import inside
 import pyarrow.parquet as pq
 import pytest
 import tiny
 
-from eutectic import cli
 from eutectic.sweeps.ledger import Ledger
 
 
-@dataclass(frozen=True)
-class Done:
-    stdout: str
-    stderr: str
-
-
-def eutectic(*arguments: str, cwd: Path, status: int = 0) -> Done:
-    """A command in this process, whose jobs are processes of their own: each would import torch for seconds."""
-    out, err = io.StringIO(), io.StringIO()
-    environment = patch.dict(os.environ, {"EUTECTIC_CACHE": str(cwd / "cache")})
-    with contextlib.chdir(cwd), environment, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        ended = cli.main(arguments)
-    assert ended == status, err.getvalue()
-    return Done(out.getvalue(), err.getvalue())
+def eutectic(*arguments: str, cwd: Path, status: int = 0) -> inside.Done:
+    done = inside.eutectic(*arguments, cwd=cwd)
+    assert done.returncode == status, done.stderr
+    return done
 
 
 @pytest.fixture(scope="module")
