@@ -31,6 +31,21 @@ def write_json(path: Path, value: Any) -> None:
         scratch.write_text(json.dumps(value, indent=1) + "\n")
 
 
+def create_json(path: Path, value: Any) -> bool:
+    """Write a file that is not there yet, which of several processes one can; whether it was this one."""
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(value, indent=1) + "\n")
+        os.chmod(scratch, 0o644)
+        os.link(scratch, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(scratch)
+    return True
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file, or None where there is no such file, or it is not JSON."""
     try:

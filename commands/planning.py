@@ -138,5 +138,6 @@ def open_sweep(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[
     from eutectic.sweeps import provenance, recipe_file
 
     now = provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows])
-    provenance.open_sweep(folder, now, options.go_on)
+    for line in provenance.open_sweep(folder, now, options.go_on):
+        err().print(f"going on although {line}", soft_wrap=True)
     recipe_file.keep(recipe, folder)

@@ -46,17 +46,23 @@ def of_plan(recipe: Recipe, runs: Sequence[RunConfig]) -> Record:
     return {"recipe": _flat(fields) | shared, "mixers": mixers}
 
 
-def open_sweep(folder: Path, now: Record, go_on: bool) -> None:
-    """Let a sweep be trained by what `now` says, and keep that where it is new.
+def open_sweep(folder: Path, now: Record, go_on: bool) -> list[str]:
+    """Let a sweep be trained by what `now` says, and keep that where it is new. Returns what is to be said of it.
 
-    Raises UserError, with a line for each field, where it differs from what was there, unless it is to go on anyway.
+    Raises UserError, with a line for each field, where it differs from what was there, or where runs are there and what
+    trained them cannot be read, unless it is to go on anyway.
     """
     path = files.make_folder(folder) / "sweep.json"
-    kept = files.read_json(path) or []
-    before = kept[-1] if kept else {}
     now = json.loads(json.dumps(now))  # as it will be read again
-    if not go_on and (changed := differences(before, now)):
-        lines = "".join(f"\n  {line}" for line in changed)
+    kept, said = _kept(path)
+    if not kept and not files.names(folder / "runs"):
+        if files.create_json(path, [now]):
+            return said
+        kept, said = _kept(path)  # another process was first
+    before = kept[-1] if kept else {}
+    said += differences(before, now) if kept else [f"{path.name}, of what trained its runs, is not there to be read"]
+    if said and not go_on:
+        lines = "".join(f"\n  {line}" for line in said)
         raise UserError(
             f"{folder} is a sweep that was trained otherwise:{lines}\n"
             "choose another --name, or go on all the same with --continue."
@@ -64,6 +70,19 @@ def open_sweep(folder: Path, now: Record, go_on: bool) -> None:
     merged = before | {part: before.get(part, {}) | fields for part, fields in now.items()}
     if merged != before:
         files.write_json(path, [*kept, merged])
+    return said
+
+
+def _kept(path: Path) -> tuple[list[Record], list[str]]:
+    """The records of a sweep, and what is to be said of them: one that cannot be read is set aside."""
+    kept = files.read_json(path)
+    if isinstance(kept, list) and kept and all(isinstance(record, dict) and _is_record(record) for record in kept):
+        return kept, []
+    return [], [f"{path.name} was damaged and is now {files.set_aside(path).name}"] if path.exists() else []
+
+
+def _is_record(value: dict[str, Any]) -> bool:
+    return all(isinstance(part, dict) for part in value.values())
 
 
 def differences(before: Record, now: Record) -> list[str]:

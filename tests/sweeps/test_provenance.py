@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from eutectic import files
 from eutectic.cli import main
 from eutectic.commands import training, tuning
 from eutectic.errors import UserError
@@ -94,11 +95,37 @@ def test_what_went_on_all_the_same_is_what_is_compared_from_then_on(tmp_path: Pa
     provenance.open_sweep(tmp_path, record(), False)
     with pytest.raises(UserError, match=r"eutectic was 0\.1\.0 and is 0\.2\.0"):
         provenance.open_sweep(tmp_path, newer, False)
-    provenance.open_sweep(tmp_path, newer, True)
-    provenance.open_sweep(tmp_path, record() | newer, False)
+    assert provenance.open_sweep(tmp_path, newer, True) == ["eutectic was 0.1.0 and is 0.2.0"]
+    assert provenance.open_sweep(tmp_path, record() | newer, False) == []
     kept = json.loads((tmp_path / "sweep.json").read_text())
     assert [entry["code"]["eutectic"] for entry in kept] == ["0.1.0", "0.2.0"]
     assert kept[1]["recipe"] == kept[0]["recipe"], "code alone was opened with, and the recipe was lost"
+
+
+@pytest.mark.parametrize("content", ['[{"code": {"eutect', '{"a": 1}', "[1]", '[{"a": 1}]', "[]", None])
+def test_runs_whose_record_cannot_be_read_are_told(content: str | None, tmp_path: Path) -> None:
+    provenance.open_sweep(tmp_path, record(), False)
+    (tmp_path / "runs" / "0123456789abcdef").mkdir(parents=True)
+    path = tmp_path / "sweep.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(UserError, match="of what trained its runs, is not there to be read"):
+        provenance.open_sweep(tmp_path, record(), False)
+    assert [aside.read_text() for aside in tmp_path.glob("sweep.json.corrupt-*")] == ([content] if content else [])
+    assert len(provenance.open_sweep(tmp_path, record(), True)) == 1
+    assert provenance.open_sweep(tmp_path, record(), False) == []
+
+
+def test_of_two_that_open_a_new_sweep_otherwise_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = files.create_json
+
+    def late(path: Path, value: Any) -> bool:
+        monkeypatch.setattr(files, "create_json", create)
+        provenance.open_sweep(tmp_path, record(channel="mlp"), False)
+        return create(path, value)
+
+    monkeypatch.setattr(files, "create_json", late)
+    with pytest.raises(UserError, match="channel was mlp and is swiglu"):
+        provenance.open_sweep(tmp_path, record(), False)
 
 
 def test_a_mixer_of_a_name_is_one_mixer(tmp_path: Path) -> None:
