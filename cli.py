@@ -103,9 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("plan", "sweep", "tune", "retry"):
             _placing(command)
         if name in ("plan", "sweep", "retry"):
-            command.add_argument(
-                "--devices", type=_devices, default=1, metavar="N", help="that train each run together (default: 1)"
-            )
+            words = "that train each run together (default: 1)"
+            command.add_argument("--devices", type=_count("--devices"), default=1, metavar="N", help=words)
         if name in ("plan", "sweep", "retry", "run"):
             command.add_argument(
                 "--spread",
@@ -166,7 +165,7 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
     add(
         "--workers",
-        type=_number(int, "--workers"),
+        type=_count("--workers"),
         metavar="N",
         help="jobs at once, on GPUs one for each; by default the recipe's",
     )
@@ -267,11 +266,14 @@ def _tracker(word: str) -> str:
     return word
 
 
-def _devices(word: str) -> int:
-    count: int = _number(int, "--devices")(word)
-    if count == 0:
-        raise UserError("--devices 0 trains nothing; give how many train each run together, 1 or more.")
-    return count
+def _count(what: str) -> Callable[[str], int]:
+    def read(word: str) -> int:
+        count: int = _number(int, what)(word)
+        if count == 0:
+            raise UserError(f"{what} 0 trains nothing; give 1 or more.")
+        return count
+
+    return read
 
 
 def numbers(words: list[list[str]], kind: Callable[[str], Any], what: str) -> list[Any]:

@@ -40,7 +40,13 @@ def page() -> Console:
 
 
 def err() -> Console:
+    """As wide as the terminal: lines that are drawn again in their place must not wrap."""
     return Console(stderr=True, highlight=False, markup=False)
+
+
+def aside() -> Console:
+    """For tables beside the result, as wide as those of out()."""
+    return Console(stderr=True, width=out().width, highlight=False, markup=False)
 
 
 def warn(ledger: Ledger) -> None:

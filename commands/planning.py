@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eutectic.cli import Options, numbers
-from eutectic.commands.console import err, sweep_folder, tuning_folder, warn
+from eutectic.commands.console import aside, err, sweep_folder, tuning_folder, warn
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
@@ -78,7 +78,7 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
         replan.prepare(list(reasons), default_cache())
     cost.refuse_too_large(reasons, recipe.device, memory, options.devices)
     rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in reasons]
-    show_extension(err(), extension, {run.run_id: cost for run, cost in rows})
+    show_extension(aside(), extension, {run.run_id: cost for run, cost in rows})
     return recipe, rows, ledger.folder, {run.run_id: reason for run, reason in reasons.items()}
 
 
@@ -102,7 +102,7 @@ def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]]) -
     sizes: dict[str, list[tuple[int, int]]] = {}
     for run, cost in rows:
         sizes.setdefault(run.model.layout, []).append((cost.params, cost.tokens))
-    err().print(transfer_table(transfers(found, sizes), source))
+    aside().print(transfer_table(transfers(found, sizes), source))
 
 
 def _chosen(options: Options) -> Recipe:
@@ -137,7 +137,13 @@ def open_sweep(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[
     recipe from a file is kept there."""
     from eutectic.sweeps import provenance, recipe_file
 
-    now = provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows])
+    go_on(options, folder, provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows]))
+    recipe_file.keep(recipe, folder)
+
+
+def go_on(options: Options, folder: Path, now: dict[str, dict[str, Any]]) -> None:
+    """Open a sweep by what `now` records, and say despite what, where --continue has it so."""
+    from eutectic.sweeps import provenance
+
     for line in provenance.open_sweep(folder, now, options.go_on):
         err().print(f"going on although {line}", soft_wrap=True)
-    recipe_file.keep(recipe, folder)

@@ -3,14 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from eutectic.cli import Options, print_json
 from eutectic.commands.answering import sweep_report
 from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
 from eutectic.commands.placing import POLL_SECONDS, SHARDED, cluster_of, ended_on_interrupt, submit_runs
-from eutectic.commands.planning import open_sweep, plan_of
+from eutectic.commands.planning import go_on, open_sweep, plan_of
 from eutectic.errors import UserError
 from eutectic.sweeps.cost import Load, estimate, job_memory
 from eutectic.sweeps.ledger import FINISHED, Ledger
@@ -72,7 +71,7 @@ def run(options: Options) -> int:
             f"no run {options.run_id!r} is planned in {ledger.folder}; `eutectic status --json` lists them."
         )
     available_memory(options.device, 1)
-    provenance.open_sweep(ledger.folder, provenance.of_code(), options.go_on)
+    go_on(options, ledger.folder, provenance.of_code())
     with joined(options.device, sharded=SHARDED[options.spread]) as ranks:
         with ranks.first_ahead():
             prepare(config.data.source, config.data.tokenizer, default_cache())
@@ -92,18 +91,27 @@ def retry(options: Options) -> int:
     from eutectic.sweeps import foreign, provenance, recipe_file
 
     ledger = Ledger(sweep_folder(options))
-    provenance.open_sweep(ledger.folder, provenance.of_code(), options.go_on)
-    failed = ledger.retry()
+    go_on(options, ledger.folder, provenance.of_code())
+    failed = {i: ledger.failure(i) for i, status in ledger.statuses().items() if status == "failed"}
     if not failed:
         err().print(f"nothing in {ledger.folder} has failed.")
         return 0
     configs = [c for i in failed if (c := ledger.config(i))]
+    if not configs:
+        raise UserError(f"the configs of what failed in {ledger.folder} are gone; submit the sweep again.")
     for config in configs:
         foreign.load(config, ledger.folder)
-    recipe = partial(recipe_file.find, configs[0].recipe, ledger.folder)  # which options may leave nothing to say
-    device = options.device or recipe().device
+    device = options.device or ("cuda" if configs[0].precision == "bf16" else "cpu")
     loads = {c.run_id: estimate(c, device, options.devices) for c in configs}
-    return _train(options, ledger, device, options.workers or recipe().workers, loads)
+    workers = options.workers or recipe_file.find(configs[0].recipe, ledger.folder).workers
+    ledger.retry()
+    try:
+        return _train(options, ledger, device, workers, loads)
+    except UserError:
+        for run_id, why in failed.items():  # that were not submitted after all
+            if ledger.status(run_id) == "planned":
+                ledger.fail(run_id, why)
+        raise
 
 
 def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> int:

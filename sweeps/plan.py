@@ -60,11 +60,14 @@ def plan(recipe: Recipe, manifest: Manifest, threads: int, tuned: Mapping[str, T
     data = _data(recipe, manifest)
     recipe = dataclasses.replace(recipe, channel=registry.canonical(recipe.channel, ChannelMixer))
     rules = Rules(recipe, data, threads, tuned or {})
+    seeds = tuple(dict.fromkeys(recipe.seeds))
+    if max(seeds) >= 2**63:
+        raise UserError(f"seed {max(seeds)} is too large; give whole numbers below 2^63.")
     rows = []
     for budget in sorted(set(recipe.budgets)):
         for arch in dict.fromkeys(_arch(recipe, arch) for arch in recipe.archs):
             for shape in _rungs(recipe, data, arch, budget):
-                rows += rules.runs(arch, budget, shape, recipe.seeds)
+                rows += rules.runs(arch, budget, shape, seeds)
     return rows
 
 

@@ -42,8 +42,8 @@ def options(words: Iterable[str]) -> Options:
         name = key.replace("-", "_")
         if name in LINES:
             lines.setdefault(name, []).extend(text.splitlines())
-        elif name in NUMBERS and not text.isdigit():
-            raise UserError(f"--slurm {key}={text} must be a whole number.")
+        elif name in NUMBERS and not re.fullmatch("0*[1-9][0-9]*", text):
+            raise UserError(f"--slurm {key}={text} must be a whole number, 1 or more.")
         elif name == "time":
             found[name] = _minutes(text)
         else:

@@ -71,6 +71,8 @@ def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:
         (["plan", "--seeds", "1.5"], "seed '1.5' is not a whole number"),
         (["plan", "--price", "x"], "--price 'x' is not a number"),
         (["plan", "--hours", "nan"], "--hours nan cannot be used; it must be positive and finite"),
+        (["sweep", "--workers", "0"], "--workers 0 trains nothing; give 1 or more."),
+        (["sweep", "--seeds", "99999999999999999999999"], "seed 99999999999999999999999 is too large"),
         (["sweep", "--workers", "1.5"], "--workers '1.5' is not a whole number; write e.g. 3"),
         (["retry", "--memory", "0"], "--memory 0 cannot be used; it must be positive"),
         (["plan", "--recipe", "slow"], "no recipe 'slow'; there are "),
