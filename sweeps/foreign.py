@@ -24,6 +24,11 @@ def load(config: RunConfig, folder: Path) -> None:
         name, _, origin = entry.partition("=")
         kept = folder / "mixers" / f"{origin}.py"
         if kept.exists():
+            if registry.source_hash(kept) != origin:
+                raise UserError(
+                    f"{kept} is not the mixer that run {config.run_id} was planned with; put that file back, or sweep "
+                    "the changed one with --mixer-file."
+                )
             registry.load_file(kept)
             flops.count.cache_clear()  # another file may have had the name
         elif entry not in registry.origins(name):

@@ -1,5 +1,6 @@
 """The mixer of docs/write-a-mixer.md, from a file that is not ours: planned, trained, held to the contract."""
 
+import dataclasses
 import json
 import os
 import re
@@ -14,8 +15,9 @@ import tiny
 from eutectic.arch import registry
 from eutectic.arch.base import Layer
 from eutectic.arch.flops import count
-from eutectic.config import ModelConfig
+from eutectic.config import ModelConfig, RunConfig
 from eutectic.errors import UserError
+from eutectic.sweeps import foreign
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +68,16 @@ def test_a_file_is_swept_and_kept(ema: Path, corpus: Path, tmp_path: Path) -> No
     ema.write_text(ema.read_text().replace("64.0", "32.0"))
     planned = run(*command[:1], "plan", *command[2:], "--mixer-file", str(ema), "--json", cwd=tmp_path, cache=tmp_path)
     assert not {row["run_id"] for row in json.loads(planned.stdout)} & statuses.keys()
+
+
+def test_a_kept_file_that_was_changed_is_not_run(ema: Path, small_run: RunConfig, tmp_path: Path) -> None:
+    origin = registry.source_hash(ema)
+    foreign.keep([ema], tmp_path)
+    planned = dataclasses.replace(small_run, mixers=(f"ema={origin}",))
+    foreign.load(planned, tmp_path)
+    (tmp_path / f"mixers/{origin}.py").write_text(ema.read_text() + "raise SystemExit\n")
+    with pytest.raises(UserError, match=f"{origin}.py is not the mixer that run {planned.run_id} was planned with"):
+        foreign.load(planned, tmp_path)
 
 
 def test_a_file_is_held_to_the_contract(ema: Path, tmp_path: Path) -> None:
