@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from eutectic.errors import UserError
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -129,7 +131,14 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "RunConfig":
+        """Raises UserError where a field is none of this version's."""
         nested = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig}
+        for kind, given in ((cls, fields), *((nested[k], v) for k, v in fields.items() if k in nested)):
+            if unknown := given.keys() - {field.name for field in dataclasses.fields(kind)}:
+                raise UserError(
+                    f"run config with {', '.join(sorted(unknown))}, which this version of eutectic does not know; use "
+                    "the version that planned the sweep, or a later one."
+                )
         values = {k: nested[k](**v) if k in nested else v for k, v in fields.items()}
         return cls(**values | {"mixers": tuple(fields.get("mixers", ()))})
 

@@ -99,6 +99,14 @@ def test_the_run_id_is_of_what_determines_the_loss() -> None:
     assert RunConfig.from_dict(row.to_dict()) == row
 
 
+def test_a_field_of_a_newer_version_is_named() -> None:
+    fields = plan()[0].to_dict()
+    with pytest.raises(UserError, match="run config with later, which this version"):
+        RunConfig.from_dict(fields | {"later": 1})
+    with pytest.raises(UserError, match="run config with later, newer, which this version"):
+        RunConfig.from_dict(fields | {"model": fields["model"] | {"newer": 1, "later": 2}})
+
+
 def test_seeds_multiply_rows_and_nothing_else_changes() -> None:
     rows = plan(budgets=(1e11,), archs=("attn",), seeds=(0, 1))
     assert [row.seed for row in rows] == [0, 1] * QUICK.sizes
