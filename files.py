@@ -12,6 +12,9 @@ from typing import Any
 
 from eutectic.errors import UserError
 
+# in paths of jobs: PYTHONPATH has folders with `:` between them; submitit and Slurm put a job's id for `%j`
+UNUSABLE = ":%"
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

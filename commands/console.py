@@ -7,17 +7,25 @@ from typing import Any
 
 from rich.console import Console
 
+from eutectic import files
 from eutectic.cli import Options
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger, sweeps
 
 
 def sweep_folder(options: Options) -> Path:
-    folder: Path = options.results / (options.name or "quick")
+    folder = named(options.results, options.name or "quick")
     if not folder.is_dir():
         there = ", ".join(f.name for f in sweeps(options.results)) or "none"
         raise UserError(f"no sweep {folder}; those in {options.results}/ are: {there}. Choose with --name.")
     return folder
+
+
+def named(results: Path, name: str) -> Path:
+    """A sweep's folder. Raises UserError where it would be no folder in `results`, or jobs could not run in it."""
+    if {".", ".."} & set(name.split("/")) or set(files.UNUSABLE) & set(name):
+        raise UserError(f"a sweep cannot be named {name!r}: leave out `:` and `%`, and `.` and `..` as folders.")
+    return results / name
 
 
 def tuning_folder(options: Options) -> Path:

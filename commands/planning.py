@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eutectic.cli import Options, numbers
-from eutectic.commands.console import aside, err, sweep_folder, tuning_folder, warn
+from eutectic.commands.console import aside, err, named, sweep_folder, tuning_folder, warn
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
@@ -38,10 +38,11 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
     cost.refuse_too_large(runs, recipe.device, memory, options.devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
+    folder = named(options.results, name)
     rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in runs]
     if found:
         _show_transfer(found, source, rows)
-    return recipe, rows, options.results / name, {}
+    return recipe, rows, folder, {}
 
 
 def _memory(options: Options, recipe: Recipe) -> float:

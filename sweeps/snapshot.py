@@ -12,6 +12,7 @@ from pathlib import Path
 
 import eutectic
 from eutectic import files
+from eutectic.errors import UserError
 from eutectic.train import log
 
 ROOT = Path(eutectic.__file__).parent
@@ -60,4 +61,7 @@ def contents() -> dict[str, bytes]:
 
 
 def _place(folder: Path, copied: dict[str, bytes]) -> Path:
+    if bad := set(files.UNUSABLE) & set(str(folder)):
+        found = " and ".join(sorted(bad))
+        raise UserError(f"jobs cannot run in {folder}, for the {found} in it; use another --results.")
     return folder / "code" / files.digest(copied)

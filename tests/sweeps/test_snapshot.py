@@ -13,11 +13,14 @@ import pytest
 
 import eutectic
 from eutectic import files
+from eutectic.cli import main
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import snapshot, submit
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train.shards import Manifest
+
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -132,6 +135,24 @@ def test_a_new_folder_is_nobody_else_s_whatever_the_umask(tmp_path: Path) -> Non
         assert snapshot.keep(tmp_path).stat().st_mode & 0o777 == 0o755
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize("name", ["a:b", "a%j"])
+def test_jobs_are_not_submitted_where_they_would_run_other_code(name: str, tmp_path: Path) -> None:
+    job = submit.Work(folder=tmp_path / name / "s", device="cpu", cache=tmp_path, run_ids=[])
+    with pytest.raises(UserError, match=f"jobs cannot run in .*/{name}/s, for the [:%] in it"):
+        submit.submit(submit.Cluster("debug", 1, "cpu", 1, None, 1e9), job)
+
+
+@pytest.mark.parametrize("name", ["a:b", "a%j", ".", "..", "../a", "a/.."])
+@pytest.mark.parametrize("command", ["plan", "fit"])
+def test_such_names_are_refused(
+    command: str, name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path / "cache"))
+    planning = ["--source", str(corpus), "--archs", "attn", "--budget", "1e10"] if command == "plan" else []
+    assert main([command, "--name", name, "--results", str(tmp_path / "results"), *planning]) == 1
+    assert f"a sweep cannot be named {name!r}" in capsys.readouterr().err
 
 
 class Touch:
