@@ -82,26 +82,33 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def make_folder(path: Path) -> Path:
+def make_folder(path: Path, mode: int = 0o777) -> Path:
     """The folder, made with its parents. Raises UserError where that cannot be."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode, parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {path}: {error.strerror}; choose another place.") from None
     return path
 
 
-def own_folder(path: Path) -> Path:
-    """The folder, made where it is missing, of what is run as code. Raises UserError where another user may write."""
-    if not path.exists():
-        make_folder(path.parent)
-        path.mkdir(mode=0o755, exist_ok=True)
+def keep_others_out() -> None:
+    """Whatever this process and its children make from now on, no other user may write to."""
+    os.umask(os.umask(0o077) | stat.S_IWGRP | stat.S_IWOTH)
+
+
+def own(path: Path, instead: str = "choose another --name") -> None:
+    """Raises UserError where another user may write what is run as code; `instead` says what to do about that."""
     found = path.stat()
     if found.st_uid != os.geteuid():
-        raise UserError(f"{path} belongs to another user, and what is in it would be run; choose another --name.")
+        raise UserError(f"{path} belongs to another user, and what is in it would be run; {instead}.")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UserError(
             f"{path} can be written to by other users, and what is in it would be run; look at who did, then "
-            f"`chmod go-w {path}`."
+            f"`chmod -R go-w {path if path.is_dir() else path.parent}`."
         )
+
+
+def own_folder(path: Path, instead: str = "choose another --name") -> Path:
+    """The folder, made where it is missing, of what is run as code. Raises UserError as `own` does."""
+    own(make_folder(path, 0o755), instead)
     return path

@@ -13,7 +13,7 @@ def keep(paths: Iterable[Path], folder: Path) -> None:
     """Copy mixer files into a sweep's folder, each under its hash."""
     for path in paths:
         kept = folder / "mixers" / f"{registry.source_hash(path)}.py"
-        files.make_folder(kept.parent)
+        files.own_folder(kept.parent)
         with files.replacing(kept) as scratch:
             scratch.write_bytes(path.read_bytes())
 

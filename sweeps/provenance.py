@@ -50,9 +50,9 @@ def open_sweep(folder: Path, now: Record, go_on: bool) -> list[str]:
     """Let a sweep be trained by what `now` says, and keep that where it is new. Returns what is to be said of it.
 
     Raises UserError, with a line for each field, where it differs from what was there, or where runs are there and what
-    trained them cannot be read, unless it is to go on anyway.
+    trained them cannot be read, unless it is to go on anyway; and where others could write there.
     """
-    path = files.make_folder(folder) / "sweep.json"
+    path = files.own_folder(folder) / "sweep.json"
     now = json.loads(json.dumps(now))  # as it will be read again
     kept, said = _kept(path)
     if not kept and not files.names(folder / "runs"):

@@ -24,10 +24,15 @@ def place(folder: Path) -> Path:
 
 
 def keep(folder: Path) -> Path:
-    """Copy the code as it is now into a sweep's folder, unless it is there; returns place(folder)."""
+    """Copy the code as it is now into a sweep's folder, unless it is there; returns place(folder).
+
+    Raises UserError where others could write to any of it.
+    """
     copied = contents()
     kept = _place(folder, copied)
     if kept.exists():
+        for path in (kept, *kept.rglob("*")):  # with what Python has compiled
+            files.own(path)
         return kept
     scratch = Path(tempfile.mkdtemp(prefix=".", dir=files.own_folder(kept.parent)))
     try:

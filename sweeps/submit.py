@@ -126,7 +126,8 @@ def submit(cluster: Cluster, job: Job) -> list[submitit.Job[None]]:
     They run the code as it is now, kept in the sweep's folder. Raises UserError where the cluster takes no job, or
     others could write where it is kept.
     """
-    files.own_folder(job.folder / "jobs")
+    files.keep_others_out()
+    _own_sweep(job.folder)
     code = snapshot.keep(job.folder)
     requeued = "no_requeue" not in cluster.slurm
     tasks = [dataclasses.replace(job, number=k, requeued=requeued) for k in range(cluster.workers)]
@@ -239,11 +240,21 @@ def _python(code: Path) -> str:
 def main() -> None:
     """What a job does first: refuse what another user may have put there for it to load, then leave it to submitit."""
     folder = Path(sys.argv[-1])
+    files.keep_others_out()
     try:
-        files.own_folder(folder)
+        _own_sweep(folder.parent)
     except UserError as error:
         sys.exit(f"eutectic: {error}")
     process_job(folder)
+
+
+def _own_sweep(folder: Path) -> None:
+    """Refuse a sweep where others could write what its jobs load: code by its folders, and pickles."""
+    for path in (folder, folder / "code", folder / "jobs"):
+        files.own_folder(path)
+    for path in (folder / "jobs").glob("*.pkl"):
+        with contextlib.suppress(FileNotFoundError):  # one that submitit has renamed
+            files.own(path)
 
 
 def _needs(cluster: Cluster) -> dict[str, Any]:

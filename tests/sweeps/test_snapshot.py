@@ -16,7 +16,7 @@ from eutectic import files
 from eutectic.cli import main
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
-from eutectic.sweeps import snapshot, submit
+from eutectic.sweeps import provenance, snapshot, submit
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train.shards import Manifest
 
@@ -118,7 +118,7 @@ def test_a_folder_that_others_may_write_to_is_refused(mode: int, tmp_path: Path)
     assert folder.stat().st_mode & 0o777 == 0o755
     folder.chmod(mode)
     job = submit.Work(folder=folder.parent, device="cpu", cache=tmp_path, run_ids=[])
-    with pytest.raises(UserError, match=f"jobs can be written to by other users.*chmod go-w {folder}"):
+    with pytest.raises(UserError, match=f"jobs can be written to by other users.*chmod -R go-w {folder}"):
         submit.submit(submit.Cluster("debug", 1, "cpu", 1, None, 1e9), job)
 
 
@@ -135,6 +135,44 @@ def test_a_new_folder_is_nobody_else_s_whatever_the_umask(tmp_path: Path) -> Non
         assert snapshot.keep(tmp_path).stat().st_mode & 0o777 == 0o755
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize(
+    "part", [".", "code", "code/HASH", "code/HASH/eutectic/errors.py", "jobs", "jobs/7_result.pkl"]
+)
+def test_nothing_is_submitted_where_others_may_write_what_is_loaded(part: str, tmp_path: Path) -> None:
+    """Of the sweep, its code and its pickles; nor is the code that is there already taken as it is."""
+    job = submit.Work(folder=tmp_path, device="cpu", cache=tmp_path, run_ids=[])
+    cluster = submit.Cluster("debug", 1, "cpu", 1, None, 1e9)
+    submit.submit(cluster, job)
+    (tmp_path / "jobs/7_result.pkl").touch(0o644)
+    path = tmp_path / part.replace("HASH", snapshot.place(tmp_path).name)
+    mode = path.stat().st_mode
+    path.chmod(mode | 0o020)
+    with pytest.raises(UserError, match=f"{path} can be written to by other users"):
+        submit.submit(cluster, job)
+    path.chmod(mode)
+    submit.submit(cluster, job)
+
+
+def test_what_a_sweep_leaves_is_its_owner_s_alone_to_write(
+    small_run: RunConfig, manifest: Manifest, tmp_path: Path
+) -> None:
+    before = os.umask(0o002)
+    try:
+        provenance.open_sweep(tmp_path / "sweep", provenance.of_code(), False)
+        ledger = Ledger(tmp_path / "sweep")
+        ledger.add([small_run])
+        place = {"folder": ledger.folder, "cache": Path(manifest.folder).parents[1], "device": "cpu"}
+        job = submit.Work(run_ids=[small_run.run_id], **place)  # type: ignore[arg-type]
+        (submitted,) = submit.submit(submit.Cluster("local", 1, "cpu", 1, None, 1e9), job)
+        submitted.wait()
+    finally:
+        os.umask(before)
+    assert ledger.status(small_run.run_id) == "done"
+    loaded = [path for part in ("jobs", "code") for path in (ledger.folder / part).rglob("*")]
+    assert {"_submitted.pkl", "_result.pkl"} <= {path.name[path.name.rfind("_") :] for path in loaded}
+    assert [path for path in (ledger.folder, *loaded) if path.stat().st_mode & 0o022] == []
 
 
 @pytest.mark.parametrize("name", ["a:b", "a%j"])
@@ -170,11 +208,13 @@ def test_a_job_loads_nothing_that_others_may_have_put_there(tmp_path: Path) -> N
     (jobs / "7_submitted.pkl").write_bytes(cloudpickle.dumps(Touch(touched)))
     environment = os.environ | {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7"}
     command = [sys.executable, "-P", "-m", "eutectic.sweeps.submit", "-u", "-m", "submitit.core._submit", str(jobs)]
-    jobs.chmod(0o777)
-    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("eutectic: ") and "can be written to by other users" in refused.stderr
-    assert not touched.exists()
-    jobs.chmod(0o755)
+    for path in (jobs, tmp_path, jobs / "7_submitted.pkl"):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o020)
+        refused = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"eutectic: {path} can be written to by other users")
+        assert not touched.exists()
+        path.chmod(mode)
     subprocess.run(command, env=environment, capture_output=True)
     assert touched.exists()
