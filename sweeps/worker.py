@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import cost, pool
@@ -65,7 +66,10 @@ def fill_gpu(tasks: Sequence[pool.Task], cache: Path, number: int) -> None:
     gpus = visible.split(",")
     gpu, cores = gpus[number % len(gpus)], len(os.sched_getaffinity(0))
     most = min(cores, len(tasks))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
+    files.keep_others_out()
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:  # what torch finds there it unpickles and runs
+        compiled = files.own_folder(cache / "compiled", "set TORCHINDUCTOR_CACHE_DIR to a folder of your own")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores // max(1, most)))
     memory = _memory(gpu)
     with shared_gpu(gpu) as together:

@@ -16,7 +16,7 @@ from eutectic import files
 from eutectic.cli import main
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
-from eutectic.sweeps import provenance, snapshot, submit
+from eutectic.sweeps import provenance, snapshot, submit, worker
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train.shards import Manifest
 
@@ -173,6 +173,16 @@ def test_what_a_sweep_leaves_is_its_owner_s_alone_to_write(
     loaded = [path for part in ("jobs", "code") for path in (ledger.folder / part).rglob("*")]
     assert {"_submitted.pkl", "_result.pkl"} <= {path.name[path.name.rfind("_") :] for path in loaded}
     assert [path for path in (ledger.folder, *loaded) if path.stat().st_mode & 0o022] == []
+
+
+def test_compiled_kernels_are_not_loaded_from_where_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    files.own_folder(tmp_path / "compiled").chmod(0o775)
+    with pytest.raises(UserError, match="compiled can be written to by other users"):
+        worker.fill_gpu([], tmp_path, 0)
 
 
 @pytest.mark.parametrize("name", ["a:b", "a%j"])
