@@ -55,7 +55,7 @@ def open_sweep(folder: Path, now: Record, go_on: bool) -> list[str]:
     path = files.own_folder(folder) / "sweep.json"
     now = json.loads(json.dumps(now))  # as it will be read again
     kept, said = _kept(path)
-    if not kept and not files.names(folder / "runs"):
+    if not kept and not any((folder / "runs").glob("*/config.json")):
         if files.create_json(path, [now]):
             return said
         kept, said = _kept(path)  # another process was first

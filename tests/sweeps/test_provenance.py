@@ -106,6 +106,7 @@ def test_what_went_on_all_the_same_is_what_is_compared_from_then_on(tmp_path: Pa
 def test_runs_whose_record_cannot_be_read_are_told(content: str | None, tmp_path: Path) -> None:
     provenance.open_sweep(tmp_path, record(), False)
     (tmp_path / "runs" / "0123456789abcdef").mkdir(parents=True)
+    (tmp_path / "runs" / "0123456789abcdef" / "config.json").write_text("{}")
     path = tmp_path / "sweep.json"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(UserError, match="of what trained its runs, is not there to be read"):
