@@ -1,6 +1,7 @@
 """Whole files or none: what is written here is never seen half-done, whenever the writer dies."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from eutectic.errors import UserError
 
 # in paths of jobs: PYTHONPATH has folders with `:` between them; submitit and Slurm put a job's id for `%j`
 UNUSABLE = ":%"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # of a file that may not be written where it is to be
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """fit, predict and figures."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def figures(options: Options) -> int:
     if options.name:
         folders = [sweep_folder(options)]
     else:
-        folders = [folder for folder in sweeps(options.results) if (folder / "runs.parquet").exists()]
+        folders = [folder for folder in sweeps(options.results) if os.path.exists(folder / "runs.parquet")]
     if not folders:
         raise UserError(f"no sweep with a runs.parquet in {options.results}/; run `eutectic sweep` first.")
     written = [path for folder in folders for path in draw(folder)]

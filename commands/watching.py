@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from eutectic.cli import Options, print_json
-from eutectic.commands.console import out, page, sweep_folder, warn
+from eutectic.commands.console import err, out, page, sweep_folder, warn
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import FINISHED, Ledger, sweeps
 from eutectic.sweeps.standing import Standing, look
@@ -26,11 +26,19 @@ def status(options: Options) -> int:
 
 
 def _look(options: Options) -> list[Standing]:
-    """At the sweep that is named, else at all. Raises UserError where there is none."""
+    """At the sweep that is named, else at all that can be read. Raises UserError where there is none."""
     folders = [sweep_folder(options)] if options.name else list(sweeps(options.results))
     if not folders:
         raise UserError(f"no sweep in {options.results}/; start one with `eutectic sweep`.")
-    return [look(folder) for folder in folders]
+    if options.name:
+        return [look(folder) for folder in folders]
+    found = []
+    for folder in folders:
+        try:
+            found.append(look(folder))
+        except OSError as error:
+            err().print(f"warning: {folder} cannot be read ({error.strerror}: {error.filename}).", soft_wrap=True)
+    return found
 
 
 def _show(standings: list[Standing], price: float | None) -> None:

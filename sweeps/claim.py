@@ -121,9 +121,15 @@ def is_alive(claim: Path | None) -> bool:
 
 
 def now(folder: Path) -> float:
-    """The time by the clock that stamps files in a folder, which may be a file server's."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
-        return os.stat(file.name).st_mtime
+    """The time by the clock that stamps files in a folder, which may be a file server's; this host's for those who may
+    only read there."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
+            return os.stat(file.name).st_mtime
+    except OSError as error:
+        if error.errno in files.READ_ONLY:
+            return time.time()
+        raise
 
 
 def born(pid: int) -> str:

@@ -70,8 +70,7 @@ class Ledger:
         path = self.runs / run_id / "config.json"
         if fields := files.read_json(path):
             return RunConfig.from_dict(fields)
-        with contextlib.suppress(FileNotFoundError):
-            self.set_aside.append(f"{path} is no JSON; it is now {files.set_aside(path).name}.")
+        self._put_aside(path, "is no JSON")
         return None
 
     def label(self, run_id: str) -> tuple[float, str]:
@@ -291,9 +290,20 @@ class Ledger:
         except FileNotFoundError:
             self.set_aside.append(f"{path} is gone.")
         except (pa.ArrowException, OSError, KeyError) as error:
-            with contextlib.suppress(FileNotFoundError):
-                self.set_aside.append(f"{path} cannot be read ({error}); it is now {files.set_aside(path).name}.")
+            self._put_aside(path, f"cannot be read ({error})")
         return None
+
+    def _put_aside(self, path: Path, why: str) -> None:
+        """A damaged file, if it is there; one that may only be read stays where it is."""
+        try:
+            then = f"it is now {files.set_aside(path).name}"
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in files.READ_ONLY:
+                raise
+            then = "it stays, for nothing can be renamed there"
+        self.set_aside.append(f"{path} {why}; {then}.")
 
 
 def _folders(folder: Path) -> set[str]:
@@ -309,7 +319,8 @@ def _table_of(path: Path) -> str:
 
 
 def sweeps(results: Path) -> Iterator[Path]:
-    """Folders under results/ that hold a sweep."""
+    """Folders under results/ that hold a sweep, or that one may not look into."""
     for folder in sorted(results.iterdir()) if results.is_dir() else ():
-        if (folder / "runs").is_dir() or (folder / "runs.parquet").is_file():
+        closed = folder.is_dir() and not os.access(folder, os.X_OK)
+        if closed or os.path.isdir(folder / "runs") or os.path.isfile(folder / "runs.parquet"):
             yield folder

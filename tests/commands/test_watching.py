@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,28 @@ def test_on_a_terminal_it_is_drawn_in_its_place(ledger: Ledger, clock: Steps, mo
     assert "step 4 of 10" in drawn and "step 5 of 10" in drawn
     assert "\x1b[1A\x1b[2K" in drawn, "what was there is wiped"
     assert "\x1b[?25h" in drawn, "the cursor is back"
+
+
+def test_a_folder_that_one_may_not_read_is_told_and_the_others_are_shown(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.make_folder(Path("results/closed"))
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and may(path, mode))
+
+    def closed(folder: Path) -> Any:
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder / "plans"))
+        return look(folder)
+
+    look = watching.look
+    monkeypatch.setattr(watching, "look", closed)
+    assert cli.main(["status"]) == 0
+    told = capsys.readouterr()
+    assert tables(told.out) == [["3", "", ""]]
+    assert told.err == "warning: results/closed cannot be read (Permission denied: results/closed/plans).\n"
+    assert cli.main(["status", "--name", "closed"]) == 1
+    assert "results/closed/plans: Permission denied" in capsys.readouterr().err
 
 
 def test_watching_is_no_json(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -393,3 +394,27 @@ def test_status_says_what_was_lost_and_damaged(planned: Ledger, small_run: RunCo
     assert [cell.strip() for cell in lines[4].split("│")[1:5]] == ["1e08", "hyena+attn", "2", ""]
     assert lines[-2] == "planned runs whose folder is gone: 1; the command that planned them makes it again."
     assert lines[-1] == f"{path}.corrupt-0 was damaged and set aside; delete it when you have seen it."
+
+
+def test_what_one_may_only_read_stays_as_it_is(
+    planned: Ledger, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is in flight on another host, and the collected table is noise."""
+    folder = planned.runs / small_run.run_id
+    claim = folder / "claim-0.json"
+    claim.write_text(json.dumps({"host": "elsewhere", "pid": 1, "born": "1"}))
+    (planned.folder / "runs.parquet").write_bytes(b"noise")
+    there = sorted(planned.folder.rglob("*"))
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", read_only)
+    monkeypatch.setattr(Path, "rename", read_only)
+    found = look(planned.folder)
+    assert found.statuses == {small_run.run_id: "running"}
+    (said,) = found.ledger.set_aside
+    assert "runs.parquet cannot be read" in said and said.endswith("; it stays, for nothing can be renamed there.")
+    assert sorted(planned.folder.rglob("*")) == there
+    os.utime(claim, (time.time() - 3600,) * 2)
+    assert look(planned.folder).statuses == {small_run.run_id: "planned"}
