@@ -31,7 +31,7 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     for path in options.mixer_file:
         registry.load_file(path)
     recipe = _chosen(options)
-    memory = _memory(options, recipe)
+    memory = memory_of(options, recipe.device, options.workers or recipe.workers)
     make = shards.prepare if prepare else shards.identify
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
     found, source, rules = _tuning(options, recipe)
@@ -45,14 +45,13 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     return recipe, rows, folder, {}
 
 
-def _memory(options: Options, recipe: Recipe) -> float:
+def memory_of(options: Options, device: str, workers: int) -> float:
     """Bytes that a worker has, as --memory says or this machine. Raises UserError where its GPU is not here."""
     from eutectic.sweeps.cost import available_memory
 
     if options.memory:
         return float(options.memory * 1e9)
-    workers = options.workers or recipe.workers
-    return math.inf if options.cluster == "slurm" else available_memory(recipe.device, workers * options.devices)
+    return math.inf if options.cluster == "slurm" else available_memory(device, workers * options.devices)
 
 
 def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
@@ -73,7 +72,7 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
     warn(ledger)
     if extension.limits and not extension.proposals:
         raise UserError(f"{ledger.folder} cannot be extended: {'; '.join(extension.limits)}.")
-    memory = _memory(options, recipe)
+    memory = memory_of(options, recipe.device, options.workers or recipe.workers)
     reasons = {run: proposal.reason for proposal in extension.proposals for run in proposal.runs}
     if prepare and reasons:
         replan.prepare(list(reasons), default_cache())

@@ -9,9 +9,9 @@ from eutectic.cli import Options, print_json
 from eutectic.commands.answering import sweep_report
 from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
 from eutectic.commands.placing import POLL_SECONDS, SHARDED, cluster_of, ended_on_interrupt, submit_runs
-from eutectic.commands.planning import go_on, open_sweep, plan_of
+from eutectic.commands.planning import go_on, memory_of, open_sweep, plan_of
 from eutectic.errors import UserError
-from eutectic.sweeps.cost import Load, estimate, job_memory
+from eutectic.sweeps.cost import Load, estimate, job_memory, refuse_too_large
 from eutectic.sweeps.ledger import FINISHED, Ledger
 
 
@@ -99,18 +99,21 @@ def retry(options: Options) -> int:
     configs = [c for i in failed if (c := ledger.config(i))]
     if not configs:
         raise UserError(f"the configs of what failed in {ledger.folder} are gone; submit the sweep again.")
+    if gone := len(failed) - len(configs):
+        err().print(f"{gone} that failed are left as they are, for their configs are gone; submit the sweep again.")
     for config in configs:
         foreign.load(config, ledger.folder)
     device = options.device or ("cuda" if configs[0].precision == "bf16" else "cpu")
     loads = {c.run_id: estimate(c, device, options.devices) for c in configs}
     workers = options.workers or recipe_file.find(configs[0].recipe, ledger.folder).workers
-    ledger.retry()
+    refuse_too_large(configs, device, memory_of(options, device, workers), options.devices)
+    ledger.retry(loads)  # before they are submitted, for workers leave alone what has failed
     try:
         return _train(options, ledger, device, workers, loads)
-    except UserError:
-        for run_id, why in failed.items():  # that were not submitted after all
+    except BaseException:  # an interrupt as well: the next retry is to find what nobody trains
+        for run_id in loads:
             if ledger.status(run_id) == "planned":
-                ledger.fail(run_id, why)
+                ledger.fail(run_id, failed[run_id])
         raise
 
 

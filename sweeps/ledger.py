@@ -167,12 +167,10 @@ class Ledger:
         path = self.folder / "jobs" / name if name else None
         return path if path and path.exists() else None
 
-    def retry(self) -> list[str]:
-        """Make what failed planned again, and nothing else; its checkpoint, if any, is gone on from."""
-        failed = [run_id for run_id, status in self.statuses().items() if status == "failed"]
-        for run_id in failed:
+    def retry(self, run_ids: Iterable[str]) -> None:
+        """Make these runs, which failed, planned again; their checkpoints, if any, are gone on from."""
+        for run_id in run_ids:
             (self.runs / run_id / "failure.json").unlink(missing_ok=True)
-        return failed
 
     def collect(self) -> int:
         """Add finished runs to runs.parquet and curves.parquet; returns how many were new.

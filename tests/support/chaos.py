@@ -89,7 +89,7 @@ class Sweep:
         while time.monotonic() < deadline:
             ledger = Ledger(self.folder)
             ledger.add(self.configs)
-            ledger.retry()
+            ledger.retry(i for i, status in ledger.statuses().items() if status == "failed")
             ledger.collect()
             left = [i for i in self.ids if ledger.status(i) not in ("done", "diverged")]
             if not left and not (faults and faults.left):
