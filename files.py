@@ -59,6 +59,12 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, or an empty one where there is no such file, or it holds none."""
+    found = read_json(path)
+    return found if isinstance(found, dict) else {}
+
+
 def names(folder: Path) -> set[str]:
     """Of what is in a folder; none where it is gone."""
     try:

@@ -11,6 +11,7 @@ far behind.
 import contextlib
 import json
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -89,7 +90,7 @@ class Claim:
 
 def newest_claim(folder: Path, names: Iterable[str]) -> Path | None:
     """names: of the files in the folder."""
-    claims = [folder / name for name in names if name.startswith("claim-")]
+    claims = [folder / name for name in names if re.fullmatch(r"claim-\d+\.json", name)]
     return max(claims, key=_number, default=None)
 
 
@@ -109,7 +110,7 @@ def is_alive(claim: Path | None) -> bool:
             beat, text = os.fstat(file.fileno()).st_mtime, file.read()
     except FileNotFoundError:
         return False
-    owner = json.loads(text) if text.rstrip().endswith("}") else {}  # else it is being written
+    owner = _owner(text)
     own = slurm.identity()
     if own and owner.get("job") == own["job"] and owner["life"] < own["life"]:
         return False
@@ -118,6 +119,15 @@ def is_alive(claim: Path | None) -> bool:
     if abs(now(claim.parent) - beat) >= LEASE_SECONDS:
         return False
     return not ("job" in owner and slurm.is_over(owner["job"], owner["array"]))
+
+
+def _owner(text: str) -> dict[str, Any]:
+    """Of a claim; empty where that is being written, or damaged, for then its heartbeat alone tells."""
+    try:
+        owner = json.loads(text)
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) and owner.keys() >= {"host", "pid", "born"} else {}
 
 
 def now(folder: Path) -> float:

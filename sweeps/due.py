@@ -24,13 +24,13 @@ class Due:
 def note(sweep: Path, dues: Mapping[str, Due]) -> None:
     """By study; those of a tuning that are not among them stay as they are."""
     path = _path(sweep)
-    kept = files.read_json(path) or {}
+    kept = files.read_object(path)
     files.write_json(path, kept | {study: asdict(due) for study, due in dues.items()})
 
 
 def read(sweep: Path) -> list[Due]:
     """Of every study that has any; empty for what is no tuning."""
-    kept = files.read_json(_path(sweep)) or {}
+    kept = files.read_object(_path(sweep))
     return [Due(**fields | {"load": Load(**fields["load"])}) for fields in kept.values() if fields["trials"]]
 
 

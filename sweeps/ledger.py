@@ -68,7 +68,7 @@ class Ledger:
     def config(self, run_id: str) -> RunConfig | None:
         """Of a run, or None where its file is gone; a damaged one is set aside, to be made again when it is added."""
         path = self.runs / run_id / "config.json"
-        if fields := files.read_json(path):
+        if fields := files.read_object(path):
             return RunConfig.from_dict(fields)
         self._put_aside(path, "is no JSON")
         return None
@@ -103,7 +103,8 @@ class Ledger:
 
     def damaged(self) -> list[Path]:
         """Files that were set aside, but for those of runs that are finished and collected."""
-        folders = [self.folder, *(self.runs / i for i in _folders(self.runs) if i not in self._collected)]
+        shared = [self.folder, self.folder / "plans", self.folder / "workers"]
+        folders = [*shared, *(self.runs / i for i in _folders(self.runs) if i not in self._collected)]
         return [folder / name for folder in folders for name in sorted(files.names(folder)) if ".corrupt-" in name]
 
     def loss(self, run_id: str) -> float | None:
@@ -127,7 +128,8 @@ class Ledger:
 
     def progress(self, run_id: str) -> dict[str, Any]:
         """step, steps and loss of a run in flight, as it last wrote them."""
-        return files.read_json(self.runs / run_id / "progress.json") or {}
+        progress = files.read_object(self.runs / run_id / "progress.json")
+        return progress if progress.keys() >= {"step", "steps"} else {}
 
     def claim(self, run_id: str) -> "Claim | None":
         """The right to train a planned run, or None where it is not planned or another process was first."""
@@ -156,14 +158,15 @@ class Ledger:
             files.write_json(self.runs / run_id / "failure.json", {"error": error, "host": socket.gethostname()})
 
     def failure(self, run_id: str) -> str:
-        failure = files.read_json(self.runs / run_id / "failure.json") or {}
-        return str(failure.get("error", ""))
+        """Why a run failed; empty for one that did not."""
+        path = self.runs / run_id / "failure.json"
+        return str(files.read_object(path).get("error") or (f"{path} is unreadable." if path.exists() else ""))
 
     def log(self, run_id: str) -> Path | None:
         """Where the job that claimed a run last writes what it says, if it is still there."""
         folder = self.runs / run_id
         claim = newest_claim(folder, files.names(folder))
-        name = (files.read_json(claim) or {}).get("log") if claim else None
+        name = files.read_object(claim).get("log") if claim else None
         path = self.folder / "jobs" / name if name else None
         return path if path and path.exists() else None
 
@@ -226,8 +229,14 @@ class Ledger:
     @cached_property
     def _planned(self) -> dict[str, list[Any]]:
         """What plans say of the runs that they name: budget, architecture and, of those estimated, LOAD."""
-        plans = [files.read_json(path) or {} for path in (self.folder / "plans").glob("*.json")]
-        return {run_id: known for plan in plans for run_id, known in plan.items()}
+        planned: dict[str, list[Any]] = {}
+        for path in (self.folder / "plans").glob("*.json"):
+            plan = files.read_object(path)
+            if plan and all(isinstance(known, list) and len(known) >= 2 for known in plan.values()):
+                planned |= plan
+            else:
+                self._put_aside(path, "is unreadable")
+        return planned
 
     def _configured(self, run_id: str) -> tuple[float, str]:
         config = self.config(run_id)

@@ -42,13 +42,17 @@ def clock_in(sweep: Path) -> Path:
 
 
 def shifts(sweep: Path) -> list[Shift]:
-    """Of every worker that there was."""
+    """Of every worker that there was; what cannot be read is set aside."""
     found = []
     for path in (sweep / "workers").glob("*.json"):
         with path.open():  # which has NFS ask the server
             beat = path.stat().st_mtime
-        if sheet := files.read_json(path):
+        sheet = files.read_object(path)
+        if sheet.keys() >= {"since", "devices"}:
             found.append((path, beat, sheet))
+        else:
+            with contextlib.suppress(OSError):  # where one may only read
+                files.set_aside(path)
     if not found:
         return []
     now = claim.now(sweep / "workers")

@@ -417,3 +417,44 @@ def test_what_one_may_only_read_stays_as_it_is(
     assert sorted(planned.folder.rglob("*")) == there
     os.utime(claim, (time.time() - 3600,) * 2)
     assert look(planned.folder).statuses == {small_run.run_id: "planned"}
+
+
+@pytest.mark.parametrize("text", ["garbage}", '{"host": 1}', "[1]"])
+@pytest.mark.parametrize("beat", ["fresh", "old"])
+def test_a_damaged_claim_is_alive_by_its_heartbeat(text: str, beat: str, planned: Ledger, small_run: RunConfig) -> None:
+    folder = planned.runs / small_run.run_id
+    (folder / "claim-0.json").write_text(text)
+    (folder / "claim-x.json").write_text("{}")  # which is none
+    if beat == "old":
+        os.utime(folder / "claim-0.json", (time.time() - 3600,) * 2)
+    assert planned.log(small_run.run_id) is None
+    assert planned.status(small_run.run_id) == {"fresh": "running", "old": "planned"}[beat]
+    claim = planned.claim(small_run.run_id)
+    if beat == "fresh":
+        assert claim is None
+    else:
+        assert claim is not None and claim.path.name == "claim-1.json"
+        claim.release()
+
+
+@pytest.mark.parametrize("text", ["garbage}", "[]", '"text"', "{}"])
+def test_status_says_what_is_unreadable(text: str, planned: Ledger, small_run: RunConfig) -> None:
+    other = dataclasses.replace(small_run, seed=4)
+    planned.add([other])
+    (plan, _) = sorted((planned.folder / "plans").glob("*.json"))
+    sheet = planned.folder / "workers/1.json"
+    sheet.parent.mkdir()
+    failure = planned.runs / small_run.run_id / "failure.json"
+    claim = planned.runs / other.run_id / "claim-0.json"
+    for path in (plan, sheet, failure, claim, claim.with_name("progress.json")):
+        path.write_text(text)
+    found, out = look(planned.folder), io.StringIO()
+    show_status(Console(file=out, width=400), found)
+    lines = out.getvalue().splitlines()
+    assert found.statuses == {small_run.run_id: "failed", other.run_id: "running"}
+    assert f"{small_run.run_id} hyena+attn at 1e08 failed: {failure} is unreadable." in lines
+    assert {
+        f"{path}.corrupt-0 was damaged and set aside; delete it when you have seen it." for path in (plan, sheet)
+    } < {*lines}
+    assert found.ledger.set_aside == [f"{plan} is unreadable; it is now {plan.name}.corrupt-0."]
+    assert look(planned.folder).statuses == found.statuses
