@@ -12,7 +12,7 @@ import pytest
 from together import fail, together
 
 from eutectic.config import RunConfig
-from eutectic.sweeps import cost, submit, worker
+from eutectic.sweeps import cost, provenance, submit, worker
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train.parallel import Ranks
 from eutectic.train.shards import Manifest
@@ -24,6 +24,7 @@ def test_torchrun_trains_the_run_that_one_device_does(small_run: RunConfig, mani
     cache, run_id = Path(manifest.folder).parents[1], small_run.run_id
     one, two = Ledger(tmp_path / "one"), Ledger(tmp_path / "two")
     for ledger in (one, two):
+        provenance.open_sweep(ledger.folder, provenance.of_code(), False)
         ledger.add([small_run])
     worker.work(one.folder, [run_id], "cpu", cache)
     done = subprocess.run(
@@ -42,6 +43,7 @@ def test_torchrun_trains_the_run_that_one_device_does(small_run: RunConfig, mani
 def test_a_job_trains_each_run_on_two_devices(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
     other = dataclasses.replace(small_run, seed=4)
     ledger = Ledger(tmp_path / "s")
+    provenance.open_sweep(ledger.folder, provenance.of_code(), False)
     ledger.add([small_run, other])
     for run in (small_run, other):
         ledger.fail(run.run_id, "to be tried again")

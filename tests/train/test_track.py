@@ -16,6 +16,7 @@ from trackers import assert_mirrored, in_tensorboard
 
 from eutectic import cli
 from eutectic.config import RunConfig
+from eutectic.sweeps import provenance
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.worker import work
 from eutectic.train import checkpoint, loop, track
@@ -170,6 +171,7 @@ def test_the_command_line_hands_the_tracker_to_its_jobs(
     """Through `retry` to a job of two processes, of which one writes: it leaves when TensorBoard's files are whole."""
     pytest.importorskip("tensorboard")
     ledger = Ledger(tmp_path / "s")
+    provenance.open_sweep(ledger.folder, provenance.of_code(), False)
     ledger.add([small_run])
     ledger.fail(small_run.run_id, "to be tried again")
     place = ["--device", "cpu", "--workers", "1", "--devices", "2"]
