@@ -109,6 +109,11 @@ class RunConfig:
         return self.sequences * self.data.seq_len
 
     @property
+    def device(self) -> str:
+        """Kind of device that it was planned for."""
+        return "cuda" if self.precision == "bf16" else "cpu"
+
+    @property
     def run_id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON, less the names that do not change the loss.
 

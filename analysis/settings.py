@@ -54,9 +54,8 @@ class Basis:
     nearest: Cell | None
 
 
-@np.errstate(
-    over="ignore", divide="ignore", invalid="ignore"
-)  # intervals of sizes, and laws far from their cells, may be infinite
+# intervals of sizes, and laws far from their cells, may be infinite
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")
 def settings(
     runs: Runs, arch: str, size: Mapping[str, Estimate], tuning: Runs | None = None
 ) -> dict[str, tuple[Estimate, Basis]]:

@@ -108,8 +108,8 @@ def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]]) -
 def _chosen(options: Options) -> Recipe:
     from eutectic.sweeps import recipe_file
 
-    named = options.recipe or "quick"
-    recipe = recipe_file.load(Path(named)) if named.endswith(".py") else recipes.find(named)
+    chosen = options.recipe or "quick"
+    recipe = recipe_file.load(Path(chosen)) if chosen.endswith(".py") else recipes.find(chosen)
     changed: dict[str, Any] = {
         "budgets": tuple(numbers(options.budget, float, "budget")),
         "archs": tuple(word for part in options.archs for word in part),

@@ -103,7 +103,7 @@ def retry(options: Options) -> int:
         err().print(f"{gone} that failed are left as they are, for their configs are gone; submit the sweep again.")
     for config in configs:
         foreign.load(config, ledger.folder)
-    device = options.device or ("cuda" if configs[0].precision == "bf16" else "cpu")
+    device = options.device or configs[0].device
     loads = {c.run_id: estimate(c, device, options.devices) for c in configs}
     workers = options.workers or recipe_file.find(configs[0].recipe, ledger.folder).workers
     refuse_too_large(configs, device, memory_of(options, device, workers), options.devices)

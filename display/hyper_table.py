@@ -10,9 +10,7 @@ from eutectic.analysis.hyper_law import STEP_LAW
 from eutectic.analysis.hyper_table import SAME, GroupLaw, HyperTable
 from eutectic.display.table import columns_used, heading, rows_left_out
 from eutectic.display.tables import table_of
-from eutectic.display.words import digits, short
-
-LETTERS = {"params": "N", "tokens": "D"}
+from eutectic.display.words import LETTERS, digits, short
 
 
 def show_hyper_table(console: Console, fitted: HyperTable) -> None:

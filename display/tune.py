@@ -10,10 +10,9 @@ from eutectic.analysis.settings import Beyond
 from eutectic.analysis.transfer import Transfer
 from eutectic.analysis.tuned import Tuned, TunedLaw
 from eutectic.display.tables import table_of
-from eutectic.display.words import short
+from eutectic.display.words import LETTERS, short
 
 NAMES = {"lr": "learning rate", "batch": "batch, tokens"}
-LETTERS = {"params": "N", "tokens": "D"}
 FURTHER = {"weight_decay": "weight decay", "warmup_fraction": "warm-up"}
 
 

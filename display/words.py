@@ -9,6 +9,8 @@ if TYPE_CHECKING:  # it imports scipy, which most words do without
 
 Text = Callable[[float], str]
 
+LETTERS = {"params": "N", "tokens": "D"}
+
 
 def short(value: float) -> str:
     """1234567 -> 1.23M."""

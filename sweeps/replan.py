@@ -25,7 +25,7 @@ def recipe_of(configs: Sequence[RunConfig], folder: Path) -> Recipe:
         match=one.match,
         source=one.data.source,
         tokenizer=one.data.tokenizer,
-        device="cuda" if one.precision == "bf16" else "cpu",
+        device=one.device,
     )
 
 
