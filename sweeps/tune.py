@@ -121,7 +121,7 @@ def cells(
     micro = 2 ** int(math.log2(max(1, recipe.micro_tokens // recipe.seq_len)))
     found = []
     for k, base in enumerate(rows):
-        if abs(k // len(recipe.seeds) % recipe.sizes - recipe.sizes // 2) > sizes // 2:
+        if abs(k // len(set(recipe.seeds)) % recipe.sizes - recipe.sizes // 2) > sizes // 2:
             continue
         middle, highest = round(math.log2(base.batch_size)), int(math.log2(base.sequences // FEWEST_STEPS))
         doublings = max(0, middle - BATCH_DOUBLINGS), min(highest, middle + BATCH_DOUBLINGS)

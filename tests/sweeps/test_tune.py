@@ -108,6 +108,8 @@ def test_a_cell_is_the_central_size_and_its_trials_keep_it(manifest: Manifest) -
         assert cell.lr == (cell.base.optim.lr / 10, cell.base.optim.lr * 10)
     three = tune.cells(recipe, rows, sizes=3)
     assert [cell.base for cell in three] == [row for k in range(4) for row in rows[k * block + 2 : k * block + 8]]
+    again = dataclasses.replace(recipe, seeds=(0, 1, 1))
+    assert tune.cells(again, planning.plan(again, manifest, 1)) == found
     assert set(found) < set(three)  # a tuning goes on when it is given more sizes
 
 
