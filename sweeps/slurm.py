@@ -16,7 +16,7 @@ from eutectic.errors import UserError
 Options = dict[str, Any]
 
 LINES = ("setup", "teardown", "srun_args")
-NUMBERS = ("array_parallelism", "nodes", "signal_delay_s")
+NUMBERS = {"array_parallelism": 1, "nodes": 1, "signal_delay_s": 0}  # and the least that each may be
 GOING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "COMPLETED")
 _seen_running: set[str] = set()
 ENDS = {
@@ -42,8 +42,8 @@ def options(words: Iterable[str]) -> Options:
         name = key.replace("-", "_")
         if name in LINES:
             lines.setdefault(name, []).extend(text.splitlines())
-        elif name in NUMBERS and not re.fullmatch("0*[1-9][0-9]*", text):
-            raise UserError(f"--slurm {key}={text} must be a whole number, 1 or more.")
+        elif name in NUMBERS and not (text.isdigit() and int(text) >= NUMBERS[name]):
+            raise UserError(f"--slurm {key}={text} must be a whole number, {NUMBERS[name]} or more.")
         elif name == "time":
             found[name] = _minutes(text)
         else:

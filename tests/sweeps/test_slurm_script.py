@@ -125,7 +125,14 @@ def test_a_job_knows_whether_it_may_be_queued_again(
     assert [job.requeued for job in submit.submit(cluster, work)] == [returns] * 2
 
 
-@pytest.mark.parametrize("word", ["array_parallelism=many", "time=long", "time=1:2:3:4"])
+def test_no_job_need_be_told_before_its_end() -> None:
+    assert options(["signal_delay_s=0"]) == {"signal_delay_s": 0}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["array_parallelism=many", "array_parallelism=0", "nodes=0", "signal-delay-s=-1", "time=long", "time=1:2:3:4"],
+)
 def test_a_value_that_cannot_be_is_named(word: str) -> None:
     with pytest.raises(UserError, match=word):
         options([word])
