@@ -15,6 +15,7 @@ import eutectic
 from eutectic.errors import UserError
 
 Options = argparse.Namespace
+YEAR_HOURS = 24 * 365
 TRACKERS = ("wandb", "trackio", "tensorboard")
 
 EXAMPLES = """\
@@ -169,7 +170,7 @@ def _placing(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="jobs at once, on GPUs one for each; by default the recipe's",
     )
-    add("--hours", type=_number(float, "--hours"), help="time limit of a Slurm job; by default twice the plan's time")
+    add("--hours", type=_hours, help="time limit of a Slurm job; by default twice the plan's time")
     add(
         "--slurm",
         nargs="+",
@@ -258,6 +259,13 @@ def _words(text: str) -> list[str]:
 def _number(kind: Callable[[str], Any], option: str) -> Callable[[str], Any]:
     """What makes a number of an option's one word."""
     return lambda word: numbers([[word]], kind, option)[0]
+
+
+def _hours(word: str) -> float:
+    hours: float = _number(float, "--hours")(word)
+    if hours > YEAR_HOURS:
+        raise UserError(f"--hours {word} is more than a year; give a job's time limit, e.g. 12.")
+    return hours
 
 
 def _tracker(word: str) -> str:

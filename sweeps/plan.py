@@ -146,9 +146,9 @@ def _rungs(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[S
         return flops.count(sized[k], data.seq_len, recipe.conv_algorithm).params
 
     target = recipe.optimal_params(budget)
-    above = bisect.bisect_left(range(len(sized)), target, key=params)
-    nearest = range(max(0, above - 1), min(len(sized), above + 1))
-    centre = min(nearest, key=lambda k: abs(math.log(params(k) / target)))
+    # the nearest by its logarithm: each geometric mean of neighbours below the target has it one rung higher
+    steps = range(len(sized) - 1)
+    centre = bisect.bisect_left(steps, target, key=lambda k: math.sqrt(params(k) * params(k + 1)))
     half = recipe.sizes // 2
     if centre < half:
         lowest = recipe.optimal_params.reference * (params(half) / recipe.optimal_params.at) ** (

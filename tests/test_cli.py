@@ -71,6 +71,8 @@ def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:
         (["plan", "--seeds", "1.5"], "seed '1.5' is not a whole number"),
         (["plan", "--price", "x"], "--price 'x' is not a number"),
         (["plan", "--hours", "nan"], "--hours nan cannot be used; it must be positive and finite"),
+        (["plan", "--hours", "1e308"], "--hours 1e308 is more than a year"),
+        (["plan", "--budget", "5e-324"], "budget 4.94e-324 is too small"),
         (["sweep", "--workers", "0"], "--workers 0 trains nothing; give 1 or more."),
         (["sweep", "--seeds", "99999999999999999999999"], "seed 99999999999999999999999 is too large"),
         (["sweep", "--workers", "1.5"], "--workers '1.5' is not a whole number; write e.g. 3"),
