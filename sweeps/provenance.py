@@ -55,7 +55,9 @@ def open_sweep(folder: Path, now: Record, go_on: bool) -> list[str]:
     path = files.own_folder(folder) / "sweep.json"
     now = json.loads(json.dumps(now))  # as it will be read again
     kept, said = _kept(path)
-    if not kept and not any((folder / "runs").glob("*/config.json")):
+    # runs that are collected may have no folder any more
+    trained = (folder / "runs.parquet").exists() or any((folder / "runs").glob("*/config.json"))
+    if not kept and not trained:
         if files.create_json(path, [now]):
             return said
         kept, said = _kept(path)  # another process was first

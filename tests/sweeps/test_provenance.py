@@ -116,6 +116,12 @@ def test_runs_whose_record_cannot_be_read_are_told(content: str | None, tmp_path
     assert provenance.open_sweep(tmp_path, record(), False) == []
 
 
+def test_runs_that_are_collected_need_a_record_too(tmp_path: Path) -> None:
+    (tmp_path / "runs.parquet").touch()
+    with pytest.raises(UserError, match="of what trained its runs, is not there to be read"):
+        provenance.open_sweep(tmp_path, record(), False)
+
+
 def test_of_two_that_open_a_new_sweep_otherwise_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create = files.create_json
 
@@ -188,8 +194,9 @@ def test_sweep_and_retry_are_refused_and_continued(opened: Callable[..., tuple[i
         lines = said.splitlines()
         assert lines[0] == f"eutectic: {tmp_path}/s is a sweep that was trained otherwise:"
         assert [line.startswith(f"  {field}") for line, field in zip(lines[1:-1], fields, strict=True)]
-    assert opened("sweep", "--continue")[0] == 0
-    assert opened("sweep")[0] == 0
+    status, said = opened("sweep", "--continue")
+    assert status == 0 and "going on although seq_len was 64 and is 128\n" in said
+    assert opened("sweep") == (0, "")
 
 
 def test_run_and_tune_are_refused_too(opened: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
