@@ -13,7 +13,7 @@ from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
 from eutectic.analysis.settings import Beyond, beyond
 from eutectic.analysis.tuned import TARGETS, Tuned
-from eutectic.config import canonical_json
+from eutectic.config import RunConfig, canonical_json
 from eutectic.errors import UserError
 from eutectic.sweeps import plan
 from eutectic.sweeps.recipe import PowerRule, Recipe
@@ -64,6 +64,32 @@ def rules(found: Tuned, recipe: Recipe, source: str) -> dict[str, plan.Tuned]:
         )
 
     return {arch: rule(arch) for arch in archs}
+
+
+def unlike(tuned: RunConfig, planned: RunConfig) -> list[str]:
+    """Where a tuning's run and a plan's differ in what best settings depend on beside architecture, size and tokens.
+
+    Raises UserError where muP, which scales learning rates by width, is another's: a law by parameters would add to it.
+    """
+    base, own = tuned.model.mup_base, planned.model.mup_base
+    if base != own:
+        raise UserError(
+            f"the tuning of --settings is of mup_base {base} and the plan of {own}, so its learning rates are others; "
+            f"tune recipe {planned.recipe!r} itself, or leave --settings out."
+        )
+    then, now = (
+        {
+            "corpus": run.data.corpus_sha256[:12],
+            "tokenizer": run.data.tokenizer,
+            "seq_len": run.data.seq_len,
+            "channel": run.model.channel,
+            "match": run.match,
+            "schedule": run.optim.schedule,
+            "precision": run.precision,
+        }
+        for run in (tuned, planned)
+    )
+    return [f"{key} was {then[key]} and is {now[key]}" for key in then if then[key] != now[key]]
 
 
 def transfers(found: Tuned, sizes: Mapping[str, Iterable[tuple[int, int]]]) -> list[Transfer]:

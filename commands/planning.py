@@ -1,6 +1,7 @@
 """The runs that a command's options ask for, each with its cost."""
 
 import dataclasses
+import json
 import math
 import re
 from pathlib import Path
@@ -34,14 +35,14 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     memory = memory_of(options, recipe.device, options.workers or recipe.workers)
     make = shards.prepare if prepare else shards.identify
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
-    found, source, rules = _tuning(options, recipe)
+    found, source, rules, tuned_run = _tuning(options, recipe)
     runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
     cost.refuse_too_large(runs, recipe.device, memory, options.devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
     folder = named(options.results, name)
     rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in runs]
     if found:
-        _show_transfer(found, source, rows)
+        _show_transfer(found, source, rows, tuned_run)
     return recipe, rows, folder, {}
 
 
@@ -82,23 +83,26 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
     return recipe, rows, ledger.folder, {run.run_id: reason for run, reason in reasons.items()}
 
 
-def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any]]:
-    """What the tuning named by --settings found, its name and version, and its rules for the recipe."""
+def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any], Any]:
+    """What the tuning named by --settings found, its name and version, its rules for the recipe, and a run of it."""
     if options.command == "tune" or not options.settings:
-        return None, "", {}
+        return None, "", {}, None
     from eutectic.analysis import transfer
     from eutectic.analysis.load import load
     from eutectic.analysis.tuned import tuned
 
     runs = load(tuning_folder(options))
     found, source = tuned(runs), f"{options.settings}@{transfer.version(runs)}"
-    return found, source, transfer.rules(found, recipe, source)
+    run = RunConfig.from_dict(json.loads(runs.tried["config"].iloc[0]))
+    return found, source, transfer.rules(found, recipe, source), run
 
 
-def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]]) -> None:
-    from eutectic.analysis.transfer import transfers
+def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]], tuned_run: RunConfig) -> None:
+    from eutectic.analysis.transfer import transfers, unlike
     from eutectic.display.tune import transfer_table
 
+    if differences := unlike(tuned_run, rows[0][0]):
+        err().print(f"the tuning {source} is of other runs than these: {', '.join(differences)}", soft_wrap=True)
     sizes: dict[str, list[tuple[int, int]]] = {}
     for run, cost in rows:
         sizes.setdefault(run.model.layout, []).append((cost.params, cost.tokens))

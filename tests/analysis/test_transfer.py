@@ -10,7 +10,7 @@ from tuning_table import best_batch, best_lr, middle, planted, tuning
 from eutectic.analysis.load import screen
 from eutectic.analysis.predict import predict
 from eutectic.analysis.settings import Beyond
-from eutectic.analysis.transfer import rules, transfers, version
+from eutectic.analysis.transfer import rules, transfers, unlike, version
 from eutectic.analysis.tuned import tuned
 from eutectic.arch import flops
 from eutectic.display.tune import transfer_table
@@ -92,6 +92,24 @@ def test_a_version_is_of_what_the_runs_came_to() -> None:
 def test_a_tuning_without_a_law_is_refused() -> None:
     with pytest.raises(UserError, match="no architecture of mine has three cells with an optimum"):
         rules(tuned(screen(planted({"attn": 1.0}))), RECIPE, "mine@1")
+
+
+def test_what_a_tuning_is_of_is_compared_and_mup_is_not_laid_on_it() -> None:
+    first, *_ = plan.plan(RECIPE, MANIFEST, 0)
+    assert unlike(first, dataclasses.replace(first, budget=1e17, seed=3)) == []
+    other = dataclasses.replace(
+        first, data=dataclasses.replace(first.data, seq_len=64, tokenizer="bpe-512"), match="params"
+    )
+    said = ["tokenizer was bytes and is bpe-512", "seq_len was 512 and is 64", "match was width and is params"]
+    assert unlike(first, other) == said
+    scaled = dataclasses.replace(first, model=dataclasses.replace(first.model, mup_base=16))
+    assert unlike(scaled, scaled) == []
+    for pair, words in (
+        ((first, scaled), "of mup_base 0 and the plan of 16"),
+        ((scaled, first), "16 and the plan of 0"),
+    ):
+        with pytest.raises(UserError, match=words):
+            unlike(*pair)
 
 
 def test_an_answers_settings_may_be_anothers() -> None:
