@@ -157,7 +157,10 @@ def predict(
     _require(runs, versus)
     found, refusals = laws(runs, seed, asked=(compute,))
     if not found:
-        sizes = " Runs of one size at several settings count as one; add sizes by `eutectic sweep` under this --name."
+        sizes = (
+            " Runs of one size at several settings count as one; tune several sizes (`eutectic tune --sizes 5`), or "
+            "sweep them by this tuning (`eutectic sweep --settings`) under another --name."
+        )
         raise UserError(
             f"no architecture of these runs has a law to predict by: {next(iter(refusals.values()))}"
             + sizes * (len(runs.tried) > len(runs.used))

@@ -40,6 +40,8 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     cost.refuse_too_large(runs, recipe.device, memory, options.devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
     folder = named(options.results, name)
+    if options.command != "tune" and (folder / "tune").is_dir():
+        raise UserError(f"{folder} holds a tuning, whose fits the runs of a sweep would spoil; choose another --name.")
     rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in runs]
     if found:
         _show_transfer(found, source, rows, tuned_run)

@@ -212,7 +212,8 @@ def test_one_size_a_budget_is_no_law_however_often_it_was_tuned() -> None:
     frame = planted({"attn": 1.0})
     middle = frame[frame.groupby("budget").cumcount() == 3]
     with pytest.raises(
-        UserError, match=r"needs 8 points or more; there are 4.* add sizes by `eutectic sweep` under this"
+        UserError,
+        match=r"needs 8 points or more; there are 4.* tune several sizes .*`eutectic sweep --settings`. under another",
     ):
         predict(screen(tuning(middle)), COMPUTE)
 

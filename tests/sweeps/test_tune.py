@@ -476,6 +476,25 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     assert shown == ["one tried", "0.09 kept"]
 
 
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+def test_a_sweep_in_a_tunings_folder_is_refused(
+    command: str,
+    corpus: Path,
+    tmp_path: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+    (tmp_path / "results/t/tune").mkdir(parents=True)
+    asked = ("--archs", "attn", "--budget", SMALL, "--source", str(corpus))
+    assert cli.main([command, "--name", "t", *asked]) == 1
+    refusal = "results/t holds a tuning, whose fits the runs of a sweep would spoil; choose another --name."
+    assert refusal in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "results/t").iterdir()] == ["tune"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
