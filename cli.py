@@ -198,7 +198,7 @@ def _tuning(command: argparse.ArgumentParser) -> None:
         default=[],
         type=_words,
         metavar="SETTING",
-        help="vary weight_decay or warmup_fraction as well, or both",
+        help="vary weight_decay, warmup_fraction or init_scale as well, or several",
     )
     add(
         "--sampler",

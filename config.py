@@ -56,7 +56,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and its schedule. Fractions are of the run's steps; `lr_min_ratio` is of the peak learning rate."""
+    """AdamW, its schedule, and where it starts. Fractions are of the run's steps; `lr_min_ratio` is of the peak rate.
+
+    init_scale: what the weights that a model draws are multiplied with (arch/model.build).
+    """
 
     lr: float
     weight_decay: float = 0.1
@@ -68,6 +71,7 @@ class OptimConfig:
     warmup_fraction: float = 0.05
     decay_fraction: float = 0.2
     lr_min_ratio: float = 0.1
+    init_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,11 @@ class RunConfig:
         fields = self.to_dict()
         del fields["recipe"], fields["match"], fields["settings"], fields["data"]["source"]
         since = ("channel", "tied", "norm_eps", "logit_cap", "mup_base")
-        for part, later in ((fields, ("mixers",)), (fields["model"], since)):
-            kind = RunConfig if part is fields else ModelConfig
+        for kind, part, later in (
+            (RunConfig, fields, ("mixers",)),
+            (ModelConfig, fields["model"], since),
+            (OptimConfig, fields["optim"], ("init_scale",)),
+        ):
             for name in later:
                 if part[name] == getattr(kind, name):
                     del part[name]

@@ -19,7 +19,7 @@ from eutectic.analysis.isoflop import LEVEL
 
 Array = NDArray[np.float64]
 LAWFUL = ("lr", "batch")  # the settings whose best values follow laws
-SETTINGS = (*LAWFUL, "weight_decay", "warmup_fraction")
+SETTINGS = (*LAWFUL, "weight_decay", "warmup_fraction", "init_scale")
 _LEVEL = 1e-9  # nats per squared e-folding that are rounding
 _ROUNDING = 0.01  # grids are written with three digits: a run at 2.005 times the lowest is within a factor of 2
 

@@ -24,7 +24,7 @@ ONE_VALUED = (
 )
 CURVES = ("run_id", "tokens", "flops", "train_loss")
 CELL = ["arch", "params", "tokens", "seed"]  # runs that differ in how they were trained alone
-VARIED = ["lr", "batch_size", "weight_decay", "warmup_fraction"]
+VARIED = ["lr", "batch_size", "weight_decay", "warmup_fraction", "init_scale"]
 OUTDONE = "other settings did better"
 
 

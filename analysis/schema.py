@@ -90,6 +90,7 @@ RUNS = (
     _column("lr", "float", "", "peak learning rate"),
     _column("weight_decay", "float", "", "AdamW's, on matrices only"),
     _column("warmup_fraction", "float", "", "share of the steps over which the learning rate rises to its peak"),
+    _column("init_scale", "float", "", "factor on the weights that the model draws"),
     _column("schedule", "str", "", "cosine or wsd"),
     _column("batch_size", "int", "sequences", "per optimizer step"),
     _column("micro_batch", "int", "sequences", "per forward pass"),
@@ -141,6 +142,7 @@ _LATER = (
     "state_convention",
     "mfu",
     "warmup_fraction",
+    "init_scale",
 )
 
 

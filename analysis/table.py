@@ -32,6 +32,7 @@ NAMES = {
     "batch": ("batch", "bs", "batchsize", "batchtokens", "globalbatchsize"),
     "weight_decay": ("weightdecay", "wd"),
     "warmup_fraction": ("warmupfraction", "warmupratio"),
+    "init_scale": ("initscale",),
     "cluster": (),  # named, never guessed
 }
 OPTIONS = ("params", "tokens", "flops", "loss", "group", "ratio", "lr", "batch")  # of the command line

@@ -38,6 +38,11 @@ def exempt(value: Tensor, lr_scale: float = 1.0) -> nn.Parameter:
     return parameter
 
 
+def is_weight(parameter: nn.Parameter) -> bool:
+    """Whether it is a matrix or a stack of them, which decays and whose initial scale may be chosen."""
+    return parameter.ndim >= 2 and not getattr(parameter, "no_weight_decay", False)
+
+
 def wide(x: Tensor) -> Tensor:
     """x in float32 or wider: what decays, gates' logarithms and states are kept in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

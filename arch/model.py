@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 
 from eutectic.arch import layout, registry
 from eutectic.arch.base import ChannelMixer, Layer, LayerShape, Mixer, State, StateSize
-from eutectic.arch.layers import rms_norm
+from eutectic.arch.layers import is_weight, rms_norm
 from eutectic.arch.mixers.none import NoChannelMixer
 from eutectic.arch.mup import doubled, scale_rates
 from eutectic.arch.parallel import Parallel
@@ -151,11 +151,16 @@ def layer_shape(model: ModelConfig, layer: int) -> LayerShape:
     )
 
 
-def build(model: ModelConfig, seed: int) -> Model:
-    """The model at step 0: a pure function of its shape and the seed."""
+def build(model: ModelConfig, seed: int, init_scale: float = 1.0) -> Model:
+    """The model at step 0: a pure function of its shape, the seed and init_scale, which multiplies its weights, the
+    embedding among them, and leaves gains, biases, filters and rates as they are drawn."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Model(model)
+        built = Model(model)
+    with torch.no_grad():
+        for parameter in filter(is_weight, built.parameters()):
+            parameter.mul_(init_scale)
+    return built
 
 
 def blank(model: ModelConfig) -> Model:

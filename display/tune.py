@@ -13,7 +13,7 @@ from eutectic.display.tables import table_of
 from eutectic.display.words import LETTERS, short
 
 NAMES = {"lr": "learning rate", "batch": "batch, tokens"}
-FURTHER = {"weight_decay": "weight decay", "warmup_fraction": "warm-up"}
+FURTHER = {"weight_decay": "weight decay", "warmup_fraction": "warm-up", "init_scale": "initial scale"}
 
 
 def show_tuned(console: Console, tuned: Tuned, counts: Mapping[str, Mapping[str, int]]) -> None:

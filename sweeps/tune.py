@@ -42,7 +42,7 @@ from eutectic.sweeps.worker import fill_gpu, task, train_claimed
 # the learning rate is looked for within this factor of the recipe's, the batch within this power of two of it
 LR_FACTOR, BATCH_DOUBLINGS = 10.0, 3
 # fields of OptimConfig that may be looked for as well, each within this factor of the recipe's
-FURTHER = {"weight_decay": 10.0, "warmup_fraction": 3.0}
+FURTHER = {"weight_decay": 10.0, "warmup_fraction": 3.0, "init_scale": 3.0}
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True),
     "gp": lambda seed: GPSampler(seed=seed),  # takes trials that run for what it expects of them

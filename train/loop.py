@@ -60,7 +60,7 @@ def train(
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be captured
-    stepper = Stepper(build(config.model, config.seed), config, device, ranks)
+    stepper = Stepper(build(config.model, config.seed, config.optim.init_scale), config, device, ranks)
     path, model, optimizer = folder / "checkpoint.safetensors", stepper.model, stepper.optimizer
     progress = checkpoint.load(path, config.run_id, model, optimizer, ranks)
     mirror.begin(progress.step)

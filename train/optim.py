@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from eutectic.arch.layers import is_weight
 from eutectic.config import OptimConfig
 
 
@@ -17,8 +18,7 @@ def adamw(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
     on_gpu = next(model.parameters()).is_cuda
     groups: dict[tuple[float, float], list[nn.Parameter]] = {(optim.weight_decay, 1.0): [], (0.0, 1.0): []}
     for parameter in model.parameters():
-        decays = parameter.ndim >= 2 and not getattr(parameter, "no_weight_decay", False)
-        kind = (optim.weight_decay if decays else 0.0, getattr(parameter, "lr_scale", 1.0))
+        kind = (optim.weight_decay if is_weight(parameter) else 0.0, getattr(parameter, "lr_scale", 1.0))
         groups.setdefault(kind, []).append(parameter)
     made = [{"params": p, "weight_decay": decay, "lr_scale": scale} for (decay, scale), p in groups.items()]
     if on_gpu:

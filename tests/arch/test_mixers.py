@@ -143,6 +143,18 @@ def test_wide_models_too_start_at_ln_vocab(tied: bool) -> None:
     assert loss.item() == pytest.approx(8.318, rel=0.02)
 
 
+def test_the_initial_scale_is_of_weights_alone() -> None:
+    config = shape("hyena+mamba2", "moe")
+    plain, scaled = (dict(build(config, 0, scale).named_parameters()) for scale in (1.0, 0.5))
+    halved = {name for name, value in plain.items() if not torch.equal(value, scaled[name])}
+    assert all(torch.equal(0.5 * plain[name], scaled[name]) for name in halved)
+    weights = ("mixer.qkv.weight", "mixer.out.weight", "channel.up", "channel.down", "channel.router.weight")
+    first = {name.removeprefix("blocks.0.") for name in halved if "blocks.1" not in name}
+    assert first == {"embedding.weight", *weights}
+    kept = {name.rpartition(".")[2] for name in plain.keys() - halved}
+    assert kept >= {"fir", "residues", "log_decay", "angle", "skip", "A_log", "dt_bias", "conv_bias"}
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [*((n, Mixer) for n in registry.names(Mixer)), *((n, ChannelMixer) for n in registry.names(ChannelMixer))],

@@ -1,8 +1,11 @@
 """Every planned row keeps the promises of a plan, whatever the budget and the architecture."""
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +21,7 @@ from eutectic.train.shards import Manifest
 
 MANIFEST = Manifest("sotu", "bytes", "c" * 64, "t" * 64, 256, "uint16", 249, 10, 11_000_000, 460_000, 1.0, "")
 QUICK = recipes.find("quick")
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def plan(recipe: Recipe = QUICK, manifest: Manifest = MANIFEST, threads: int = 1, **changes: object) -> list[RunConfig]:
@@ -92,11 +96,19 @@ def test_the_run_id_is_of_what_determines_the_loss() -> None:
         dataclasses.replace(row, micro_batch=1),
         dataclasses.replace(row, model=dataclasses.replace(row.model, layout="hyena*2")),
         dataclasses.replace(row, optim=dataclasses.replace(row.optim, lr=1.0)),
+        dataclasses.replace(row, optim=dataclasses.replace(row.optim, init_scale=0.5)),
         dataclasses.replace(row, data=dataclasses.replace(row.data, corpus_sha256="d" * 64)),
         dataclasses.replace(row, data=dataclasses.replace(row.data, tokenizer_sha256="d" * 64)),
     ]
     assert len({row.run_id, *(c.run_id for c in changed)}) == 1 + len(changed)
     assert RunConfig.from_dict(row.to_dict()) == row
+
+
+@pytest.mark.parametrize("name", ["h200", "h100-tune"])
+def test_runs_of_earlier_versions_keep_their_names(name: str) -> None:
+    """Their configs have not the fields that came later."""
+    rows = pq.read_table(RESULTS / name / "runs.parquet", columns=["run_id", "config"]).to_pylist()
+    assert [RunConfig.from_dict(json.loads(row["config"])).run_id for row in rows] == [row["run_id"] for row in rows]
 
 
 def test_a_field_of_a_newer_version_is_named() -> None:

@@ -87,6 +87,7 @@ def test_a_file_without_a_recipe_is_refused(text: str, words: str, tmp_path: Pat
         ("device='tpu'", "device is 'tpu' and is to be one of cpu, cuda"),
         ("convention='7nd'", "convention is '7nd' and is to be one of exact-causal, "),
         ("optim=OptimConfig(0.0, clip=-1.0)", r"optim\.clip is -1\.0 and is to be 0 or more"),
+        ("optim=OptimConfig(0.0, init_scale=0.0)", r"optim\.init_scale is 0\.0 and is to be positive and finite"),
         ("optim=OptimConfig(0.0, schedule='flat')", r"optim\.schedule is 'flat' and is to be one of cosine, wsd"),
         ("ladder=(Shape(4, 30, 4, 2),)", r"ladder has Shape\(n_layers=4, d_model=30, .* heads do not divide its width"),
     ],

@@ -43,7 +43,7 @@ FLOOR = 2.0
 SMALL = "5e9"  # FLOPs, about the least that recipe plans for attn
 # best settings: 0.02 (N / 10k)^-0.4 and 16 sequences (D / 1M)^0.5; curvatures in nats per squared e-folding
 LR, BATCH, CURVATURE = (0.02, 1e4, -0.4), (16.0, 1e6, 0.5), (0.02, 0.01)
-FURTHER = {"weight_decay": 0.06, "warmup_fraction": 0.2}  # best values, their curvature 0.01
+FURTHER = {"weight_decay": 0.06, "warmup_fraction": 0.2, "init_scale": 0.7}  # best values, their curvature 0.01
 DIVERGED_ABOVE = 3.0  # times the best learning rate
 
 
@@ -338,10 +338,10 @@ def test_further_settings_are_tried_about_the_recipes_and_their_best_are_found(
     monkeypatch.setattr(loop, "train", planted)
     (plain,), (cell,) = cells(manifest), cells(manifest, also=tuple(FURTHER))
     assert plain.study != cell.study
-    tune.work(tmp_path, [cell], 40, None, "cpu", cache(manifest))
+    tune.work(tmp_path, [cell], 50, None, "cpu", cache(manifest))
     runs = [Ledger(tmp_path).config(run_id) for run_id in Ledger(tmp_path).run_ids()]
     assert tuple(tune.FURTHER) == tuple(FURTHER)
-    for name, low, high in (("weight_decay", 0.01, 1.0), ("warmup_fraction", 0.05, 0.45)):
+    for name, low, high in (("weight_decay", 0.01, 1.0), ("warmup_fraction", 0.05, 0.45), ("init_scale", 1 / 3, 3.0)):
         tried = {getattr(run.optim, name) for run in runs if run}
         assert len(tried) > 30 and low <= min(tried) < 2 * low and high / 2 < max(tried) <= high
     Ledger(tmp_path).collect()
@@ -504,7 +504,10 @@ def test_a_sweep_in_a_tunings_folder_is_refused(
         (["--sizes", "7"], "--sizes 7 are not to be had about the size expected best; give an odd number of the 5"),
         (["--name", "s"], "results/s holds a sweep"),
         (["--storage", "nowhere"], "the database of --storage cannot be opened (ArgumentError)"),
-        (["--also", "clip"], "--also 'clip' is no setting to vary; choose of weight_decay, warmup_fraction"),
+        (
+            ["--also", "clip"],
+            "--also 'clip' is no setting to vary; choose of weight_decay, warmup_fraction, init_scale",
+        ),
         (["--budgets", "1e30"], "too large for the ladder"),
     ],
 )

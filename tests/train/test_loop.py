@@ -30,9 +30,10 @@ def trained(config: RunConfig, manifest: Manifest, folder: Path) -> dict[str, An
 
 def test_one_step_by_hand(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
     """The loss logged is the mean cross-entropy, the gradient that of the whole batch, the update AdamW's."""
-    config = dataclasses.replace(small_run, sequences=4, evals=1)
+    optim = dataclasses.replace(small_run.optim, init_scale=0.5)
+    config = dataclasses.replace(small_run, sequences=4, evals=1, optim=optim)
     row = trained(config, manifest, tmp_path)
-    model = build(config.model, config.seed)
+    model = build(config.model, config.seed, 0.5)
     rows = torch.from_numpy(Batches(manifest, 32, 4, config.seed).batch(0, 4))
 
     def loss(of: torch.Tensor) -> torch.Tensor:
