@@ -23,7 +23,7 @@ GO_ON = $(if $(CONTINUE),--continue)
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
 	@echo 'make sweep BUDGET="1e11 3e11" ARCHS="attn hyena hyena*3+attn"'
-	@echo 'make sweep DRY=1                             plan and cost only'
+	@echo 'make sweep DRY=1                             plan and cost only, as does make tune DRY=1'
 	@echo 'make sweep RECIPE=mine.py                    an experiment of your own, which defines RECIPE as sweeps/grids/ do'
 	@echo 'make tune ARCHS="attn hyena" TRIALS=24        best learning rates and batches, and their laws'
 	@echo 'make plan EXTEND=quick                       runs that its minima lack; make sweep EXTEND=quick trains them'
@@ -41,7 +41,7 @@ plan: setup
 	@$(BIN)/eutectic plan $(PLAN) $(TUNED) $(PRICED) $(PLACE) $(SEVERAL) $(NAMED)
 
 tune: setup
-	@$(BIN)/eutectic tune $(PLAN) $(PLACE) $(NAMED) $(TRACKED) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
+	@$(BIN)/eutectic tune $(PLAN) $(PRICED) $(PLACE) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
 		$(if $(ALSO),--also '$(ALSO)') $(if $(filter-out 0,$(PRUNE)),--prune) $(if $(STORAGE),--storage '$(STORAGE)')
 
 retry: setup

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         _common(command)
         if name in ("plan", "sweep", "tune"):
             _planning(command)
-        if name in ("plan", "sweep", "status"):
+        if name in ("plan", "sweep", "tune", "status"):
             command.add_argument(
                 "--price", type=_number(float, "--price"), metavar="RATE", help="of a worker's hour, to show the cost"
             )
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--track", type=_tracker, choices=TRACKERS, help=trackers)
         if name == "tune":
             _tuning(command)
-        if name == "sweep":
+        if name in ("sweep", "tune"):
             command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
         if name == "fit":
             _fitting(command)

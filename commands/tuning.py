@@ -1,6 +1,9 @@
 """tune."""
 
+import dataclasses
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from eutectic.cli import Options, numbers, print_json
@@ -9,6 +12,7 @@ from eutectic.commands.placing import POLL_SECONDS, cluster_of, ended_on_interru
 from eutectic.commands.planning import open_sweep, plan_of
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.recipe import Recipe
 
 
 def tune(options: Options) -> int:
@@ -18,14 +22,16 @@ def tune(options: Options) -> int:
     (trials,), (sizes,) = numbers([[options.trials]], int, "--trials"), numbers([[options.sizes]], int, "--sizes")
     if trials == 0:
         raise UserError("--trials 0 asks for nothing; give the trials of each study, e.g. 24.")
-    recipe, rows, folder, _ = plan_of(options, prepare=True)
+    recipe, rows, folder, _ = plan_of(options, prepare=not options.dry)
     if (folder / "runs").is_dir() and not (folder / "tune").is_dir():
         raise UserError(
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
         )
+    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
+    if options.dry:
+        return _plan_trials(options, recipe, cells, trials, folder)
     open_sweep(options, folder, recipe, rows)
     Ledger(folder).collect()
-    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
     studies = tuning.Studies(folder, cells, trials, options.storage, recipe.device)
     studies.settle()
     foreign.keep(options.mixer_file, folder)
@@ -47,9 +53,36 @@ def _further(options: Options) -> tuple[str, ...]:
     return named
 
 
+def _plan_trials(options: Options, recipe: Recipe, cells: Sequence[Any], trials: int, folder: Path) -> int:
+    """Show what the trials of all studies cost, and on Slurm the scripts; nothing is written."""
+    from eutectic.display.sweep import trials_table
+    from eutectic.sweeps.submit import scripts
+
+    costs = [cell.cost(recipe.device) for cell in cells]
+    if options.json:
+        studies = zip(cells, costs, strict=True)
+        print_json([{"study": cell.study, "trials": trials, **dataclasses.asdict(cost)} for cell, cost in studies])
+        return 0
+    workers = min(options.workers or recipe.workers, trials * len(cells))
+    rows = [(cell.base, cost) for cell, cost in zip(cells, costs, strict=True) for _ in range(trials)]
+    out().print(trials_table(rows, recipe.device, workers, options.price))
+    if options.cluster == "slurm":
+        cluster = _cluster(options, cells, trials, recipe.device, workers)
+        print("\n".join(scripts(cluster, folder.resolve())))
+    return 0
+
+
+def _cluster(options: Options, cells: Sequence[Any], trials: int, device: str, workers: int) -> Any:
+    """Where so many workers train the cells' trials; its time limit allows for the smallest batches in all."""
+    from eutectic.sweeps.cost import estimate, job_memory
+
+    memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
+    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device) for cell in cells]
+    return cluster_of(options, device, workers, memory, longest * trials)
+
+
 def _train_trials(options: Options, studies: Any, device: str, workers: int) -> None:
     """Submit workers that ask and train; those here are waited for, and ended first on an interrupt."""
-    from eutectic.sweeps.cost import estimate, job_memory
     from eutectic.sweeps.submit import Tuning, running, submit
     from eutectic.train.shards import default_cache
 
@@ -63,9 +96,7 @@ def _train_trials(options: Options, studies: Any, device: str, workers: int) -> 
         trials=studies.trials,
         url=options.storage,
     )
-    memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
-    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device) for cell in cells]
-    jobs = submit(cluster_of(options, device, workers, memory, longest * studies.trials), work)
+    jobs = submit(_cluster(options, cells, studies.trials, device, workers), work)
     if options.cluster == "slurm":
         err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
         return

@@ -19,7 +19,13 @@ QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 def plan_table(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> Table:
     """A line per run, or of many runs per budget and architecture, then the totals."""
     look = {"title": f"{len(rows)} runs on {device}", "caption": _total(rows, device, workers, price)}
-    return _line_per_run(rows, look) if len(rows) <= LONGEST_PLAN else _line_per_cell(rows, look)
+    return _line_per_run(rows, look) if len(rows) <= LONGEST_PLAN else _line_per_cell(rows, "runs", price, look)
+
+
+def trials_table(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> Table:
+    """The same of a tuning's trials, each as its cell's run and the mean of what it may cost."""
+    look = {"title": f"{len(rows)} trials on {device}", "caption": _total(rows, device, workers, price)}
+    return _line_per_cell(rows, "trials", price, look)
 
 
 def _line_per_run(rows: list[tuple[RunConfig, Cost]], look: dict[str, str]) -> Table:
@@ -41,23 +47,32 @@ def _line_per_run(rows: list[tuple[RunConfig, Cost]], look: dict[str, str]) -> T
     return table
 
 
-def _line_per_cell(rows: list[tuple[RunConfig, Cost]], look: dict[str, str]) -> Table:
-    """Sizes and tokens from the fewest to the most, the largest memory, what all runs take of a worker."""
+def _line_per_cell(rows: list[tuple[RunConfig, Cost]], what: str, price: float | None, look: dict[str, str]) -> Table:
+    """Of all runs, or `what` they are, together: FLOPs, sizes and tokens from the fewest to the most, the largest
+    memory, what they take of a worker, and what that costs where there is a price."""
     cells: dict[tuple[float, str], list[Cost]] = {}
     for run, cost in rows:
         cells.setdefault((run.budget, run.model.layout), []).append(cost)
-    table = table_of("budget", "architecture", "runs", "params", "tokens", "memory", "time", **look)
+    names = ("budget", "architecture", what, "FLOPs", "params", "tokens", "memory", "time")
+    table = table_of(*names, *([] if price is None else ["cost"]), **look)
     for (budget, arch), costs in cells.items():
         spans = ([cost.params for cost in costs], [cost.tokens for cost in costs])
+        seconds = worker_seconds(costs, 1)
         table.add_row(
             compute(budget),
             arch,
             str(len(costs)),
-            *(f"{short(min(span))} to {short(max(span))}" for span in spans),
+            compute(sum(cost.flops for cost in costs)),
+            *(_span(min(span), max(span)) for span in spans),
             f"{max(cost.memory for cost in costs) / 1e9:.1f} GB",
-            duration(worker_seconds(costs, 1)),
+            duration(seconds),
+            *([] if price is None else [f"{price * seconds / 3600:.2f}"]),
         )
     return table
+
+
+def _span(low: float, high: float) -> str:
+    return short(low) if low == high else f"{short(low)} to {short(high)}"
 
 
 def _total(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> str:

@@ -31,7 +31,7 @@ from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps.claim import Claim
-from eutectic.sweeps.cost import Load, estimate
+from eutectic.sweeps.cost import Cost, Load, estimate
 from eutectic.sweeps.due import Due, note
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.plan import FEWEST_STEPS, three_digits
@@ -88,13 +88,18 @@ class Cell:
         micro = min(batch, self.micro_batch)
         return dataclasses.replace(self.base, optim=optim, batch_size=batch, micro_batch=micro)
 
-    def load(self, device: str) -> Load:
-        """Of a trial that is not asked yet: the mean over the batches that it may have."""
+    def cost(self, device: str) -> Cost:
+        """Of a trial that is not asked yet: the mean over the batches that it may have; memory is of the largest."""
         lowest, highest = self.doublings
-        loads = [estimate(self.trial(self.lr[0], k), device) for k in range(lowest, highest + 1)]
-        seconds = sum(load.seconds for load in loads)
-        busy = sum(load.seconds * load.busy for load in loads) / seconds
-        return Load(seconds=seconds / len(loads), busy=busy, at_once=loads[0].at_once)
+        costs = [estimate(self.trial(self.lr[0], k), device) for k in range(lowest, highest + 1)]
+        seconds = sum(cost.seconds for cost in costs)
+        busy = sum(cost.seconds * cost.busy for cost in costs) / seconds
+        return dataclasses.replace(costs[-1], seconds=seconds / len(costs), busy=busy)
+
+    def load(self, device: str) -> Load:
+        """That part of the cost which is kept of trials that are due."""
+        cost = self.cost(device)
+        return Load(seconds=cost.seconds, busy=cost.busy, at_once=cost.at_once)
 
 
 def cells(

@@ -28,3 +28,12 @@ def test_schema_page_is_fresh() -> None:
 
 def test_zoo_page_is_fresh() -> None:
     assert (ROOT / "docs/zoo.md").read_text() == zoo.markdown(), "run `make zoo`"
+
+
+@pytest.mark.parametrize("target", ["sweep", "tune"])
+def test_make_trains_nothing_where_it_is_to_be_dry(target: str) -> None:
+    def told(dry: str) -> list[str]:
+        command = ["make", "-n", target, f"DRY={dry}"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+
+    assert "--dry" in told("1") and "--dry" not in told("0")

@@ -28,6 +28,7 @@ from eutectic.analysis.tuned import Beside, Tuned, TunedLaw, tuned
 from eutectic.arch import flops
 from eutectic.config import RunConfig
 from eutectic.display.tune import show_tuned
+from eutectic.display.words import compute
 from eutectic.errors import UserError
 from eutectic.sweeps import due, prune, tune
 from eutectic.sweeps import plan as planning
@@ -434,6 +435,43 @@ def test_the_command_trains_shows_and_goes_on(
     best = min(rows, key=lambda row: row["loss"])
     assert (cell["n_runs"], cell["best_loss"], cell["params"]) == (2, best["loss"], best["params"])
     assert cell["best"] == pytest.approx({"lr": best["lr"], "batch": best["batch_size"] * best["seq_len"]})
+
+
+def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
+    corpus: Path,
+    tmp_path: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+    command = ["tune", "--dry", "--archs", "attn", "hyena", "--budgets", "1e10", "3e10", "--source", str(corpus)]
+    assert cli.main([*command, "--trials", "7", "--sizes", "3", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    recipe = dataclasses.replace(QUICK, budgets=(1e10, 3e10), archs=("attn", "hyena"))
+    found = tune.cells(recipe, planning.plan(recipe, manifest, 1), sizes=3)
+    assert [(study["study"].partition(", ")[0], study["trials"]) for study in said] == [
+        (f"{cell.base.model.layout} at {cell.base.budget:.3g}", 7) for cell in found
+    ]
+    for cell, study in zip(found, said, strict=True):
+        several = [estimate(cell.trial(1e-3, k), "cpu") for k in range(cell.doublings[0], cell.doublings[1] + 1)]
+        assert study["seconds"] == pytest.approx(statistics.mean(cost.seconds for cost in several))
+        assert study["flops"] == pytest.approx(cell.base.budget, rel=0.01)
+        assert study["memory"] == max(cost.memory for cost in several)
+    assert cli.main([*command, "--trials", "7", "--sizes", "3", "--price", "3600"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
+    for k, row in enumerate(rows):
+        three = said[3 * k : 3 * k + 3]
+        assert row[1:4] == [found[3 * k].base.model.layout, "21", compute(7 * sum(study["flops"] for study in three))]
+        assert float(row[-1]) == pytest.approx(7 * sum(study["seconds"] for study in three), abs=0.01)
+    total = 7 * sum(study["seconds"] for study in said)
+    assert f"{total:.2f} at 3600 an hour of a worker" in " ".join(" ".join(lines).split())
+    command += ["--cluster", "slurm", "--workers", "100", "--slurm", "partition=gpu"]
+    assert cli.main([*command, "--trials", "5"]) == 0
+    assert "#SBATCH --array=0-19%20" in capsys.readouterr().out, "no more tasks than trials"
+    assert not (tmp_path / "results").exists()
 
 
 def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFixture[str]) -> None:
