@@ -94,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
             _planning(command)
         if name in ("plan", "sweep", "tune", "status"):
             command.add_argument(
-                "--price", type=_number(float, "--price"), metavar="RATE", help="of a worker's hour, to show the cost"
+                "--price",
+                type=_number(float, "--price"),
+                metavar="RATE",
+                help="of an hour of a GPU, or of a worker's CPU, to show the cost",
             )
         if name == "status":
             command.add_argument("--watch", action="store_true", help="show it until no run is planned or running")

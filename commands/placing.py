@@ -29,6 +29,29 @@ def submit_runs(options: Options, ledger: Ledger, device: str, workers: int, loa
     return submit(cluster_of(options, device, min(workers, len(loads)), memory, loads.values()), job)
 
 
+def devices_of(options: Options) -> int:
+    """Devices that train a run together, on all nodes of a job."""
+    from eutectic.sweeps.slurm import options as slurm_options
+
+    several = options.devices > 1 and options.cluster == "slurm"
+    return int(options.devices * (slurm_options(options.slurm).get("nodes", 1) if several else 1))
+
+
+def at_once(options: Options, device: str, workers: int) -> int:
+    """Of so many workers those that are at it at the same time, on devices of their own: what Slurm is to run of an
+    array, and here no more than GPUs have room for; further ones share them."""
+    from eutectic.sweeps.slurm import options as slurm_options
+
+    if options.cluster == "slurm":
+        return min(workers, slurm_options(options.slurm).get("array_parallelism", workers))
+    if device == "cpu":
+        return workers
+    import torch
+
+    gpus = torch.cuda.device_count()  # none where it is planned for another machine
+    return min(workers, max(1, gpus // options.devices)) if gpus else workers
+
+
 def cluster_of(options: Options, device: str, workers: int, memory: float, loads: Collection[Load]) -> Any:
     """loads: of the runs, for the time limit of jobs where the user sets none; here they have none."""
     from eutectic.sweeps.slurm import options as slurm_options
@@ -36,7 +59,7 @@ def cluster_of(options: Options, device: str, workers: int, memory: float, loads
 
     slurm, hours = slurm_options(options.slurm), options.hours
     if hours is None and options.cluster == "slurm":
-        hours = job_hours(loads, min(workers, slurm.get("array_parallelism", workers)))
+        hours = job_hours(loads, at_once(options, device, workers))
     cpus = 1 if device == "cpu" else AT_ONCE
     return Cluster(options.cluster, workers, device, cpus, hours, memory, slurm, options.devices)
 

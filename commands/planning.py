@@ -9,6 +9,7 @@ from typing import Any
 
 from eutectic.cli import Options, numbers
 from eutectic.commands.console import aside, err, named, sweep_folder, tuning_folder, warn
+from eutectic.commands.placing import devices_of
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
@@ -37,12 +38,13 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
     found, source, rules, tuned_run = _tuning(options, recipe)
     runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
-    cost.refuse_too_large(runs, recipe.device, memory, options.devices)
+    devices = devices_of(options)
+    cost.refuse_too_large(runs, recipe.device, memory, devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
     folder = named(options.results, name)
     if options.command != "tune" and (folder / "tune").is_dir():
         raise UserError(f"{folder} holds a tuning, whose fits the runs of a sweep would spoil; choose another --name.")
-    rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in runs]
+    rows = [(run, cost.estimate(run, recipe.device, devices)) for run in runs]
     if found:
         _show_transfer(found, source, rows, tuned_run)
     return recipe, rows, folder, {}
@@ -79,8 +81,9 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
     reasons = {run: proposal.reason for proposal in extension.proposals for run in proposal.runs}
     if prepare and reasons:
         replan.prepare(list(reasons), default_cache())
-    cost.refuse_too_large(reasons, recipe.device, memory, options.devices)
-    rows = [(run, cost.estimate(run, recipe.device, options.devices)) for run in reasons]
+    devices = devices_of(options)
+    cost.refuse_too_large(reasons, recipe.device, memory, devices)
+    rows = [(run, cost.estimate(run, recipe.device, devices)) for run in reasons]
     show_extension(aside(), extension, {run.run_id: cost for run, cost in rows})
     return recipe, rows, ledger.folder, {run.run_id: reason for run, reason in reasons.items()}
 

@@ -8,7 +8,15 @@ from typing import Any
 from eutectic.cli import Options, print_json
 from eutectic.commands.answering import sweep_report
 from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
-from eutectic.commands.placing import POLL_SECONDS, SHARDED, cluster_of, ended_on_interrupt, submit_runs
+from eutectic.commands.placing import (
+    POLL_SECONDS,
+    SHARDED,
+    at_once,
+    cluster_of,
+    devices_of,
+    ended_on_interrupt,
+    submit_runs,
+)
 from eutectic.commands.planning import go_on, memory_of, open_sweep, plan_of
 from eutectic.errors import UserError
 from eutectic.sweeps.cost import Load, estimate, job_memory, refuse_too_large
@@ -29,13 +37,14 @@ def plan(options: Options) -> int:
         return 0
     from eutectic.display import sweep as shown
 
-    workers = options.workers or recipe.workers
-    out().print(shown.plan_table(rows, recipe.device, workers, options.price))
+    workers = min(options.workers or recipe.workers, len(rows))
+    busy = at_once(options, recipe.device, workers)
+    out().print(shown.plan_table(rows, shown.Fleet(recipe.device, busy, devices_of(options), options.price)))
     if options.cluster == "slurm":
         from eutectic.sweeps.submit import scripts
 
         memory = job_memory([run for run, _ in rows], recipe.device)
-        cluster = cluster_of(options, recipe.device, min(workers, len(rows)), memory, [cost for _, cost in rows])
+        cluster = cluster_of(options, recipe.device, workers, memory, [cost for _, cost in rows])
         print("\n".join(scripts(cluster, folder.resolve())))
     return 0
 
@@ -104,9 +113,10 @@ def retry(options: Options) -> int:
     for config in configs:
         foreign.load(config, ledger.folder)
     device = options.device or configs[0].device
-    loads = {c.run_id: estimate(c, device, options.devices) for c in configs}
+    devices = devices_of(options)
+    loads = {c.run_id: estimate(c, device, devices) for c in configs}
     workers = options.workers or recipe_file.find(configs[0].recipe, ledger.folder).workers
-    refuse_too_large(configs, device, memory_of(options, device, workers), options.devices)
+    refuse_too_large(configs, device, memory_of(options, device, workers), devices)
     ledger.retry(loads)  # before they are submitted, for workers leave alone what has failed
     try:
         return _train(options, ledger, device, workers, loads)

@@ -8,7 +8,7 @@ from typing import Any
 
 from eutectic.cli import Options, numbers, print_json
 from eutectic.commands.console import err, finite, out, say_failed, warn
-from eutectic.commands.placing import POLL_SECONDS, cluster_of, ended_on_interrupt
+from eutectic.commands.placing import POLL_SECONDS, at_once, cluster_of, ended_on_interrupt
 from eutectic.commands.planning import open_sweep, plan_of
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger
@@ -55,7 +55,7 @@ def _further(options: Options) -> tuple[str, ...]:
 
 def _plan_trials(options: Options, recipe: Recipe, cells: Sequence[Any], trials: int, folder: Path) -> int:
     """Show what the trials of all studies cost, and on Slurm the scripts; nothing is written."""
-    from eutectic.display.sweep import trials_table
+    from eutectic.display.sweep import Fleet, trials_table
     from eutectic.sweeps.submit import scripts
 
     costs = [cell.cost(recipe.device) for cell in cells]
@@ -65,7 +65,8 @@ def _plan_trials(options: Options, recipe: Recipe, cells: Sequence[Any], trials:
         return 0
     workers = min(options.workers or recipe.workers, trials * len(cells))
     rows = [(cell.base, cost) for cell, cost in zip(cells, costs, strict=True) for _ in range(trials)]
-    out().print(trials_table(rows, recipe.device, workers, options.price))
+    fleet = Fleet(recipe.device, at_once(options, recipe.device, workers), price=options.price)
+    out().print(trials_table(rows, fleet))
     if options.cluster == "slurm":
         cluster = _cluster(options, cells, trials, recipe.device, workers)
         print("\n".join(scripts(cluster, folder.resolve())))

@@ -82,7 +82,7 @@ def _watch(options: Options) -> int:
 
 def _to_dict(standing: Standing, price: float | None) -> dict[str, Any]:
     """due: trials of a tuning that are yet to be asked. hours: of workers and of their devices, so far; cost of the
-    former."""
+    latter."""
     ledger, pace = standing.ledger, standing.pace
     runs: dict[str, dict[str, Any]] = {}
     for run_id, status in standing.statuses.items():
@@ -94,7 +94,7 @@ def _to_dict(standing: Standing, price: float | None) -> dict[str, Any]:
         "worker_hours": pace.worker_seconds and pace.worker_seconds / 3600,
         "device_hours": pace.device_seconds and pace.device_seconds / 3600,
     }
-    cost = {} if price is None else {"cost": hours["worker_hours"] and price * hours["worker_hours"]}
+    cost = {} if price is None else {"cost": hours["device_hours"] and price * hours["device_hours"]}
     totals = {
         "ended": standing.ended,
         "due": standing.total - len(standing.statuses),

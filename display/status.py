@@ -18,7 +18,7 @@ LONGEST_REASON = 200  # characters of a failure; its log has the rest
 
 
 def show_status(console: Console, standing: Standing, price: float | None = None) -> None:
-    """price: of a worker's hour."""
+    """price: of a device's hour."""
     console.print(_table(standing))
     for line in (*_totals(standing, price), *_lines(standing)):
         console.print(line, markup=False, soft_wrap=True)
@@ -56,11 +56,11 @@ def _totals(standing: Standing, price: float | None) -> list[str]:
         parts.append("1 worker is at it" if pace.workers == 1 else f"{pace.workers or 'no'} workers are at it")
     if pace.eta is not None:
         parts.append(f"ETA {duration(pace.eta)}")
-    if pace.worker_seconds is None or pace.device_seconds is None:
+    if pace.device_seconds is None:
         return [", ".join(parts)]
-    hours = pace.worker_seconds / 3600
-    cost = f" ({price * hours:.2f} at {price:g} an hour of a worker)" if price is not None else ""
-    return [", ".join(parts), f"{pace.device_seconds / 3600:.2f} device hours so far{cost}"]
+    hours = pace.device_seconds / 3600
+    cost = f" ({price * hours:.2f} at {price:g} an hour)" if price is not None else ""
+    return [", ".join(parts), f"{hours:.2f} device hours so far{cost}"]
 
 
 def _lines(standing: Standing) -> list[str]:

@@ -1,6 +1,8 @@
 """Plans and the progress of a sweep."""
 
 import time
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -16,21 +18,49 @@ LONGEST_PLAN = 200  # runs that are listed one by one; --json lists all
 QUIET_SECONDS = 20.0  # between lines where stderr is no terminal
 
 
-def plan_table(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> Table:
+@dataclass(frozen=True)
+class Fleet:
+    """So many workers at once, each with so many devices, and what an hour of a device costs."""
+
+    device: str
+    workers: int
+    devices: int = 1
+    price: float | None = None
+
+    @property
+    def unit(self) -> str:
+        return {"cuda": "GPU", "cpu": "CPU"}[self.device]
+
+    def seconds(self, costs: Collection[Cost], workers: int) -> float:
+        """Of devices, all added up, where so many workers share these runs."""
+        return self.devices * worker_seconds(costs, workers)
+
+    def look(self, rows: list[tuple[RunConfig, Cost]], what: str) -> dict[str, str]:
+        """Title and totals of a table of runs, or `what` they are."""
+        costs = [cost for _, cost in rows]
+        hours, n = self.seconds(costs, self.workers) / 3600, self.workers * self.devices
+        total = (
+            f"{compute(sum(cost.flops for cost in costs))} FLOPs, about {duration(wall_seconds(costs, self.workers))}"
+        )
+        total += f" on {n} {self.unit}{'s' * (n > 1)}, {hours:.2g} {self.unit} hours"
+        if self.price is not None:
+            total += f", {self.price * hours:.2f} at {self.price:g} an hour of a {self.unit}"
+        return {"title": f"{len(rows)} {what} on {self.device}", "caption": total}
+
+
+def plan_table(rows: list[tuple[RunConfig, Cost]], fleet: Fleet) -> Table:
     """A line per run, or of many runs per budget and architecture, then the totals."""
-    look = {"title": f"{len(rows)} runs on {device}", "caption": _total(rows, device, workers, price)}
-    return _line_per_run(rows, look) if len(rows) <= LONGEST_PLAN else _line_per_cell(rows, "runs", price, look)
+    return _line_per_run(rows, fleet) if len(rows) <= LONGEST_PLAN else _line_per_cell(rows, "runs", fleet)
 
 
-def trials_table(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> Table:
+def trials_table(rows: list[tuple[RunConfig, Cost]], fleet: Fleet) -> Table:
     """The same of a tuning's trials, each as its cell's run and the mean of what it may cost."""
-    look = {"title": f"{len(rows)} trials on {device}", "caption": _total(rows, device, workers, price)}
-    return _line_per_cell(rows, "trials", price, look)
+    return _line_per_cell(rows, "trials", fleet)
 
 
-def _line_per_run(rows: list[tuple[RunConfig, Cost]], look: dict[str, str]) -> Table:
+def _line_per_run(rows: list[tuple[RunConfig, Cost]], fleet: Fleet) -> Table:
     names = ("budget", "architecture", "width", "params", "tokens", "steps", "batch", "lr", "memory", "time")
-    table = table_of(*names, **look)
+    table = table_of(*names, **fleet.look(rows, "runs"))
     for run, cost in rows:
         table.add_row(
             compute(run.budget),
@@ -47,17 +77,17 @@ def _line_per_run(rows: list[tuple[RunConfig, Cost]], look: dict[str, str]) -> T
     return table
 
 
-def _line_per_cell(rows: list[tuple[RunConfig, Cost]], what: str, price: float | None, look: dict[str, str]) -> Table:
+def _line_per_cell(rows: list[tuple[RunConfig, Cost]], what: str, fleet: Fleet) -> Table:
     """Of all runs, or `what` they are, together: FLOPs, sizes and tokens from the fewest to the most, the largest
-    memory, what they take of a worker, and what that costs where there is a price."""
+    memory, what they take of devices, and what that costs where there is a price."""
     cells: dict[tuple[float, str], list[Cost]] = {}
     for run, cost in rows:
         cells.setdefault((run.budget, run.model.layout), []).append(cost)
-    names = ("budget", "architecture", what, "FLOPs", "params", "tokens", "memory", "time")
-    table = table_of(*names, *([] if price is None else ["cost"]), **look)
+    names = ["budget", "architecture", what, "FLOPs", "params", "tokens", "memory", f"{fleet.unit} time"]
+    table = table_of(*names, *([] if fleet.price is None else ["cost"]), **fleet.look(rows, what))
     for (budget, arch), costs in cells.items():
         spans = ([cost.params for cost in costs], [cost.tokens for cost in costs])
-        seconds = worker_seconds(costs, 1)
+        seconds = fleet.seconds(costs, 1)
         table.add_row(
             compute(budget),
             arch,
@@ -66,23 +96,13 @@ def _line_per_cell(rows: list[tuple[RunConfig, Cost]], what: str, price: float |
             *(_span(min(span), max(span)) for span in spans),
             f"{max(cost.memory for cost in costs) / 1e9:.1f} GB",
             duration(seconds),
-            *([] if price is None else [f"{price * seconds / 3600:.2f}"]),
+            *([] if fleet.price is None else [f"{fleet.price * seconds / 3600:.2f}"]),
         )
     return table
 
 
 def _span(low: float, high: float) -> str:
     return short(low) if low == high else f"{short(low)} to {short(high)}"
-
-
-def _total(rows: list[tuple[RunConfig, Cost]], device: str, workers: int, price: float | None) -> str:
-    costs = [cost for _, cost in rows]
-    flops = sum(cost.flops for cost in costs)
-    text = f"{compute(flops)} FLOPs, about {duration(wall_seconds(costs, workers))} with {workers} workers"
-    hours = worker_seconds(costs, workers) / 3600
-    if device == "cuda":
-        text += f", {hours:.2g} worker hours"
-    return text + (f", {price * hours:.2f} at {price:g} an hour of a worker" if price is not None else "")
 
 
 class SweepProgress:

@@ -81,7 +81,7 @@ def test_hours_cost_time_left_and_reasons_in_a_line(ledger: Ledger, capsys: pyte
     assert tables(out) == [["1", "", "1", "1"]]
     # half an hour of the model took an hour and a half
     assert "2 of 3 runs ended, 1 worker is at it, ETA 1:30:00" in out.splitlines()
-    assert "1.50 device hours so far (3.75 at 2.5 an hour of a worker)" in out.splitlines()
+    assert "1.50 device hours so far (3.75 at 2.5 an hour)" in out.splitlines()
     (line,) = [line for line in out.splitlines() if line.startswith(failed)]
     assert line.startswith(f"{failed} hyena+attn at 1e08 failed: RuntimeError: no kernel image is here is")
     assert line.endswith(" ... (log: results/s/jobs/7_0_log.err)") and len(line) < 300
@@ -129,6 +129,17 @@ def test_json_has_the_same_figures(ledger: Ledger, capsys: pytest.CaptureFixture
     totals = {key: value for key, value in found.items() if key not in ("runs", "jobs")}
     hours = {"worker_hours": 1.5, "device_hours": 1.5, "cost": 3.0}
     assert totals == {"ended": 2, "due": 0, "workers": 1, **hours, "eta_seconds": pytest.approx(1.5 * HOUR)}
+
+
+def test_what_several_devices_cost_is_of_each(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timesheet, "shifts", lambda sweep: [Shift(1.5 * HOUR, 4, True)])
+    assert cli.main(["status", "--price", "2"]) == 0
+    assert "6.00 device hours so far (12.00 at 2 an hour)" in capsys.readouterr().out
+    assert cli.main(["status", "--json", "--price", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)["s"]
+    assert [found[key] for key in ("worker_hours", "device_hours", "cost")] == [1.5, 6.0, 12.0]
 
 
 def test_a_sweep_of_unknown_workers_has_no_hours(

@@ -467,7 +467,7 @@ def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
         assert row[1:4] == [found[3 * k].base.model.layout, "21", compute(7 * sum(study["flops"] for study in three))]
         assert float(row[-1]) == pytest.approx(7 * sum(study["seconds"] for study in three), abs=0.01)
     total = 7 * sum(study["seconds"] for study in said)
-    assert f"{total:.2f} at 3600 an hour of a worker" in " ".join(" ".join(lines).split())
+    assert f"{total:.2f} at 3600 an hour of a CPU" in " ".join(" ".join(lines).split())
     command += ["--cluster", "slurm", "--workers", "100", "--slurm", "partition=gpu"]
     assert cli.main([*command, "--trials", "5"]) == 0
     assert "#SBATCH --array=0-19%20" in capsys.readouterr().out, "no more tasks than trials"

@@ -1,0 +1,53 @@
+"""What a plan says of time, GPU hours and price, by where it is to run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from eutectic.cli import main
+from eutectic.display.words import duration
+from eutectic.sweeps.cost import Load, wall_seconds, worker_seconds
+
+PLAN = ["plan", "--device", "cuda", "--budget", "1e13", "--archs", "attn", "--memory", "1000", "--price", "3600"]
+
+
+@pytest.mark.parametrize(
+    ("place", "workers", "devices"),
+    [
+        (["--cluster", "slurm", "--workers", "3"], 3, 1),
+        (["--cluster", "slurm", "--workers", "9"], 5, 1),  # no more than runs
+        (["--cluster", "slurm", "--workers", "5", "--slurm", "array_parallelism=2"], 2, 1),
+        (["--cluster", "slurm", "--workers", "2", "--devices", "4"], 2, 4),
+        (["--cluster", "slurm", "--workers", "1", "--devices", "4", "--slurm", "nodes=2"], 1, 8),
+        (["--workers", "5"], 3, 1),  # three GPUs are here, which five workers share
+        (["--workers", "3", "--devices", "2"], 1, 2),
+    ],
+)
+def test_hours_and_price_are_of_gpus(
+    place: list[str],
+    workers: int,
+    devices: int,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    command = [*PLAN, "--source", str(corpus), *place]
+    assert main([*command, "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)
+    assert len(runs) == 5
+    loads = [Load(seconds=run["seconds"], busy=run["busy"], at_once=run["at_once"]) for run in runs]
+    assert main(command) == 0
+    total = next(line.strip() for line in capsys.readouterr().out.splitlines() if "GPU hours" in line)
+    seconds = devices * worker_seconds(loads, workers)
+    gpus = "1 GPU" if workers * devices == 1 else f"{workers * devices} GPUs"
+    assert f"about {duration(wall_seconds(loads, workers))} on {gpus}, {seconds / 3600:.2g} GPU hours" in total
+    assert total.endswith(f"{seconds:.2f} at 3600 an hour of a GPU")
+    # what several GPUs compute they share, and what starts them they all wait for
+    compute, starts = sum(run["flops"] for run in runs) / 50e12, 20.0 * devices * min(len(runs), workers)
+    assert seconds >= compute + starts
