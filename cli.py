@@ -210,7 +210,11 @@ def _tuning(command: argparse.ArgumentParser) -> None:
         help="of optuna: Parzen estimators (default) or Gaussian process",
     )
     add("--prune", action="store_true", help="give up runs that are hopeless beside those of their study that ended")
-    add("--storage", metavar="URL", help="SQLAlchemy URL of a database for the studies; by default a file of the sweep")
+    add(
+        "--storage",
+        metavar="URL",
+        help="SQLAlchemy URL of a database for the studies; by default $EUTECTIC_STORAGE, else a file of the sweep",
+    )
 
 
 def _fitting(command: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """tune."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from eutectic.sweeps.recipe import Recipe
 def tune(options: Options) -> int:
     from eutectic.sweeps import foreign
     from eutectic.sweeps import tune as tuning
+    from eutectic.sweeps.submit import STORAGE
 
     (trials,), (sizes,) = numbers([[options.trials]], int, "--trials"), numbers([[options.sizes]], int, "--sizes")
     if trials == 0:
@@ -32,12 +34,13 @@ def tune(options: Options) -> int:
         return _plan_trials(options, recipe, cells, trials, folder)
     open_sweep(options, folder, recipe, rows)
     Ledger(folder).collect()
-    studies = tuning.Studies(folder, cells, trials, options.storage, recipe.device)
+    url = options.storage or os.environ.get(STORAGE)
+    studies = tuning.Studies(folder, cells, trials, url, recipe.device)
     studies.settle()
     foreign.keep(options.mixer_file, folder)
     workers = min(options.workers or recipe.workers, studies.left())
     if workers:
-        _train_trials(options, studies, recipe.device, workers)
+        _train_trials(options, studies, url, recipe.device, workers)
         if options.cluster == "slurm":
             return 0
     return _conclude_tuning(options, studies)
@@ -82,9 +85,10 @@ def _cluster(options: Options, cells: Sequence[Any], trials: int, device: str, w
     return cluster_of(options, device, workers, memory, longest * trials)
 
 
-def _train_trials(options: Options, studies: Any, device: str, workers: int) -> None:
-    """Submit workers that ask and train; those here are waited for, and ended first on an interrupt."""
-    from eutectic.sweeps.submit import Tuning, running, submit
+def _train_trials(options: Options, studies: Any, url: str | None, device: str, workers: int) -> None:
+    """Submit workers that ask and train; those here are waited for, and ended first on an interrupt. url: of the
+    studies' database, where they are in one."""
+    from eutectic.sweeps.submit import STORAGE, Tuning, running, submit
     from eutectic.train.shards import default_cache
 
     folder, cache, cells = studies.ledger.folder.resolve(), default_cache().resolve(), list(studies.studies)
@@ -95,8 +99,10 @@ def _train_trials(options: Options, studies: Any, device: str, workers: int) -> 
         tracker=options.track,
         cells=cells,
         trials=studies.trials,
-        url=options.storage,
+        in_database=bool(url),
     )
+    if url:
+        os.environ[STORAGE] = url
     jobs = submit(_cluster(options, cells, studies.trials, device, workers), work)
     if options.cluster == "slurm":
         err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")

@@ -34,6 +34,7 @@ UNLIMITED_HOURS = 24 * 365.0
 # of the options of a sweep's jobs, those that hold for the job that collects as well
 PLACE = ("partition", "account", "qos", "setup", "teardown")
 COLLECT_HOURS, COLLECT_BYTES = 1.0, 4e9
+STORAGE = "EUTECTIC_STORAGE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +83,21 @@ class Work(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning(Job):
-    """Ask and train until every cell's study has its trials. url: of their database, where they are in one."""
+    """Ask and train until every cell's study has its trials. in_database: whether the studies are in that of STORAGE in
+    the environment, which jobs inherit: its URL may hold a password, and a job is pickled into a file."""
 
     cells: "Sequence[Cell]"
     trials: int
-    url: str | None
+    in_database: bool
 
     def work(self) -> None:
         from eutectic.sweeps import tune  # with it optuna, which a sweep does not need
 
+        url = os.environ.get(STORAGE) if self.in_database else None
+        if self.in_database and not url:
+            raise UserError(f"{STORAGE} is not in this job's environment; submit it with --slurm export=ALL.")
         where = (self.device, self.cache, self.number)
-        tune.work(self.folder, self.cells, self.trials, self.url, *where, tracker=self.tracker)
+        tune.work(self.folder, self.cells, self.trials, url, *where, tracker=self.tracker)
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,7 @@ def _open(journal: Path, url: str | None) -> BaseStorage:
         return RDBStorage(url)
     except Exception as error:  # each database's driver has its own; the URL may hold a password
         raise UserError(
-            f"the database of --storage cannot be opened ({type(error).__name__}); "
+            f"the database of --storage or EUTECTIC_STORAGE cannot be opened ({type(error).__name__}); "
             "give an SQLAlchemy URL of a database, e.g. sqlite:///tune.db, or leave it out."
         ) from None
 

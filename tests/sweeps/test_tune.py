@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 import statistics
@@ -35,6 +36,7 @@ from eutectic.sweeps import plan as planning
 from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.submit import STORAGE, Tuning
 from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
 
@@ -285,7 +287,9 @@ def test_samplers_shun_what_diverges(
 
 @pytest.mark.parametrize("url", ["nowhere", "sqlite:////no/such/folder/t.db", "mysql://me:secret@nowhere/db"])
 def test_a_storage_that_cannot_be_opened_is_said(url: str, manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"of --storage cannot be opened \(.*\); give an SQLAlchemy URL") as caught:
+    with pytest.raises(
+        UserError, match=r"of --storage or EUTECTIC_STORAGE cannot be opened \(.*\); give an SQLAlchemy URL"
+    ) as caught:
         tune.Studies(tmp_path, cells(manifest), 1, url)
     assert "secret" not in str(caught.value)
 
@@ -437,6 +441,37 @@ def test_the_command_trains_shows_and_goes_on(
     assert cell["best"] == pytest.approx({"lr": best["lr"], "batch": best["batch_size"] * best["seq_len"]})
 
 
+@pytest.mark.parametrize("exported", [False, True])
+def test_the_databases_url_reaches_workers_and_no_file(
+    exported: bool,
+    corpus: Path,
+    tmp_path: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+    password = secrets.token_hex(8)  # no word of this file, whose changes are kept beside the code of a sweep
+    url = f"sqlite:///{tmp_path}/{password}.db"
+    monkeypatch.setenv(STORAGE, url if exported else "")
+    monkeypatch.setattr(tune, "BATCH_DOUBLINGS", 1)
+    command = ["--recipe", tiny.__file__, "--source", str(corpus), "--name", "t", "--trials", "1"]
+    assert commands.tune(options(*command, *([] if exported else ["--storage", url]))) == 0
+    assert (tmp_path / f"{password}.db").exists() and not (tmp_path / "results/t/tune/journal.log").exists()
+    written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert len([path for path in written if path.suffix == ".pkl"]) >= 1
+    assert not [path for path in written if password.encode() in path.read_bytes()]
+    assert password not in "".join(capfd.readouterr())
+
+
+def test_a_job_without_its_databases_url_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STORAGE, raising=False)
+    job = Tuning(folder=tmp_path, device="cpu", cache=tmp_path, cells=[], trials=1, in_database=True)
+    with pytest.raises(UserError, match=r"EUTECTIC_STORAGE is not in this job's environment; submit it with"):
+        job.work()
+
+
 def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
     corpus: Path,
     tmp_path: Path,
@@ -541,7 +576,7 @@ def test_a_sweep_in_a_tunings_folder_is_refused(
         (["--sizes", "2"], "--sizes 2 are not to be had about the size expected best; give an odd number of the 5"),
         (["--sizes", "7"], "--sizes 7 are not to be had about the size expected best; give an odd number of the 5"),
         (["--name", "s"], "results/s holds a sweep"),
-        (["--storage", "nowhere"], "the database of --storage cannot be opened (ArgumentError)"),
+        (["--storage", "nowhere"], "the database of --storage or EUTECTIC_STORAGE cannot be opened (ArgumentError)"),
         (
             ["--also", "clip"],
             "--also 'clip' is no setting to vary; choose of weight_decay, warmup_fraction, init_scale",
