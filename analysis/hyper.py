@@ -6,7 +6,7 @@ its stationary point.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement
 
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 LAWFUL = ("lr", "batch")  # the settings whose best values follow laws
 SETTINGS = (*LAWFUL, "weight_decay", "warmup_fraction", "init_scale")
 _LEVEL = 1e-9  # nats per squared e-folding that are rounding
+_SAME = 1e-12  # nats by which sums of losses differ in rounding
+UNDECIDED = ("too few points", "no minimum")
 _ROUNDING = 0.01  # grids are written with three digits: a run at 2.005 times the lowest is within a factor of 2
 
 
@@ -31,10 +33,23 @@ class Window:
     A run is in if its loss is at most `excess` nats above the cell's lowest and each of its settings is within `factor`
     (to 1%) of that of the run with the lowest loss. Wide windows average more noise away; narrow ones ask less of the
     quadratic, which is too tame above the best learning rate, where training becomes unstable.
+
+    widest: where those runs do not decide whether there is a minimum (UNDECIDED), others are taken in one by one as
+    their losses rise, up to so many nats above the lowest. A steep setting leaves two of its values within `excess`,
+    through which no quadratic can be put. 0: never.
     """
 
     excess: float = 0.05
     factor: float = math.inf
+    widest: float = 0.0
+
+    def widened(self, losses: Array) -> Iterator["Window"]:
+        """Itself, and with each further run that it may take in."""
+        yield self
+        known = losses[np.isfinite(losses)]
+        above = np.sort(known - known.min(initial=np.inf))
+        for excess in above[(above > self.excess) & (above <= self.widest)]:
+            yield replace(self, excess=float(excess) + _SAME)
 
     def keep(self, z: Array, losses: Array) -> NDArray[np.bool_]:
         """Mask of the runs, from ln settings (runs, settings), NaN where there is none, and losses (runs,), infinite
@@ -50,7 +65,8 @@ class HyperOptimum:
 
     status: `optimum`; `beyond grid` where the stationary point lies outside the range of the runs used in any setting;
     `no minimum` where the Hessian is not positive definite; `too few points` where the distinct settings used are not
-    more than the quadratic's coefficients, or do not fix them. Where it is a further setting than learning rate and
+    more than the quadratic's coefficients, or do not fix them. excess: nats above best_loss within which runs were
+    used, more than the window's where it had to be widened. Where it is a further setting than learning rate and
     batch whose best value these runs do not hold, all further ones are kept at their geometric mean over the runs used:
     they have no values then, and the optimum is that of the others. n_runs counts the cell's runs, n_used those in the
     window; best and best_loss are of the run with the lowest loss. For an optimum: values in the units given; errors,
@@ -77,6 +93,7 @@ class HyperOptimum:
     coefficients: tuple[float, ...] = ()
     hessian: tuple[tuple[float, ...], ...] = ()
     residuals: tuple[float, ...] = ()
+    excess: float = 0.0
 
     def predict(self, settings: Mapping[str, Array]) -> Array:
         """The quadratic's loss at these settings, each (points,)."""
@@ -116,18 +133,28 @@ def fit(
     table = np.stack([settings[name] for name in names], -1) if names else np.empty((len(losses), 0))
     z = np.log(np.where(table > 0, table, np.nan))
     losses = np.where(np.isfinite(losses) & np.isfinite(z).all(1), losses, np.inf)
-    best, keep = int(np.argmin(losses)), window.keep(z, losses)
+    best = int(np.argmin(losses))
     cell = HyperOptimum(
         group=group,
         params=params,
         tokens=tokens,
         status="too few points",
         n_runs=len(losses),
-        n_used=int(keep.sum()),
+        n_used=0,
         best_loss=float(losses[best]),
         best=_named(names, table[best]),
     )
-    z, losses = z[keep], losses[keep]
+    for wide in window.widened(losses):
+        keep = wide.keep(z, losses)
+        found = _fitted(replace(cell, n_used=int(keep.sum()), excess=wide.excess), z[keep], losses[keep])
+        if found.status not in UNDECIDED:
+            break
+    return found
+
+
+def _fitted(cell: HyperOptimum, z: Array, losses: Array) -> HyperOptimum:
+    """The cell with the quadratic of these runs and its minimum, as far as they fix them."""
+    names = list(cell.best)
     n_coefficients = (len(names) + 1) * (len(names) + 2) // 2
     if len(np.unique(z, axis=0)) <= n_coefficients:
         return cell

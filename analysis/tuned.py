@@ -15,6 +15,7 @@ from eutectic.analysis.load import Runs
 # cells of one size a budget lie near a line of params and tokens, which fixes one exponent of each target
 TARGETS = {"lr": ("params",), "batch": ("tokens",)}
 BOTH = ("params", "tokens")
+WINDOW = Window(widest=0.2)  # a study's trials are few, and its batches powers of two
 FEWEST = 6  # cells of a law in both: three coefficients and as many degrees of freedom
 FIXED = math.log10(2)  # of an exponent: wrong by this, a law is off by a factor of 2 a decade away
 
@@ -72,9 +73,9 @@ class Tuned:
         return asdict(self)
 
 
-def tuned(runs: Runs, window: Window | None = None) -> Tuned:
+def tuned(runs: Runs) -> Tuned:
     """Fit every cell of the runs, and the laws of each architecture through its cells."""
-    found = optima(table(runs), window or Window())
+    found = optima(table(runs), WINDOW)
     budgets = runs.tried.groupby(["arch", "params", "tokens"])["budget"].first().to_dict()
     laws = []
     for arch in runs.archs:

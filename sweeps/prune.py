@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 FEWEST = 8  # finished runs of a study that its falls are known from
-WINDOW = 0.05  # nats above the lowest run within which analysis fits optima (analysis/hyper.py)
+WINDOW = (
+    0.05  # nats above the lowest run within which analysis fits optima, where runs there decide (analysis/hyper.py)
+)
 
 
 def hopeless(finished: Sequence[Sequence[float]], losses: Sequence[float]) -> bool:

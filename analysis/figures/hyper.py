@@ -73,8 +73,7 @@ def laws(runs: Runs, report: Report) -> Figure | None:
 def planes(runs: Runs, report: Report) -> Figure | None:
     """A panel for each cell that varied both learning rate and batch: its runs and the contours of its quadratic, where
     there is one. None where there is no such cell."""
-    window = Window()
-    every = [cell for cell in tuned(runs, window).optima if {"lr", "batch"} <= cell.best.keys()]
+    every = [cell for cell in tuned(runs).optima if {"lr", "batch"} <= cell.best.keys()]
     every.sort(key=lambda cell: runs.archs.index(cell.group))
     if not every:
         return None
@@ -83,7 +82,7 @@ def planes(runs: Runs, report: Report) -> Figure | None:
     tried = table(runs)
     for axes, cell in zip(panels, cells, strict=True):
         here = (tried["group"] == cell.group) & (tried["params"] == cell.params) & (tried["tokens"] == cell.tokens)
-        dots = _plane(axes, tried[here], cell, window)
+        dots = _plane(axes, tried[here], cell)
     bar = drawn.colorbar(dots, ax=panels, pad=0.01, extend="both", aspect=40)
     bar.set_label("loss above the cell's lowest (nats per token)")
     shown = "" if len(cells) == len(every) else f", of {len(every)},"
@@ -97,10 +96,10 @@ def planes(runs: Runs, report: Report) -> Figure | None:
     return drawn
 
 
-def _plane(axes: Axes, rows: pd.DataFrame, cell: HyperOptimum, window: Window) -> PathCollection:
+def _plane(axes: Axes, rows: pd.DataFrame, cell: HyperOptimum) -> PathCollection:
     lr, batch, losses = (rows[name].to_numpy(float) for name in ("lr", "batch", "loss"))
     z = np.log(rows[list(cell.best)].to_numpy(float))
-    used, above = window.keep(z, losses), np.clip(losses - cell.best_loss, _COLOURS.vmin, None)
+    used, above = Window(cell.excess).keep(z, losses), np.clip(losses - cell.best_loss, _COLOURS.vmin, None)
     edges = ["0.1" if inside else "none" for inside in used]
     dots = axes.scatter(
         lr, batch, c=above, s=20, norm=_COLOURS, cmap="viridis", edgecolors=edges, linewidths=0.8, zorder=2

@@ -513,7 +513,7 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     found = HyperOptimum(
         "attn", 1e6, 2e7, "optimum", 24, 20, 2.5, {"lr": 0.01, "batch": 512.0}, {"lr": 0.0123, "batch": 1024.0},
         {"lr": 0.1, "batch": 0.2}, {"lr": (0.01, 0.015), "batch": (700.0, 1500.0)}, 2.4, 0.01,
-        {"lr": 0.01, "batch": 512.0}, hessian=((0.04, 0.0), (0.0, 0.02)),
+        {"lr": 0.01, "batch": 512.0}, hessian=((0.04, 0.0), (0.0, 0.02)), excess=0.07,
     )  # fmt: skip
     intervals = {"coefficient": (0.011, 0.013), "params": (-0.5, -0.3)}
     fitted = HyperLaw("lr", 0.012, {"params": 1e6}, {"params": -0.4}, intervals, (), 4, 0.0, 1.0, (), ())
@@ -533,7 +533,17 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in lines if "│" in line]
     assert cells[0] == ["attn at 1", "23", "0", "0", "1", "0"]
     twice = f"{0.04 * math.log(2) ** 2 / 2:.3f}"
-    assert cells[1] == ["attn", "1M", "20M", "20 of 24", "0.0123 [0.01, 0.015]", "1.02k [700, 1.5k]", "2.400", twice]
+    assert cells[1] == [
+        "attn",
+        "1M",
+        "20M",
+        "20 of 24",
+        "0.07",
+        "0.0123 [0.01, 0.015]",
+        "1.02k [700, 1.5k]",
+        "2.400",
+        twice,
+    ]
     value = "0.012 [0.011, 0.013]"
     assert cells[2] == ["attn", "learning rate", "4 cells, at 1M N", value, "N^-0.40 [-0.50, -0.30]"]
     assert cells[3] == ["", "", "Porian et al. (2024)", "0.0224", "N^-0.33"]
@@ -545,7 +555,7 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
     wider = {name: values | {"weight_decay": 0.09} for name, values in (("best", found.best), ("centre", found.centre))}
     kept = dataclasses.replace(found, **wider)
     show_tuned(Console(width=120, highlight=False), Tuned((found, kept), ()), {})
-    shown = [line.split("│")[7].strip() for line in capsys.readouterr().out.splitlines() if "│" in line]
+    shown = [line.split("│")[8].strip() for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert shown == ["one tried", "0.09 kept"]
 
 
