@@ -31,7 +31,7 @@ class Claim:
     """The right to train one run, kept alive by a thread until released, and with it the file of the worker."""
 
     def __init__(self, path: Path, owner: dict[str, Any], sheet: Path | None):
-        self.path, self.owner = path, owner
+        self.path, self.owner, self._sheet = path, owner, sheet
         self._beaten = [path, sheet] if sheet else [path]
         self._released = threading.Event()
         self._beating = threading.Thread(target=self._beat, daemon=True)
@@ -75,6 +75,9 @@ class Claim:
         self._released.set()
         self._beating.join()
         self._touch()
+        if self._sheet:
+            with contextlib.suppress(OSError):  # a full disk, or the folder was deleted
+                files.write_json(self._sheet, files.read_object(self._sheet) | {"until": self._sheet.stat().st_mtime})
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path, (0, 0))
 

@@ -1,6 +1,9 @@
 """Who has been at work on a sweep, and for how long: a file for each worker.
 
-    NAME/workers/HOST-PID-BORN.json    since when, and on how many devices; its time is that of the last heartbeat
+    NAME/workers/HOST-PID-BORN.json    since when, until when, and on how many devices
+
+Its time is that of the last heartbeat, and of a worker that was killed the end. In a copy of the folder, whose files
+have other times, the end is that of the last run that the worker let go, which it writes down (`until`).
 
 The processes that share a GPU are one worker's, and so its hours are counted once, with those that became of no run: of
 compilation, of what failed or was lost. They begin with a first claim, some seconds after the job.
@@ -12,6 +15,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eutectic import files
 from eutectic.sweeps import claim, slurm
@@ -36,8 +40,9 @@ def clock_in(sweep: Path) -> Path:
         with contextlib.suppress(OSError):
             path.parent.mkdir(exist_ok=True)
             devices = int(os.environ.get("WORLD_SIZE", 1))  # as torchrun has it: that train each run together
-            since = claim.now(path.parent)
-            files.write_json(path, {**own, **slurm.identity(), "devices": devices, "since": since})
+            since, place = claim.now(path.parent), path.parent.stat().st_ino
+            sheet = {**own, **slurm.identity(), "devices": devices, "since": since, "until": since, "place": place}
+            files.write_json(path, sheet)
     return path
 
 
@@ -48,15 +53,19 @@ def shifts(sweep: Path) -> list[Shift]:
         with path.open():  # which has NFS ask the server
             beat = path.stat().st_mtime
         sheet = files.read_object(path)
-        if sheet.keys() >= {"since", "devices"}:
+        if sheet.keys() >= {"since", "until", "devices", "place"}:
             found.append((path, beat, sheet))
         else:
             with contextlib.suppress(OSError):  # where one may only read
                 files.set_aside(path)
     if not found:
         return []
-    now = claim.now(sweep / "workers")
-    return [
-        Shift(beat - sheet["since"], sheet["devices"], now - beat < claim.LEASE_SECONDS and claim.is_alive(path))
-        for path, beat, sheet in found
-    ]
+    now, place = claim.now(sweep / "workers"), (sweep / "workers").stat().st_ino
+    return [_shift(path, beat, sheet, now, sheet["place"] == place) for path, beat, sheet in found]
+
+
+def _shift(path: Path, beat: float, sheet: dict[str, Any], now: float, here: bool) -> Shift:
+    """here: whether the file is where it was written, and its time the last heartbeat."""
+    end = beat if here else sheet["until"]
+    present = here and now - beat < claim.LEASE_SECONDS and claim.is_alive(path)
+    return Shift(end - sheet["since"], sheet["devices"], present)

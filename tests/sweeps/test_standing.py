@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -37,11 +38,15 @@ class Sweep:
         self.become("running", k)
         files.write_json(self.ledger.runs / self.ids[k] / "progress.json", {"step": step, "steps": steps, "loss": None})
 
-    def work(self, seconds: float, until: float = 0.0, devices: int = 1, host: str = "elsewhere") -> None:
-        """Somebody was at it for so long, until so many seconds ago."""
+    def work(
+        self, seconds: float, until: float = 0.0, devices: int = 1, host: str = "elsewhere", idle: float = 0.0
+    ) -> None:
+        """Somebody was at it for so long, until so many seconds ago, and for the last `idle` of them ended no run."""
         folder = files.make_folder(self.ledger.folder / "workers")
         path, beat = folder / f"{len(os.listdir(folder))}.json", time.time() - until
-        files.write_json(path, {"host": host, "pid": 1, "born": "?", "devices": devices, "since": beat - seconds})
+        times = {"since": beat - seconds, "until": beat - idle}
+        own = {"host": host, "pid": 1, "born": "?", "devices": devices}
+        files.write_json(path, own | times | {"place": folder.stat().st_ino})
         os.utime(path, (beat, beat))
 
     def pace(self) -> Pace:
@@ -160,9 +165,13 @@ def test_a_worker_is_one_while_it_claims_and_is_gone_with_its_process(
     (shift,) = timesheet.shifts(sweep.ledger.folder)
     assert 0.2 < shift.seconds <= time.time() - began
     assert (shift.devices, shift.present) == (2, True)
+    (sheet,) = (sweep.ledger.folder / "workers").glob("*.json")
+    written = files.read_json(sheet)
+    assert written["until"] == written["since"], "it has let none go"
     first.release()
     second.release()
-    (sheet,) = (sweep.ledger.folder / "workers").glob("*.json")
+    assert files.read_json(sheet)["until"] == pytest.approx(sheet.stat().st_mtime, abs=0.1)
+    assert files.read_json(sheet)["until"] - written["since"] > 0.2
     ended = sheet.stat().st_mtime
     time.sleep(0.1)
     assert sheet.stat().st_mtime == ended, "its time is up with its last claim"
@@ -172,6 +181,18 @@ def test_a_worker_is_one_while_it_claims_and_is_gone_with_its_process(
     os.utime(sheet)
     files.write_json(sheet, files.read_json(sheet) | {"born": "long ago"})
     assert not timesheet.shifts(sweep.ledger.folder)[0].present
+
+
+def test_a_copied_sweep_has_cost_what_it_had(sweep: Sweep, tmp_path: Path) -> None:
+    """A worker that ended, and one that was killed an hour after it let its last run go, which the copy knows alone."""
+    sweep.work(HOUR, until=5 * HOUR)
+    sweep.work(3 * HOUR, until=2 * HOUR, idle=HOUR)
+    assert sweep.pace().worker_seconds == pytest.approx(4 * HOUR, abs=1)
+    copy = tmp_path.with_name(f"{tmp_path.name}-copy")
+    shutil.copytree(sweep.ledger.folder, copy, copy_function=shutil.copy)
+    got = pace(Ledger(copy), sweep.statuses)
+    assert got.worker_seconds == pytest.approx(3 * HOUR, abs=1)
+    assert got.workers == 0, "nobody is at the copy"
 
 
 def _claim(folder: Path, run_id: str) -> None:
