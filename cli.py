@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
                 help="how devices share a run; by default fsdp2 where it is too large for ddp",
             )
         if name in ("sweep", "tune", "run", "retry"):
-            words = "train on in a folder that another version or other settings trained in"
+            words = "train on in a folder that another version or other settings trained in, beside Slurm's jobs for it"
             command.add_argument("--continue", dest="go_on", action="store_true", help=words)
             trackers = "also log to this as runs train; wandb and trackio as they are configured here"
             command.add_argument("--track", type=_tracker, choices=TRACKERS, help=trackers)

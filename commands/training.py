@@ -133,11 +133,10 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: M
 
     ledger.collect()  # which also finds what was damaged
     planned = [i for i in sorted(loads, key=lambda i: -loads[i].seconds) if ledger.status(i) == "planned"]
-    jobs = submit_runs(options, ledger, device, workers, {i: loads[i] for i in planned}) if planned else []
     if options.cluster == "slurm":
-        text = f"{len(jobs)} jobs submitted for {len(planned)} runs" if jobs else "nothing is left to submit"
-        err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
+        _queue_up(options, ledger, device, workers, {i: loads[i] for i in planned})
         return 0
+    jobs = submit_runs(options, ledger, device, workers, {i: loads[i] for i in planned}) if planned else []
     labels = {}
     for run_id in loads:
         config = ledger.config(run_id)
@@ -150,6 +149,27 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: M
     ledger.collect()
     warn(ledger)
     return _conclude(options, ledger, list(loads))
+
+
+def _queue_up(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> None:
+    """Submit to Slurm those of these runs that no job in its queue is to train, unless told to --continue."""
+    from eutectic.sweeps import queued
+
+    queue = queued.look(ledger.folder)
+    covered = set() if options.go_on else queued.covered(ledger, queue, loads)
+    if covered:
+        ids = " ".join(queue.ids)
+        err().print(
+            f"{len(covered)} runs are left to the jobs of {ids} ({queue}); for more workers, --continue or "
+            f"`scancel {ids}` first.",
+            soft_wrap=True,
+        )
+    new = {i: load for i, load in loads.items() if i not in covered}
+    jobs = submit_runs(options, ledger, device, workers, new) if new else []
+    if jobs:
+        queued.note(ledger.folder, jobs[0].job_id, new)
+    text = f"{len(jobs)} jobs submitted for {len(new)} runs" if jobs else "nothing is left to submit"
+    err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
 
 
 def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) -> None:

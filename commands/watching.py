@@ -67,7 +67,7 @@ def _watch(options: Options) -> int:
     with contextlib.suppress(KeyboardInterrupt), live if live.console.is_terminal else contextlib.nullcontext():
         while True:
             standings = _look(options)
-            seen = [(one.statuses, one.due, one.jobs) for one in standings]
+            seen = [(one.statuses, one.due, one.jobs, one.queue) for one in standings]
             if live.is_started:
                 live.update(status_group(standings, options.price), refresh=True)
             elif seen != shown:
@@ -99,6 +99,8 @@ def _to_dict(standing: Standing, price: float | None) -> dict[str, Any]:
         "ended": standing.ended,
         "due": standing.total - len(standing.statuses),
         "workers": pace.workers,
+        "jobs_waiting": len(standing.queue.waiting),
+        "jobs_running": len(standing.queue.running),
         **hours,
         **cost,
         "eta_seconds": pace.eta,

@@ -49,18 +49,21 @@ def _table(standing: Standing) -> Table:
 
 
 def _totals(standing: Standing, price: float | None) -> list[str]:
-    """What has ended and who is at the rest; then, where it is known, what has been spent."""
+    """What has ended and who is at the rest, or is to come; then, where it is known, what has been spent."""
     pace = standing.pace
     parts = [f"{standing.ended} of {standing.total} runs ended"]
     if standing.ended < standing.total:
         parts.append("1 worker is at it" if pace.workers == 1 else f"{pace.workers or 'no'} workers are at it")
     if pace.eta is not None:
         parts.append(f"ETA {duration(pace.eta)}")
+    lines = [", ".join(parts)]
+    if standing.queue:
+        lines.append(f"Slurm: {standing.queue}")
     if pace.device_seconds is None:
-        return [", ".join(parts)]
+        return lines
     hours = pace.device_seconds / 3600
     cost = f" ({price * hours:.2f} at {price:g} an hour)" if price is not None else ""
-    return [", ".join(parts), f"{hours:.2f} device hours so far{cost}"]
+    return [*lines, f"{hours:.2f} device hours so far{cost}"]
 
 
 def _lines(standing: Standing) -> list[str]:

@@ -17,7 +17,9 @@ Options = dict[str, Any]
 
 LINES = ("setup", "teardown", "srun_args")
 NUMBERS = {"array_parallelism": 1, "nodes": 1, "signal_delay_s": 0}  # and the least that each may be
-GOING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "COMPLETED")
+COLLECTOR = "eutectic-collect"  # the name of the job that follows an array
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD")
+GOING = (*WAITING, "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "COMPLETED")
 _seen_running: set[str] = set()
 ENDS = {
     "BOOT_FAIL": "its node did not start",
@@ -110,10 +112,15 @@ class Ended:
         return asdict(self)
 
 
+def submitted(folder: Path) -> list[str]:
+    """Ids of all jobs that were ever submitted for the sweep in a folder, one for an array."""
+    return [path.name.removesuffix("_submission.sh") for path in folder.glob("jobs/*_submission.sh")]
+
+
 def ended(folder: Path) -> list[Ended]:
     """A sweep's jobs that Slurm's accounting has as neither waiting, running nor completed; none where there is no
     accounting."""
-    jobs = [path.name.removesuffix("_submission.sh") for path in folder.glob("jobs/*_submission.sh")]
+    jobs = submitted(folder)
     if not jobs:
         return []
     command = ["sacct", "-nP", "-o", "JobID,State,ExitCode", "-j", ",".join(jobs)]

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eutectic.sweeps import due, slurm, timesheet
+from eutectic.sweeps import due, queued, slurm, timesheet
 from eutectic.sweeps.cost import Load, wall_seconds, worker_seconds
 from eutectic.sweeps.due import Due
 from eutectic.sweeps.ledger import FINISHED, Ledger
+from eutectic.sweeps.queued import Queue
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Pace:
 @dataclass(frozen=True)
 class Standing:
     """Of a sweep when it was looked at. due: trials that a tuning is yet to ask, which are planned but no runs yet.
-    jobs: that ended early, while runs wait that they may have been meant to train."""
+    jobs: that ended early, while runs wait that they may have been meant to train. queue: the jobs that are to come and
+    at it, until all has ended."""
 
     ledger: Ledger
     statuses: dict[str, str]
     due: list[Due]
     jobs: list[slurm.Ended]
+    queue: Queue
     pace: Pace
 
     @property
@@ -49,7 +52,9 @@ def look(folder: Path) -> Standing:
     ledger = Ledger(folder)
     statuses = ledger.statuses()
     jobs = slurm.ended(folder) if studies or "planned" in statuses.values() else []
-    return Standing(ledger, statuses, studies, jobs, pace(ledger, statuses, studies))
+    going = studies or any(status not in FINISHED for status in statuses.values())
+    queue = queued.look(folder) if going else Queue()
+    return Standing(ledger, statuses, studies, jobs, queue, pace(ledger, statuses, studies))
 
 
 def pace(ledger: Ledger, statuses: Mapping[str, str], studies: Sequence[Due] = ()) -> Pace:

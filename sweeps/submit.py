@@ -19,7 +19,7 @@ from eutectic import files
 from eutectic.errors import UserError
 from eutectic.sweeps import snapshot
 from eutectic.sweeps.ledger import Ledger
-from eutectic.sweeps.slurm import Options
+from eutectic.sweeps.slurm import COLLECTOR, Options
 from eutectic.sweeps.worker import work
 from eutectic.train import preemption
 from eutectic.train.parallel import joined
@@ -170,7 +170,8 @@ def _submit_array(cluster: Cluster, tasks: Sequence[Job], code: Path) -> list[su
 def _collector(cluster: Cluster, array: str) -> Cluster:
     """The small job that runs when all of an array has ended, one way or the other."""
     options = {key: value for key, value in cluster.slurm.items() if key in PLACE}
-    return Cluster("slurm", 1, "cpu", 1, COLLECT_HOURS, COLLECT_BYTES, options | {"dependency": f"afterany:{array}"})
+    options |= {"dependency": f"afterany:{array}", "job_name": COLLECTOR}
+    return Cluster("slurm", 1, "cpu", 1, COLLECT_HOURS, COLLECT_BYTES, options)
 
 
 def scripts(cluster: Cluster, folder: Path) -> list[str]:

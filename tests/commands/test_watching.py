@@ -127,8 +127,9 @@ def test_json_has_the_same_figures(ledger: Ledger, capsys: pytest.CaptureFixture
     assert (done, planned) == ({"status": "done", "error": ""}, {"status": "planned", "error": ""})
     assert failed == {"status": "failed", "error": "ValueError: no", "log": None}
     totals = {key: value for key, value in found.items() if key not in ("runs", "jobs")}
+    jobs = {"jobs_waiting": 0, "jobs_running": 0}
     hours = {"worker_hours": 1.5, "device_hours": 1.5, "cost": 3.0}
-    assert totals == {"ended": 2, "due": 0, "workers": 1, **hours, "eta_seconds": pytest.approx(1.5 * HOUR)}
+    assert totals == {"ended": 2, "due": 0, "workers": 1, **jobs, **hours, "eta_seconds": pytest.approx(1.5 * HOUR)}
 
 
 def test_what_several_devices_cost_is_of_each(

@@ -271,7 +271,7 @@ def test_jobs_that_end_early_are_told_apart_and_their_runs_go_on(whole: Place, p
     here = place()
     here.eutectic("sweep", *SWEEP, "--workers", "2", "--slurm", "time=5")
     cancelled, warned = f"{here.job()}_0", f"{here.job()}_1"
-    here.eutectic("sweep", *SWEEP, "--workers", "1", "--slurm", "time=5", "signal_delay_s=0")
+    here.eutectic("sweep", *SWEEP, "--workers", "1", "--continue", "--slurm", "time=5", "signal_delay_s=0")
     late = here.job()
     tasks = {claims(victim)[0]["log"].removesuffix("_0_log.err"): victim for victim in here.in_progress(3)}
     here.slurm.run("scancel", "--signal=STOP", late, warned)  # the controller looks at limits twice a minute
@@ -281,14 +281,14 @@ def test_jobs_that_end_early_are_told_apart_and_their_runs_go_on(whole: Place, p
     saved = {cancelled: progress(tasks[cancelled])}
     ends = {f"job {cancelled} ended early: it was cancelled by root (CANCELLED)"}
     if here.slurm.kills_for_memory:
-        here.eutectic("sweep", *SWEEP, "--workers", "1", "--slurm", "mem=200M")
+        here.eutectic("sweep", *SWEEP, "--workers", "1", "--continue", "--slurm", "mem=200M")
         ends.add(f"job {here.job()} ended early: it was killed for its memory (OUT_OF_MEMORY)")
     until(lambda: here.slurm.run("sacct", "-nPX", "-j", late, "-o", "State") == "TIMEOUT", "its limit", 60)
     saved[warned] = progress(tasks[warned])  # which Slurm woke
     ends.add(f"job {late} ended early: it reached its time limit (TIMEOUT)")
     told = lambda: here.eutectic("status", "--name", "s").splitlines()  # noqa: E731
     until(lambda: ends == {line.partition(";")[0] for line in told() if "ended early" in line}, "word of all ends", 30)
-    here.eutectic("sweep", *SWEEP, "--workers", "1")
+    here.eutectic("sweep", *SWEEP, "--workers", "1", "--continue")
     here.finish()
     assert "(999 remaining timeouts)" in (here.sweep / f"jobs/{warned}_0_log.out").read_text()
     assert_begun_with([*saved.values()], [tasks[task] for task in saved])

@@ -98,7 +98,7 @@ def test_a_small_job_collects_when_all_have_ended() -> None:
         "cpus-per-task=1",
         "dependency=afterany:ARRAY",
         "gpus-per-node=0",
-        "job-name=eutectic",
+        "job-name=eutectic-collect",
         "mem=4GB",
         "nodes=1",
         "ntasks-per-node=1",

@@ -1,0 +1,131 @@
+"""A second command while Slurm has jobs of the first: nothing is submitted twice, and status tells of what waits."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from eutectic import cli
+from eutectic.config import RunConfig
+from eutectic.sweeps import queued
+from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.queued import Queue
+
+# as squeue prints an array of which one task waits and another ends, a job requeued, and one that collects
+TOLD = """\
+7|RUNNING|eutectic
+7|PENDING|eutectic
+7|COMPLETING|eutectic
+8|PENDING|eutectic-collect
+9|REQUEUED|my|name
+"""
+PROGRAMS = {
+    "srun": "",
+    "sbatch": 'echo "$1" >> submitted; echo "Submitted batch job $((6 + $(wc -l < submitted)))"',
+    "squeue": 'echo "$*" >> asked; cat queue',
+    "sacct": "",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where commands are given, with a Slurm that numbers jobs from 7 on and has in its queue what the file says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    (tmp_path / "bin").mkdir()
+    for name, text in PROGRAMS.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\ncd {tmp_path}\n{text}\n")
+        program.chmod(0o755)
+    (tmp_path / "queue").touch()
+    (tmp_path / "submitted").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def ledger(place: Path) -> Ledger:
+    """Of a sweep for which the jobs 7 to 9 were submitted."""
+    (place / "results/s/jobs").mkdir(parents=True)
+    for job in (7, 8, 9):
+        (place / f"results/s/jobs/{job}_submission.sh").touch()
+    return Ledger(place / "results/s")
+
+
+def test_jobs_wait_or_run_or_count_no_more(ledger: Ledger, place: Path) -> None:
+    (place / "queue").write_text(TOLD)
+    queue = queued.look(ledger.folder)
+    assert queue == Queue(waiting=("7", "9"), running=("7",))
+    assert (str(queue), queue.ids) == ("2 jobs waiting, 1 running", ["7", "9"])
+    (asked,) = (place / "asked").read_text().splitlines()
+    assert sorted(asked.split(" -j ")[1].split(",")) == ["7", "8", "9"]
+
+
+@pytest.mark.parametrize("told", ["", "exit 1", "echo slurm_load_jobs error: Invalid job id specified >&2; exit 1"])
+def test_where_slurm_says_nothing_there_is_no_queue(told: str, ledger: Ledger, place: Path) -> None:
+    (place / "bin/squeue").write_text(f"#!/bin/sh\n{told}\n")
+    assert not queued.look(ledger.folder)
+
+
+def test_a_sweep_that_was_never_on_slurm_asks_for_nothing(ledger: Ledger, place: Path) -> None:
+    for path in (ledger.folder / "jobs").iterdir():
+        path.unlink()
+    assert not queued.look(ledger.folder)
+    assert not (place / "asked").exists()
+
+
+def test_what_jobs_come_to_is_theirs(ledger: Ledger, small_run: RunConfig) -> None:
+    runs = [dataclasses.replace(small_run, seed=seed) for seed in range(4)]
+    a, b, c, d = (run.run_id for run in runs)
+    ledger.add(runs)
+    queued.note(ledger.folder, "7_0", [a, b])
+    queued.note(ledger.folder, "9", [b, c])
+    for lost in (b, c):
+        claim = ledger.claim(lost)
+        assert claim
+        claim.release()
+    assert queued.covered(ledger, Queue(("7", "7"), ("7",)), [a, b, c, d]) == {a, b}
+    assert queued.covered(ledger, Queue((), ("7", "9")), [a, b, c, d]) == {a}, "the others were begun and lost"
+    assert queued.covered(ledger, Queue(("9",), ("7",)), [a, c]) == {a, c}
+    assert queued.covered(ledger, Queue(("9",)), [a]) == set()
+
+
+def test_a_second_sweep_submits_what_is_left_alone(
+    corpus: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["sweep", "--budget", "1e10", "--archs", "attn", "--source", str(corpus), "--name", "s"]
+    sweep += ["--cluster", "slurm", "--workers", "2"]
+
+    def told(*more: str) -> str:
+        assert cli.main([*sweep, *more]) == 0
+        return capsys.readouterr().err
+
+    def scripts() -> list[str]:
+        """How many tasks each array has that was submitted since; the job that collects has one."""
+        texts = [Path(line).read_text() for line in (place / "submitted").read_text().split()]
+        return [text.partition("--array=0-")[2].partition("%")[0] for text in texts]
+
+    assert told().startswith("2 jobs submitted for ")
+    runs = len(Ledger(place / "results/s").run_ids())
+    assert scripts() == ["1", ""]
+    (place / "queue").write_text("7|PENDING|eutectic\n7|PENDING|eutectic\n8|PENDING|eutectic-collect\n")
+    theirs, ours = told().splitlines()
+    assert theirs == (
+        f"{runs} runs are left to the jobs of 7 (2 jobs waiting, 0 running); for more workers, --continue or "
+        "`scancel 7` first."
+    )
+    assert ours.startswith("nothing is left to submit;")
+    assert len(scripts()) == 2
+    assert cli.main(["status", "--name", "s"]) == 0
+    assert "\nSlurm: 2 jobs waiting, 0 running\n" in capsys.readouterr().out
+    assert cli.main(["status", "--name", "s", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["s"]
+    assert (found["jobs_waiting"], found["jobs_running"]) == (2, 0)
+    more = told("--seeds", "0 1").splitlines()
+    assert more[0].startswith(f"{runs} runs are left to the jobs of 7 ")
+    assert more[1].startswith(f"2 jobs submitted for {runs} runs;")
+    assert len(scripts()) == 4
+    assert f"2 jobs submitted for {runs} runs" in told("--continue")
+    (place / "queue").write_text("")
+    assert told().startswith(f"2 jobs submitted for {runs} runs")
