@@ -174,6 +174,9 @@ def test_jobs_of_two_devices_run_the_code_that_was_submitted(
     here, live = place(), snapshot.keep(tmp_path)
     frozen, here.environment["PYTHONPATH"] = here.environment["PYTHONPATH"], str(live)
     here.eutectic("sweep", *SWEEP, "--workers", "1", "--devices", "2", "--slurm", "hold")
+    here.eutectic("sweep", *SWEEP, "--workers", "1", "--devices", "2")  # submits nothing more
+    told = json.loads(here.eutectic("status", "--name", "s", "--json"))["s"]
+    assert (told["jobs_waiting"], told["jobs_running"], len(here.scripts())) == (1, 0, 2)
     here.environment["PYTHONPATH"] = frozen
     for path in live.rglob("*.py"):
         path.write_text("raise SystemExit('this is not what was submitted')")
