@@ -24,7 +24,7 @@ from eutectic.sweeps import snapshot, submit
 from eutectic.sweeps.ledger import Ledger
 
 pytestmark = pytest.mark.slurm
-CLOCK = ("seconds", "tokens_per_second", "utilization", "finished", "commit", "source")
+CLOCK = ("seconds", "tokens_per_second", "mfu", "finished", "commit", "source")
 WHOLE = ["--slurm", "partition=other", "account=lab", "nice=7", "setup=export WORD=up", "setup=echo set $WORD"]
 SWEEP = ["--budget", "2e10", "--archs", "attn", "--cluster", "slurm", "--name", "s"]
 TINY = ["--budget", "1e10", "--archs", "attn", "--cluster", "slurm", "--name", "s"]

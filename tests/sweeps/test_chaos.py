@@ -25,7 +25,7 @@ from eutectic.sweeps.worker import work
 from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
 
-CLOCK = ("seconds", "tokens_per_second", "utilization", "finished")
+CLOCK = ("seconds", "tokens_per_second", "mfu", "finished")
 WORKERS, RUNS, DOOMED = 64, 128, 16
 # what faults make workers say
 SIGNS = {"truncate_checkpoint": "cannot be used", "fill_disk": "No space left on device"}
