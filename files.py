@@ -21,41 +21,19 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # of a file that may not b
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A scratch path beside `path`; on leaving without an exception it becomes `path`, else it is removed."""
-    with _beside(path) as scratch:
-        yield scratch
-        os.replace(scratch, path)
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A scratch path beside `path`, removed on leaving if it is still there."""
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     os.chmod(scratch, 0o644)
     try:
         yield Path(scratch)
+        os.replace(scratch, path)
     finally:
         Path(scratch).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
     with replacing(path) as scratch:
-        scratch.write_text(_json(value))
-
-
-def create_json(path: Path, value: Any) -> bool:
-    """Write a file that is not there yet, which of several processes one can; whether it was this one."""
-    with _beside(path) as scratch:
-        scratch.write_text(_json(value))
-        try:
-            os.link(scratch, path)
-        except FileExistsError:
-            return False
-    return True
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1) + "\n"
+        scratch.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:

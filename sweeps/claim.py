@@ -16,7 +16,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from eutectic.sweeps import slurm
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
+POLL_SECONDS = 0.1
 
 
 class Claim:
@@ -89,6 +90,18 @@ class Claim:
         for path in self._beaten:
             with contextlib.suppress(OSError):
                 os.utime(path)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """For one process at a time, by claims in a folder of its own; the others wait."""
+    files.make_folder(folder)
+    while (claim := Claim.take_if_free(folder)) is None:
+        time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        claim.release()
 
 
 def newest_claim(folder: Path, names: Iterable[str]) -> Path | None:

@@ -8,6 +8,7 @@
                      done, diverged, pruned       the same once more, for those who only look at names
     NAME/runs.parquet, curves.parquet   the rows of all finished runs, collected; a run in here is finished everywhere
     NAME/collect/claim-K.json           collecting, as above
+    NAME/open/claim-K.json              comparing and writing sweep.json (sweeps/provenance.py), as above
     NAME/workers/WORKER.json            since when a worker has been at it (sweeps/timesheet.py)
 
 Whole files are renamed into place and claims made by O_EXCL (sweeps/claim.py), which holds on NFS as well.
@@ -18,7 +19,6 @@ import dataclasses
 import hashlib
 import os
 import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,10 +32,9 @@ from eutectic import files
 from eutectic.analysis import schema
 from eutectic.config import RunConfig
 from eutectic.sweeps import timesheet
-from eutectic.sweeps.claim import Claim, is_alive, newest_claim
+from eutectic.sweeps.claim import Claim, alone, is_alive, newest_claim
 from eutectic.sweeps.cost import Load
 
-COLLECT_POLL_SECONDS = 0.1
 ENDED = ("done", "diverged", "pruned")
 FINISHED = (*ENDED, "failed")
 LOAD = tuple(field.name for field in dataclasses.fields(Load))
@@ -259,15 +258,10 @@ class Ledger:
 
     @contextlib.contextmanager
     def _collecting(self) -> Iterator[None]:
-        folder = files.make_folder(self.folder / "collect")
-        while (claim := Claim.take_if_free(folder)) is None:
-            time.sleep(COLLECT_POLL_SECONDS)
-        try:
+        with alone(self.folder / "collect"):
             for scratch in self.folder.glob(".*.parquet.*.tmp"):  # of a collection that was killed
                 scratch.unlink()
             yield
-        finally:
-            claim.release()
 
     def _write_collected(self, name: str, old: pa.Table | None, new: list[pa.Table]) -> None:
         fresh = pa.concat_tables(new)

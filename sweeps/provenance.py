@@ -15,6 +15,7 @@ import eutectic
 from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
+from eutectic.sweeps import claim
 from eutectic.sweeps.recipe import Recipe
 from eutectic.train.log import commit
 
@@ -54,24 +55,24 @@ def open_sweep(folder: Path, now: Record, go_on: bool) -> list[str]:
     """
     path = files.own_folder(folder) / "sweep.json"
     now = json.loads(json.dumps(now))  # as it will be read again
-    kept, said = _kept(path)
-    # runs that are collected may have no folder any more
-    trained = (folder / "runs.parquet").exists() or any((folder / "runs").glob("*/config.json"))
-    if not kept and not trained:
-        if files.create_json(path, [now]):
-            return said
-        kept, said = _kept(path)  # another process was first
-    before = kept[-1] if kept else {}
-    said += differences(before, now) if kept else [f"{path.name}, of what trained its runs, is not there to be read"]
-    if said and not go_on:
-        lines = "".join(f"\n  {line}" for line in said)
-        raise UserError(
-            f"{folder} is a sweep that was trained otherwise:{lines}\n"
-            "choose another --name, or go on all the same with --continue."
-        )
-    merged = before | {part: before.get(part, {}) | fields for part, fields in now.items()}
-    if merged != before:
-        files.write_json(path, [*kept, merged])
+    with claim.alone(folder / "open"):
+        kept, said = _kept(path)
+        # runs that are collected may have no folder any more
+        trained = (folder / "runs.parquet").exists() or any((folder / "runs").glob("*/config.json"))
+        before = kept[-1] if kept else {}
+        if kept:
+            said += differences(before, now)
+        elif trained:
+            said.append(f"{path.name}, of what trained its runs, is not there to be read")
+        if said and (kept or trained) and not go_on:
+            lines = "".join(f"\n  {line}" for line in said)
+            raise UserError(
+                f"{folder} is a sweep that was trained otherwise:{lines}\n"
+                "choose another --name, or go on all the same with --continue."
+            )
+        merged = before | {part: before.get(part, {}) | fields for part, fields in now.items()}
+        if merged != before:
+            files.write_json(path, [*kept, merged])
     return said
 
 

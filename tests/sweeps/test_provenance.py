@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,17 +123,42 @@ def test_runs_that_are_collected_need_a_record_too(tmp_path: Path) -> None:
         provenance.open_sweep(tmp_path, record(), False)
 
 
+def open_at_once(
+    folder: Path, first: provenance.Record, second: provenance.Record, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Open a sweep by the first and, as soon as that is about to write, by the second; returns why that is refused."""
+    write, refused = files.write_json, list[str]()
+
+    def other() -> None:
+        try:
+            provenance.open_sweep(folder, second, False)
+        except UserError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=other)
+
+    def late(path: Path, value: Any) -> None:
+        monkeypatch.setattr(files, "write_json", write)
+        thread.start()
+        thread.join(0.5)  # time to write, unless it waits
+        write(path, value)
+
+    monkeypatch.setattr(files, "write_json", late)
+    provenance.open_sweep(folder, first, False)
+    thread.join()
+    return refused
+
+
 def test_of_two_that_open_a_new_sweep_otherwise_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create = files.create_json
+    (refused,) = open_at_once(tmp_path, record(), record(channel="mlp"), monkeypatch)
+    assert "channel was swiglu and is mlp" in refused
 
-    def late(path: Path, value: Any) -> bool:
-        monkeypatch.setattr(files, "create_json", create)
-        provenance.open_sweep(tmp_path, record(channel="mlp"), False)
-        return create(path, value)
 
-    monkeypatch.setattr(files, "create_json", late)
-    with pytest.raises(UserError, match="channel was mlp and is swiglu"):
-        provenance.open_sweep(tmp_path, record(), False)
+def test_of_two_that_open_a_sweep_with_more_neither_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    provenance.open_sweep(tmp_path, {"mixers": {"old": "1"}}, False)
+    assert open_at_once(tmp_path, {"mixers": {"a": "1"}}, {"mixers": {"b": "1"}}, monkeypatch) == []
+    kept = json.loads((tmp_path / "sweep.json").read_text())
+    assert kept[-1]["mixers"] == {"old": "1", "a": "1", "b": "1"}
 
 
 def test_a_mixer_of_a_name_is_one_mixer(tmp_path: Path) -> None:
