@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace) -> None:
             longest = sorted(own, key=lambda run: -estimate(run, chosen.device).seconds)
             began = time.monotonic()
             if way != ALONE:
-                worker.work(ledger.folder, [run.run_id for run in longest], chosen.device, cache)
+                worker.work(ledger.folder, [run.run_id for run in longest], worker.Place(chosen.device, cache))
                 record(options.out, way, ledger, own, time.monotonic() - began)
                 continue
             for run in reversed(longest):
@@ -97,7 +97,7 @@ def train_alone(folder: Path, run_id: str, device: str) -> None:
             pass
 
     loop.Stepper = Whole  # type: ignore[misc]
-    worker.train_planned(folder, run_id, device, shards.default_cache(), True)
+    worker.train_planned(folder, run_id, worker.Place(device, shards.default_cache()), True)
 
 
 def record(out: Path, way: str, ledger: Ledger, runs: list[RunConfig], seconds: float) -> None:

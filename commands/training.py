@@ -69,7 +69,7 @@ def sweep(options: Options) -> int:
 def run(options: Options) -> int:
     from eutectic.sweeps import provenance
     from eutectic.sweeps.cost import available_memory
-    from eutectic.sweeps.worker import work
+    from eutectic.sweeps.worker import Place, work
     from eutectic.train.parallel import joined
     from eutectic.train.shards import default_cache, prepare
 
@@ -84,7 +84,8 @@ def run(options: Options) -> int:
     with joined(options.device, sharded=SHARDED[options.spread]) as ranks:
         with ranks.first_ahead():
             prepare(config.data.source, config.data.tokenizer, default_cache())
-        work(ledger.folder, [options.run_id], options.device, default_cache(), ranks=ranks, tracker=options.track)
+        place = Place(options.device, default_cache(), ranks, options.track)
+        work(ledger.folder, [options.run_id], place)
     if not ranks.first:
         return 0
     ledger.collect()

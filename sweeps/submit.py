@@ -20,7 +20,7 @@ from eutectic.errors import UserError
 from eutectic.sweeps import snapshot
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.slurm import COLLECTOR, Options
-from eutectic.sweeps.worker import work
+from eutectic.sweeps.worker import Place, work
 from eutectic.train import preemption
 from eutectic.train.parallel import joined
 
@@ -74,11 +74,11 @@ class Work(Job):
 
     def work(self) -> None:
         if self.devices == 1:
-            work(self.folder, self.run_ids, self.device, self.cache, self.number, tracker=self.tracker)
+            work(self.folder, self.run_ids, Place(self.device, self.cache, tracker=self.tracker), self.number)
             return
         submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         with joined(self.device, self.number * self.devices, self.sharded) as ranks:
-            work(self.folder, self.run_ids, self.device, self.cache, ranks=ranks, tracker=self.tracker)
+            work(self.folder, self.run_ids, Place(self.device, self.cache, ranks, self.tracker))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ class Tuning(Job):
         url = os.environ.get(STORAGE) if self.in_database else None
         if self.in_database and not url:
             raise UserError(f"{STORAGE} is not in this job's environment; submit it with --slurm export=ALL.")
-        where = (self.device, self.cache, self.number)
-        tune.work(self.folder, self.cells, self.trials, url, *where, tracker=self.tracker)
+        place = Place(self.device, self.cache, tracker=self.tracker)
+        tune.work(self.folder, self.cells, self.trials, url, place, self.number)
 
 
 @dataclass(frozen=True)

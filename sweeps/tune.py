@@ -37,7 +37,7 @@ from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.plan import FEWEST_STEPS, three_digits
 from eutectic.sweeps.prune import hopeless
 from eutectic.sweeps.recipe import Recipe
-from eutectic.sweeps.worker import fill_gpu, task, train_claimed
+from eutectic.sweeps.worker import Place, fill_gpu, task, train_claimed
 
 # the learning rate is looked for within this factor of the recipe's, the batch within this power of two of it
 LR_FACTOR, BATCH_DOUBLINGS = 10.0, 3
@@ -296,39 +296,22 @@ def _open(journal: Path, url: str | None) -> BaseStorage:
         ) from None
 
 
-def work(
-    folder: Path,
-    cells: Sequence[Cell],
-    trials: int,
-    url: str | None,
-    device: str,
-    cache: Path,
-    number: int = 0,
-    tracker: str | None = None,
-) -> None:
+def work(folder: Path, cells: Sequence[Cell], trials: int, url: str | None, place: Place, number: int = 0) -> None:
     """Ask, train and tell until every study has its trials. Arguments as of worker.work and Studies."""
-    if device == "cpu":
-        _ask_and_train(folder, cells, trials, url, device, cache, True, tracker)
+    ask = partial(_ask_and_train, folder, cells, trials, url, place)
+    if place.device == "cpu":
+        ask(alone=True)
         return
     widest = [cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells]
-    largest = max(widest, key=lambda run: estimate(run, device).memory)
-    loop = partial(_ask_and_train, folder, cells, trials, url, device, cache, tracker=tracker)
-    asker = task(largest, loop, lambda why: None)  # its trial goes to the next that asks
-    fill_gpu([asker] * min(len(os.sched_getaffinity(0)), len(cells) * trials), cache, number)
+    largest = max(widest, key=lambda run: estimate(run, place.device).memory)
+    asker = task(largest, ask, lambda why: None)  # its trial goes to the next that asks
+    fill_gpu([asker] * min(len(os.sched_getaffinity(0)), len(cells) * trials), place.cache, number)
 
 
 def _ask_and_train(
-    folder: Path,
-    cells: Sequence[Cell],
-    trials: int,
-    url: str | None,
-    device: str,
-    cache: Path,
-    alone: bool,
-    tracker: str | None,
+    folder: Path, cells: Sequence[Cell], trials: int, url: str | None, place: Place, alone: bool
 ) -> None:
-    studies = Studies(folder, cells, trials, url, device)
+    studies = Studies(folder, cells, trials, url, place.device)
     while taken := studies.take():
         run_id, claim = taken
-        hopeless = partial(studies.hopeless, run_id)
-        train_claimed(studies.ledger, run_id, claim, device, cache, alone, hopeless=hopeless, tracker=tracker)
+        train_claimed(studies.ledger, run_id, claim, place, alone, partial(studies.hopeless, run_id))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,37 +20,37 @@ from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.mps import shared_gpu
 from eutectic.train.parallel import ALONE, Ranks, lost_another
 
+Hopeless = Callable[[list[float]], bool]
 
-def work(
-    folder: Path,
-    run_ids: list[str],
-    device: str,
-    cache: Path,
-    number: int = 0,
-    ranks: Ranks = ALONE,
-    tracker: str | None = None,
-) -> None:
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process trains runs. cache: of tokens, and of compiled kernels. ranks: of the process among those that
+    train each run together. tracker: that mirrors the curves, of train/track.py."""
+
+    device: str
+    cache: Path
+    ranks: Ranks = ALONE
+    tracker: str | None = None
+
+
+def work(folder: Path, run_ids: list[str], place: Place, number: int = 0) -> None:
     """Claim and train every run of the list that is still planned, on the CPU or several devices one by one in order,
     on a GPU as many at once as keep it full. A run that raises is marked failed.
 
-    number: of this worker among those of the machine; each has a GPU of its own as far as there are any. ranks: of this
-    process among those that train each run together. tracker: that mirrors the curves, of train/track.py.
+    number: of this worker among those of the machine; each has a GPU of its own as far as there are any.
     """
     ledger = Ledger(folder)
-    if device == "cpu" or ranks.world > 1:
+    if place.device == "cpu" or place.ranks.world > 1:
         for run_id in run_ids:
-            _train_planned(ledger, run_id, device, cache, True, ranks, tracker)
+            _train_planned(ledger, run_id, place, alone=True)
         return
     tasks = [
-        task(
-            config,
-            partial(train_planned, folder, run_id, device, cache, tracker=tracker),
-            partial(_lost, folder, run_id),
-        )
+        task(config, partial(train_planned, folder, run_id, place), partial(_lost, folder, run_id))
         for run_id in run_ids
         if ledger.status(run_id) == "planned" and (config := ledger.config(run_id))
     ]
-    fill_gpu(tasks, cache, number)
+    fill_gpu(tasks, place.cache, number)
 
 
 def task(config: RunConfig, call: pool.Call, lost: pool.Lost) -> pool.Task:
@@ -84,17 +85,15 @@ def _memory(gpu: str) -> float:
     return float(subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, check=True).stdout)
 
 
-def train_planned(folder: Path, run_id: str, device: str, cache: Path, alone: bool, tracker: str | None = None) -> None:
+def train_planned(folder: Path, run_id: str, place: Place, alone: bool) -> None:
     """Train a run unless somebody else does or has; alone as train_claimed has it."""
-    _train_planned(Ledger(folder), run_id, device, cache, alone, ALONE, tracker)
+    _train_planned(Ledger(folder), run_id, place, alone)
 
 
-def _train_planned(
-    ledger: Ledger, run_id: str, device: str, cache: Path, alone: bool, ranks: Ranks, tracker: str | None
-) -> None:
-    claim = ledger.claim(run_id) if ranks.first else None
-    if ranks.any(claim is not None):
-        train_claimed(ledger, run_id, claim, device, cache, alone, ranks, tracker=tracker)
+def _train_planned(ledger: Ledger, run_id: str, place: Place, alone: bool) -> None:
+    claim = ledger.claim(run_id) if place.ranks.first else None
+    if place.ranks.any(claim is not None):
+        train_claimed(ledger, run_id, claim, place, alone)
 
 
 def _lost(folder: Path, run_id: str, why: str) -> None:
@@ -107,12 +106,9 @@ def train_claimed(
     ledger: Ledger,
     run_id: str,
     claim: Claim | None,
-    device: str,
-    cache: Path,
-    alone: bool = True,
-    ranks: Ranks = ALONE,
-    hopeless: Callable[[list[float]], bool] = lambda losses: False,
-    tracker: str | None = None,
+    place: Place,
+    alone: bool,
+    hopeless: Hopeless = lambda losses: False,
 ) -> None:
     """Train a run that is claimed, by the first of several ranks; mark it failed where it raises, and release it. It
     is given up where `hopeless` says so of its validation losses.
@@ -121,25 +117,12 @@ def train_claimed(
     several ranks that fails, or has lost another: they cannot train the next run together. As with a worker that was
     killed, a run of which a rank was killed stays planned.
     """
-    from eutectic.sweeps import foreign
-    from eutectic.train.loop import LeaseLost, train
-    from eutectic.train.shards import open_shards
-    from eutectic.train.track import Mirror
+    from eutectic.train.loop import LeaseLost
 
     try:
-        config = ledger.config(run_id)
-        if config is None:
-            raise UserError(f"the config of run {run_id} is gone or damaged; submit the sweep again.")
-        foreign.load(config, ledger.folder)
-        manifest = open_shards(cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
-        _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
-        held = claim.held if claim else lambda: True
-        spread = _spread(config, device, ranks)
-        with Mirror(tracker if ranks.first else None, config, ledger.folder) as mirror:
-            row = train(config, manifest, ledger.runs / run_id, device, held, spread, mirror, hopeless)
-            mirror.end(row)
+        status = _train(ledger, run_id, claim.held if claim else lambda: True, place, hopeless)
         if claim:
-            ledger.finish(run_id, row["status"])
+            ledger.finish(run_id, status)
     except LeaseLost:
         _say(f"{run_id} was taken over by another worker")
     except Exception as error:
@@ -148,13 +131,36 @@ def train_claimed(
         traceback.print_exc()
         if (claim is None or claim.held()) and not lost_another(error):
             ledger.fail(run_id, f"{type(error).__name__}: {error}")
-        if ranks.world > 1:
-            raise UserError(f"rank {ranks.rank} of run {run_id} cannot go on; `eutectic status` says why.") from None
+        if place.ranks.world > 1:
+            raise UserError(
+                f"rank {place.ranks.rank} of run {run_id} cannot go on; `eutectic status` says why."
+            ) from None
     finally:
         if claim:
             claim.release()
-        if device == "cuda":
+        if place.device == "cuda":
             _return_memory()
+
+
+def _train(ledger: Ledger, run_id: str, held: Callable[[], bool], place: Place, hopeless: Hopeless) -> str:
+    """The status that the run, of the ledger's config, came to."""
+    from eutectic.sweeps import foreign
+    from eutectic.train.loop import Hooks, train
+    from eutectic.train.shards import open_shards
+    from eutectic.train.track import Mirror
+
+    config = ledger.config(run_id)
+    if config is None:
+        raise UserError(f"the config of run {run_id} is gone or damaged; submit the sweep again.")
+    foreign.load(config, ledger.folder)
+    manifest = open_shards(place.cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
+    _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
+    ranks = _spread(config, place.device, place.ranks)
+    with Mirror(place.tracker if ranks.first else None, config, ledger.folder) as mirror:
+        hooks = Hooks(held, hopeless, mirror)
+        row = train(config, manifest, ledger.runs / run_id, place.device, hooks, ranks)
+        mirror.end(row)
+    return str(row["status"])
 
 
 def _spread(config: RunConfig, device: str, ranks: Ranks) -> Ranks:

@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,100 +33,137 @@ class LeaseLost(Exception):
     """Another worker trains this run now; this one must write nothing more."""
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What a run asks of those who have it trained, and tells them.
+
+    held: whether the run is still theirs, which is asked before anything is written. hopeless: whether it is to be
+    given up for its validation losses until then. mirror: that is handed the curve as it grows.
+    """
+
+    held: Callable[[], bool] = lambda: True
+    hopeless: Callable[[list[float]], bool] = lambda losses: False
+    mirror: Mirror | None = None
+
+
 def train(
-    config: RunConfig,
-    manifest: Manifest,
-    folder: Path,
-    device: str,
-    held: Callable[[], bool] = lambda: True,
-    ranks: Ranks = ALONE,
-    mirror: Mirror | None = None,
-    hopeless: Callable[[list[float]], bool] = lambda losses: False,
+    config: RunConfig, manifest: Manifest, folder: Path, device: str, hooks: Hooks = Hooks(), ranks: Ranks = ALONE
 ) -> log.Row:
     """Train a run, or go on from its checkpoint, and leave curve.parquet, weights and, last, run.parquet in its folder.
 
     Returns its row of `runs`: status `done`; `diverged` with the last finite training loss; or `pruned` with the last
-    validation loss, where `hopeless` said so of the validation losses until then. On the CPU the result is
-    the same to the bit however often it was interrupted. Raises LeaseLost where, about to
-    write, `held` says that the run is another's, and Preempted once it is saved for a process that was told to go.
+    validation loss, where `hooks.hopeless` said so of the validation losses until then. On the CPU the result is the
+    same to the bit however often it was interrupted. Raises LeaseLost where, about to write, `hooks.held` says that the
+    run is another's, and Preempted once it is saved for a process that was told to go.
 
     Each of several ranks calls it alike, and it does the same on all: the same numbers to rounding as one alone. Only
-    the first writes, but all read; what any of them is told or loses goes for all. `mirror` is handed the curve as it
-    grows.
+    the first writes, but all read; what any of them is told or loses goes for all.
     """
-    mirror = mirror or Mirror(None, config, folder)
     if config.threads:
         torch.set_num_threads(config.threads)
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be captured
-    stepper = Stepper(build(config.model, config.seed, config.optim.init_scale), config, device, ranks)
-    path, model, optimizer = folder / "checkpoint.safetensors", stepper.model, stepper.optimizer
-    progress = checkpoint.load(path, config.run_id, model, optimizer, ranks)
-    mirror.begin(progress.step)
-    batches = Batches(manifest, config.data.seq_len, config.batch_size, config.seed)
-    held_out = torch.from_numpy(validation(manifest, config.data.seq_len, config.data.valid_sequences)).to(device)
-    log_steps, eval_steps = _log_steps(config), _eval_steps(config)
-    per_sequence = flops.count(config.model, config.data.seq_len, config.conv_algorithm).training_flops(
-        config.convention, config.data.seq_len
-    )
-
-    started, saved, reported = time.monotonic() - progress.seconds, time.monotonic(), 0.0
-    total, since = torch.tensor(progress.total, device=device), progress.curve[-1]["step"] if progress.curve else 0
-    for step in range(progress.step, config.steps):
-        lr = lr_at(config.optim, step, config.steps)
-        size = min(config.batch_size, config.sequences - step * config.batch_size)
-        loss, grad_norm = stepper.step(torch.from_numpy(batches.batch(step, size)), lr)
-        total += loss
-
-        taken, now = step + 1, time.monotonic()
-        if taken in log_steps:
-            mean = total.item() / (taken - since)
-            total, since = torch.zeros((), device=device), taken
-            valid = stepper.validate(held_out) if taken in eval_steps else None
-            sequences = step * config.batch_size + size
-            seconds = time.monotonic() - started
-            row = {
-                "run_id": config.run_id,
-                "step": taken,
-                "tokens": sequences * config.data.seq_len,
-                "flops": float(sequences * per_sequence),
-                "train_loss": mean,
-                "valid_loss": valid,
-                "lr": lr,
-                "grad_norm": grad_norm.item(),
-                "seconds": seconds,
-            }
-            progress = checkpoint.Progress(taken, seconds, [*progress.curve, row])
-            mirror.log(row)
-            if not math.isfinite(mean if valid is None else mean + valid):
-                break
-            if valid is not None and taken < config.steps and ranks.any(hopeless(_validations(progress.curve))):
-                break
-        asked = ranks.union(preemption.asked() | ({CLOCK} if now - saved > CHECKPOINT_SECONDS else set()))
-        if asked:
-            _require(held, ranks)
-            here = checkpoint.Progress(taken, now - started, progress.curve, total.item())
-            checkpoint.save(path, config.run_id, model, optimizer, here, ranks)
-            saved = now
-        if signal.SIGUSR2 in asked:
-            raise preemption.Preempted
-        if ranks.first and now - reported > PROGRESS_SECONDS:
-            reported = now
-            files.write_json(folder / "progress.json", {"step": taken, "steps": config.steps, "loss": _last(progress)})
-
-    _require(held, ranks)
-    outcome = _outcome(config, manifest, device, progress, ranks)
-    checkpoint.save_weights(folder / "weights.safetensors", outcome["config"], model, ranks)
+    training = _Training(config, manifest, folder, device, hooks, ranks)
+    training.run()
+    training.require()
+    outcome = _outcome(config, manifest, device, training.progress, ranks)
+    checkpoint.save_weights(folder / "weights.safetensors", outcome["config"], training.stepper.model, ranks)
     if ranks.first:
-        _finish(folder, progress.curve, outcome)
+        _finish(folder, training.progress.curve, outcome)
     return outcome
 
 
-def _require(held: Callable[[], bool], ranks: Ranks) -> None:
-    if ranks.any(not held()):
-        raise LeaseLost
+class _Training:
+    """A run between its checkpoint, or its start, and its end. progress: as of the last row of its curve."""
+
+    def __init__(self, config: RunConfig, manifest: Manifest, folder: Path, device: str, hooks: Hooks, ranks: Ranks):
+        self.config, self.folder, self.hooks, self.ranks = config, folder, hooks, ranks
+        self.mirror = hooks.mirror or Mirror(None, config, folder)
+        self.stepper = Stepper(build(config.model, config.seed, config.optim.init_scale), config, device, ranks)
+        self.path = folder / "checkpoint.safetensors"
+        self.progress = checkpoint.load(self.path, config.run_id, self.stepper.model, self.stepper.optimizer, ranks)
+        self.mirror.begin(self.progress.step)
+        data = config.data
+        self.batches = Batches(manifest, data.seq_len, config.batch_size, config.seed)
+        self.held_out = torch.from_numpy(validation(manifest, data.seq_len, data.valid_sequences)).to(device)
+        terms = flops.count(config.model, data.seq_len, config.conv_algorithm)
+        self.per_sequence = terms.training_flops(config.convention, data.seq_len)
+        self.log_steps, self.eval_steps = _log_steps(config), _eval_steps(config)
+        self.total = torch.tensor(self.progress.total, device=device)  # of the losses since the last row
+        self.started, self.saved = time.monotonic() - self.progress.seconds, time.monotonic()
+        self.reported = 0.0
+
+    def run(self) -> None:
+        """Until the last step is taken, or the run diverges or is given up."""
+        config = self.config
+        for step in range(self.progress.step, config.steps):
+            lr = lr_at(config.optim, step, config.steps)
+            size = min(config.batch_size, config.sequences - step * config.batch_size)
+            loss, grad_norm = self.stepper.step(torch.from_numpy(self.batches.batch(step, size)), lr)
+            self.total += loss
+            taken, now = step + 1, time.monotonic()
+            if taken in self.log_steps:
+                self._log(taken, lr, grad_norm)
+                if self._is_over():
+                    break
+            self._save_if_asked(taken, now)
+            self._report(taken, now)
+
+    def require(self) -> None:
+        """The run to be still theirs who have it trained."""
+        if self.ranks.any(not self.hooks.held()):
+            raise LeaseLost
+
+    def _log(self, taken: int, lr: float, grad_norm: torch.Tensor) -> None:
+        """Add a row to the curve, of the step that was the last."""
+        curve, config = self.progress.curve, self.config
+        mean = self.total.item() / (taken - (curve[-1]["step"] if curve else 0))
+        self.total = torch.zeros_like(self.total)
+        valid = self.stepper.validate(self.held_out) if taken in self.eval_steps else None
+        sequences = min(taken * config.batch_size, config.sequences)
+        row: log.Row = {
+            "run_id": config.run_id,
+            "step": taken,
+            "tokens": sequences * config.data.seq_len,
+            "flops": float(sequences * self.per_sequence),
+            "train_loss": mean,
+            "valid_loss": valid,
+            "lr": lr,
+            "grad_norm": grad_norm.item(),
+            "seconds": time.monotonic() - self.started,
+        }
+        self.progress = checkpoint.Progress(taken, row["seconds"], [*curve, row])
+        self.mirror.log(row)
+
+    def _is_over(self) -> bool:
+        """Whether the run has diverged, or is given up at a validation that is not its last."""
+        row = self.progress.curve[-1]
+        if not _is_finite(row):
+            return True
+        if row["valid_loss"] is None or row["step"] == self.config.steps:
+            return False
+        return self.ranks.any(self.hooks.hopeless(_validations(self.progress.curve)))
+
+    def _save_if_asked(self, taken: int, now: float) -> None:
+        """By a signal or the clock. Raises Preempted where the process is to go then."""
+        due = {CLOCK} if now - self.saved > CHECKPOINT_SECONDS else set()
+        asked = self.ranks.union(preemption.asked() | due)
+        if asked:
+            self.require()
+            here = checkpoint.Progress(taken, now - self.started, self.progress.curve, self.total.item())
+            checkpoint.save(self.path, self.config.run_id, self.stepper.model, self.stepper.optimizer, here, self.ranks)
+            self.saved = now
+        if signal.SIGUSR2 in asked:
+            raise preemption.Preempted
+
+    def _report(self, taken: int, now: float) -> None:
+        """How far the run is, to a file for those who look on."""
+        if self.ranks.first and now - self.reported > PROGRESS_SECONDS:
+            self.reported = now
+            progress = {"step": taken, "steps": self.config.steps, "loss": _last(self.progress)}
+            files.write_json(self.folder / "progress.json", progress)
 
 
 def _eval_steps(config: RunConfig) -> set[int]:
@@ -171,10 +209,13 @@ def _outcome(
 
 
 def _status(config: RunConfig, curve: list[log.Row]) -> str:
-    last = curve[-1]
-    if not math.isfinite(last["train_loss"] + (last["valid_loss"] or 0.0)):
+    if not _is_finite(curve[-1]):
         return "diverged"
-    return "done" if last["step"] == config.steps else "pruned"
+    return "done" if curve[-1]["step"] == config.steps else "pruned"
+
+
+def _is_finite(row: log.Row) -> bool:
+    return math.isfinite(row["train_loss"] + (row["valid_loss"] or 0.0))
 
 
 def _finish(folder: Path, curve: list[log.Row], row: log.Row) -> None:

@@ -36,7 +36,7 @@ def train_here(folder: Path, run_ids: Sequence[str], cache: Path, log: Path, num
     _be_of_host(number, log)
     preemption.install()
     try:
-        worker.work(folder, list(run_ids), "cpu", cache, number)
+        worker.work(folder, list(run_ids), worker.Place("cpu", cache), number)
     except preemption.Preempted:
         os._exit(3)  # to be started again
 
@@ -57,7 +57,7 @@ def train_in_pool(folder: Path, run_ids: Sequence[str], cache: Path, log: Path, 
 
 def _train_pooled(folder: Path, run_id: str, cache: Path, log: Path, number: int, alone: bool) -> None:
     _be_of_host(number, log)
-    worker.train_planned(folder, run_id, "cpu", cache, alone)
+    worker.train_planned(folder, run_id, worker.Place("cpu", cache), alone)
 
 
 def _be_of_host(number: int, log: Path) -> None:

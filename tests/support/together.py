@@ -79,7 +79,9 @@ def train(
     loop.lr_at = signalled  # type: ignore[attr-defined]
     try:
         with parallel.joined(device, sharded=sharded) as ranks:
-            return loop.train(config, manifest, folder, device, lambda: not (lost and ranks.first), ranks)
+            return loop.train(
+                config, manifest, folder, device, loop.Hooks(held=lambda: not (lost and ranks.first)), ranks
+            )
     except (preemption.Preempted, loop.LeaseLost) as ended:
         return type(ended).__name__
 
@@ -102,7 +104,7 @@ def fail(folder: Path, run_id: str, cache: Path, killed: bool) -> str:
     loop.lr_at = failing  # type: ignore[attr-defined]
     try:
         with parallel.joined("cpu") as ranks:
-            worker.work(folder, [run_id], "cpu", cache, ranks=ranks)
+            worker.work(folder, [run_id], worker.Place("cpu", cache, ranks))
     except UserError as error:
         return str(error)
     return ""

@@ -21,7 +21,7 @@ from chaos import Faults, Sweep
 from eutectic.config import RunConfig
 from eutectic.sweeps import claim
 from eutectic.sweeps.ledger import Ledger
-from eutectic.sweeps.worker import work
+from eutectic.sweeps.worker import Place, work
 from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
 
@@ -46,12 +46,12 @@ def test_64_workers_lose_no_run_and_double_none(
     row = log.planned_columns(small_run)
     log.write_rows(tmp_path / "row", "runs", [row])  # with what it imports, so that 64 processes need not
 
-    def pretend(config: RunConfig, _: Manifest, folder: Path, device: str, held: Callable[[], bool], *__: Any) -> Any:
+    def pretend(config: RunConfig, _: Manifest, folder: Path, device: str, hooks: loop.Hooks, *__: Any) -> Any:
         note(tmp_path / "begun", config.run_id)
         time.sleep(random.uniform(0, 0.05))
         if config.run_id in doomed and not (folder / "claim-1.json").exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        assert held()
+        assert hooks.held()
         log.write_rows(folder / "curve.parquet", "curves", [{"run_id": config.run_id, "step": 1}])
         mine = {"run_id": config.run_id, "seed": config.seed, "status": "done"}
         log.write_rows(folder / "run.parquet", "runs", [row | mine])
@@ -66,7 +66,7 @@ def test_64_workers_lose_no_run_and_double_none(
     def join(number: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         monkeypatch.setattr(socket, "gethostname", lambda: f"n{number}")
-        work(ledger.folder, ids, "cpu", cache)
+        work(ledger.folder, ids, Place("cpu", cache))
 
     def start(number: int) -> Any:
         process = context.Process(target=join, args=(number,))

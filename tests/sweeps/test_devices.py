@@ -26,7 +26,7 @@ def test_torchrun_trains_the_run_that_one_device_does(small_run: RunConfig, mani
     for ledger in (one, two):
         provenance.open_sweep(ledger.folder, provenance.of_code(), False)
         ledger.add([small_run])
-    worker.work(one.folder, [run_id], "cpu", cache)
+    worker.work(one.folder, [run_id], worker.Place("cpu", cache))
     done = subprocess.run(
         [sys.executable, *TORCHRUN, "-m", "eutectic.cli", "run", run_id, "--results", ".", "--name", "two", "--json"],
         cwd=tmp_path,

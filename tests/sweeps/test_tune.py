@@ -12,9 +12,7 @@ import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -37,6 +35,7 @@ from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.submit import STORAGE, Tuning
+from eutectic.sweeps.worker import Place
 from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
 
@@ -89,6 +88,10 @@ def cache(manifest: Manifest) -> Path:
     return Path(manifest.folder).parents[1]
 
 
+def place(manifest: Manifest) -> Place:
+    return Place("cpu", cache(manifest))
+
+
 def trial_ids(studies: tune.Studies) -> list[str]:
     """Runs of all trials, in the order asked."""
     return [t.user_attrs["run_id"] for study in studies.studies.values() for t in study.trials]
@@ -122,8 +125,8 @@ def test_trials_are_runs_and_their_losses_are_told(
 ) -> None:
     monkeypatch.setattr(loop, "train", planted)
     found, url = cells(manifest), f"sqlite:///{tmp_path}/tune.db" if database else None
-    tune.work(tmp_path, found, 6, url, "cpu", cache(manifest))
-    tune.work(tmp_path, found, 12, url, "cpu", cache(manifest))  # goes on with the same study
+    tune.work(tmp_path, found, 6, url, place(manifest))
+    tune.work(tmp_path, found, 12, url, place(manifest))  # goes on with the same study
     assert (tmp_path / "tune" / "journal.log").exists() != database
     studies = tune.Studies(tmp_path, found, 12, url)
     (study,) = studies.studies.values()
@@ -151,7 +154,7 @@ def test_a_setting_asked_twice_is_trained_once(
     monkeypatch.setattr(loop, "train", counted)
     (cell,) = cells(manifest)
     narrow = dataclasses.replace(cell, lr=(0.00999, 0.01001), doublings=(2, 3))  # at most six runs
-    tune.work(tmp_path, [narrow], 15, None, "cpu", cache(manifest))
+    tune.work(tmp_path, [narrow], 15, None, place(manifest))
     studies = tune.Studies(tmp_path, [narrow], 15)
     assert studies.counts() == {narrow.study: {"complete": 15}}
     assert sorted(set(trial_ids(studies))) == sorted(trained) and len(trained) <= 6
@@ -174,7 +177,7 @@ def test_what_is_yet_to_be_asked_is_known_without_the_studies(
     config, load = studies.ledger.config(taken[0]), Ledger(tmp_path).load(taken[0])
     assert config and load and load.seconds == estimate(config, "cpu").seconds
     assert [d.trials for d in due.read(tmp_path)] == [4, 5]
-    tune.work(tmp_path, [first], 3, None, "cpu", cache(manifest))
+    tune.work(tmp_path, [first], 3, None, place(manifest))
     assert [(d.arch, d.trials) for d in due.read(tmp_path)] == [("hyena", 5)], "the other study's are still due"
     tune.Studies(tmp_path, [first, second], 7)
     assert [d.trials for d in due.read(tmp_path)] == [4, 7]
@@ -186,9 +189,7 @@ def test_two_workers_neither_lose_nor_double_a_trial(
 ) -> None:
     monkeypatch.setattr(loop, "train", slow)
     found = cells(manifest, sampler, archs=("attn", "hyena"))
-    workers = [
-        FORK.Process(target=tune.work, args=(tmp_path, found, 15, None, "cpu", cache(manifest), k)) for k in range(2)
-    ]
+    workers = [FORK.Process(target=tune.work, args=(tmp_path, found, 15, None, place(manifest), k)) for k in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -212,7 +213,7 @@ def test_a_killed_workers_trial_is_asked_again(
 ) -> None:
     found = cells(manifest)
     monkeypatch.setattr(loop, "train", stuck)
-    worker = FORK.Process(target=tune.work, args=(tmp_path, found, 3, None, "cpu", cache(manifest)))
+    worker = FORK.Process(target=tune.work, args=(tmp_path, found, 3, None, place(manifest)))
     worker.start()
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("runs/*/claim-0.json")) and time.monotonic() < deadline:
@@ -230,7 +231,7 @@ def test_a_killed_workers_trial_is_asked_again(
     studies = tune.Studies(tmp_path, found, 3)
     studies.studies[found[0]].ask()
     monkeypatch.setattr(loop, "train", planted)
-    tune.work(tmp_path, found, 3, None, "cpu", cache(manifest))
+    tune.work(tmp_path, found, 3, None, place(manifest))
     ledger = Ledger(tmp_path)
     assert len(ledger.run_ids()) == 3 and ledger.status(victim) in ("done", "diverged")
     assert sorted(path.name for path in (ledger.runs / victim).glob("claim-*")) == ["claim-0.json", "claim-1.json"]
@@ -247,7 +248,7 @@ def test_a_trial_whose_folder_was_deleted_is_trained_all_the_same(
     shutil.rmtree(tmp_path / "runs" / taken[0])
     taken[1].release()
     monkeypatch.setattr(loop, "train", planted)
-    tune.work(tmp_path, found, 2, None, "cpu", cache(manifest))
+    tune.work(tmp_path, found, 2, None, place(manifest))
     assert tune.Studies(tmp_path, found, 2).left() == 0
     assert Ledger(tmp_path).collect() == 2 and taken[0] in Ledger(tmp_path).run_ids()
 
@@ -258,7 +259,7 @@ def test_a_run_that_fails_fails_its_trial(manifest: Manifest, tmp_path: Path, mo
 
     monkeypatch.setattr(loop, "train", broken)
     found = cells(manifest)
-    tune.work(tmp_path, found, 2, None, "cpu", cache(manifest))
+    tune.work(tmp_path, found, 2, None, place(manifest))
     assert tune.Studies(tmp_path, found, 2).counts() == {found[0].study: {"fail": 2}}
     assert [Ledger(tmp_path).failure(i) for i in Ledger(tmp_path).run_ids()] == ["ValueError: broken"] * 2
 
@@ -278,7 +279,7 @@ def test_samplers_shun_what_diverges(
 
     monkeypatch.setattr(loop, "train", falling)
     found = cells(manifest, sampler)
-    tune.work(tmp_path, found, 25, None, "cpu", cache(manifest))
+    tune.work(tmp_path, found, 25, None, place(manifest))
     (study,) = tune.Studies(tmp_path, found, 25).studies.values()
     above = [trial.params["lr"] > 0.03 for trial in study.trials]
     assert all((trial.state.name == "PRUNED") == high for trial, high in zip(study.trials, above, strict=True))
@@ -300,7 +301,7 @@ def test_the_planted_optimum_and_its_laws_are_found(
     monkeypatch.setattr(loop, "train", planted)
     # text for the largest budget is not there to be read, and planted training reads none
     found = cells(manifest, budgets=(1e10, 3e10, 1e11, 1e12))
-    tune.work(tmp_path, found, 20, None, "cpu", cache(manifest))
+    tune.work(tmp_path, found, 20, None, place(manifest))
     ledger = Ledger(tmp_path)
     ledger.collect()
     floor = FLOOR + further(found[0].base)
@@ -343,7 +344,7 @@ def test_further_settings_are_tried_about_the_recipes_and_their_best_are_found(
     monkeypatch.setattr(loop, "train", planted)
     (plain,), (cell,) = cells(manifest), cells(manifest, also=tuple(FURTHER))
     assert plain.study != cell.study
-    tune.work(tmp_path, [cell], 50, None, "cpu", cache(manifest))
+    tune.work(tmp_path, [cell], 50, None, place(manifest))
     runs = [Ledger(tmp_path).config(run_id) for run_id in Ledger(tmp_path).run_ids()]
     assert tuple(tune.FURTHER) == tuple(FURTHER)
     for name, low, high in (("weight_decay", 0.01, 1.0), ("warmup_fraction", 0.05, 0.45), ("init_scale", 1 / 3, 3.0)):
@@ -362,15 +363,16 @@ def test_further_settings_are_tried_about_the_recipes_and_their_best_are_found(
 def test_hopeless_runs_are_given_up_and_dropped_and_the_optimum_is_as_good(
     sampler: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_fifths(config: RunConfig, manifest: Manifest, folder: Path, *rest: object) -> None:
+    def by_fifths(
+        config: RunConfig, manifest: Manifest, folder: Path, device: str, hooks: loop.Hooks, *_: object
+    ) -> None:
         """Planted losses that are approached, at high rates from higher up; they end where they are hopeless."""
         planted(config, manifest, folder)
         row = pq.read_table(folder / "run.parquet").to_pylist()[0]
-        hopeless = cast(Callable[[list[float]], bool], rest[-1])
         losses: list[float] = []
         for k in range(1, 6):
             losses.append(row["loss"] + (5 - k) * (0.12 if config.optim.lr > 0.02 else 0.1))
-            if k < 5 and hopeless(losses):
+            if k < 5 and hooks.hopeless(losses):
                 row |= {"status": "pruned", "loss": losses[-1]}
                 break
         curve = [{"run_id": config.run_id, "step": k, "valid_loss": loss} for k, loss in enumerate(losses)]
@@ -382,7 +384,7 @@ def test_hopeless_runs_are_given_up_and_dropped_and_the_optimum_is_as_good(
     recipe, (base,) = dataclasses.replace(QUICK, budgets=(1e10,), archs=("attn",)), cells(manifest, sampler)
     (cell,) = tune.cells(recipe, planning.plan(recipe, manifest, 1), sampler, prune=True)
     assert cell.study == base.study
-    tune.work(tmp_path, [cell], 30, None, "cpu", cache(manifest))
+    tune.work(tmp_path, [cell], 30, None, place(manifest))
     studies, ledger = tune.Studies(tmp_path, [cell], 30), Ledger(tmp_path)
     statuses = Counter(ledger.status(i) for i in ledger.run_ids())
     assert statuses["pruned"] >= 2

@@ -6,7 +6,7 @@ import pytest
 
 from eutectic.config import RunConfig
 from eutectic.sweeps.ledger import Ledger
-from eutectic.sweeps.worker import work
+from eutectic.sweeps.worker import Place, work
 from eutectic.train import loop
 from eutectic.train.shards import Manifest
 
@@ -23,7 +23,7 @@ def test_an_error_marks_the_run_only_while_it_is_ours(
     monkeypatch.setattr(loop, "train", broken)
     ledger = Ledger(tmp_path)
     ledger.add([small_run])
-    work(tmp_path, [small_run.run_id], "cpu", Path(manifest.folder).parents[1])
+    work(tmp_path, [small_run.run_id], Place("cpu", Path(manifest.folder).parents[1]))
     assert ledger.status(small_run.run_id) == status
     assert ledger.failure(small_run.run_id) == ("" if lost else "ValueError: broken")
 
@@ -31,5 +31,5 @@ def test_an_error_marks_the_run_only_while_it_is_ours(
 def test_tokens_that_are_gone_fail_the_run_with_a_sentence(small_run: RunConfig, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.add([small_run])
-    work(tmp_path, [small_run.run_id], "cpu", tmp_path / "none")
+    work(tmp_path, [small_run.run_id], Place("cpu", tmp_path / "none"))
     assert "run the sweep again to make them" in ledger.failure(small_run.run_id)

@@ -156,7 +156,7 @@ def test_a_hopeless_run_ends_at_that_validation_as_pruned(
         seen.append(losses)
         return len(losses) == 2
 
-    row = loop.train(config, manifest, tmp_path, "cpu", hopeless=hopeless)
+    row = loop.train(config, manifest, tmp_path, "cpu", loop.Hooks(hopeless=hopeless))
     curve = pq.read_table(tmp_path / "curve.parquet").to_pylist()
     assert (row["status"], row["steps_done"], row["steps"]) == ("pruned", 10, 21)
     assert (row["tokens"], row["flops"]) == (10 * 4 * 32, curve[-1]["flops"])
@@ -166,7 +166,8 @@ def test_a_hopeless_run_ends_at_that_validation_as_pruned(
     whole = tmp_path / "whole"
     whole.mkdir()
     seen.clear()
-    assert loop.train(config, manifest, whole, "cpu", hopeless=lambda losses: len(losses) == 4)["status"] == "done"
+    hooks = loop.Hooks(hopeless=lambda losses: len(losses) == 4)
+    assert loop.train(config, manifest, whole, "cpu", hooks)["status"] == "done"
     assert numbers(whole / "curve.parquet")[: len(curve)] == numbers(tmp_path / "curve.parquet")
 
 
@@ -178,7 +179,7 @@ def test_a_huge_learning_rate_never_looks_done(small_run: RunConfig, manifest: M
 
 def test_whoever_lost_the_lease_writes_nothing(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(loop.LeaseLost):
-        loop.train(small_run, manifest, tmp_path, "cpu", held=lambda: False)
+        loop.train(small_run, manifest, tmp_path, "cpu", loop.Hooks(held=lambda: False))
     assert not (tmp_path / "run.parquet").exists()
 
 

@@ -18,7 +18,7 @@ from eutectic import cli
 from eutectic.config import RunConfig
 from eutectic.sweeps import provenance
 from eutectic.sweeps.ledger import Ledger
-from eutectic.sweeps.worker import work
+from eutectic.sweeps.worker import Place, work
 from eutectic.train import checkpoint, loop, track
 from eutectic.train.shards import Manifest
 
@@ -47,7 +47,7 @@ def settled() -> None:
 
 def tracked(ledger: Ledger, config: RunConfig, manifest: Manifest, tracker: str | None) -> None:
     ledger.add([config])
-    work(ledger.folder, [config.run_id], "cpu", Path(manifest.folder).parents[1], tracker=tracker)
+    work(ledger.folder, [config.run_id], Place("cpu", Path(manifest.folder).parents[1], tracker=tracker))
 
 
 def numbers(ledger: Ledger, config: RunConfig, name: str) -> list[dict[str, Any]]:
@@ -134,7 +134,7 @@ def test_a_tracker_that_hangs_holds_up_no_run_and_the_process_not_for_long(
     script = f"""
 import time
 from pathlib import Path
-from eutectic.sweeps.worker import work
+from eutectic.sweeps.worker import Place, work
 from eutectic.train import track
 
 class Hangs:
@@ -142,7 +142,8 @@ class Hangs:
         time.sleep(3600)
 
 track.SINKS["wandb"], track.LEAVE_SECONDS = Hangs, 1.0
-work(Path("s"), {[run.run_id for run in runs]}, "cpu", Path({str(Path(manifest.folder).parents[1])!r}), tracker="wandb")
+place = Place("cpu", Path({str(Path(manifest.folder).parents[1])!r}), tracker="wandb")
+work(Path("s"), {[run.run_id for run in runs]}, place)
 print(time.monotonic())
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
