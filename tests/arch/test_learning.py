@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from eutectic.arch.model import build
 from eutectic.config import ModelConfig
 
-STEPS, BATCH, LENGTH, VOCAB = 200, 32, 64, 32
+STEPS, BATCH, LENGTH, VOCAB = 200, 16, 64, 8
 COPY = (24, 24)  # what came 24 tokens ago comes again: a place to look at
 INDUCTION = (8, 32)  # each sequence has its own period, to be found by what came before: contents to look for
 
@@ -46,17 +46,17 @@ def test_attention_copies(layout: str) -> None:
 
 @pytest.mark.parametrize("layout", ["swa(window=8)", "hyena_se"])
 def test_what_does_not_reach_back_does_not_copy(layout: str) -> None:
-    """Chance is 1 / 32."""
-    assert accuracy(layout, COPY) < 0.06
+    """Chance is 1 / 8."""
+    assert accuracy(layout, COPY) < 0.16
 
 
 @pytest.mark.parametrize("layout", ["hyena+attn", "mamba2+attn"])
 def test_hybrids_find_what_repeats(layout: str) -> None:
     """Attention alone needs longer to learn to see the token before, which its partner here shows it at once."""
-    assert accuracy(layout, INDUCTION) > 0.7
+    assert accuracy(layout, INDUCTION) > 0.9
 
 
 @pytest.mark.parametrize("layout", ["hyena", "s4d"])
 def test_fixed_filters_do_not(layout: str) -> None:
-    """A convolution's weights do not depend on what was read."""
-    assert accuracy(layout, INDUCTION) < 0.35
+    """A convolution's weights do not depend on what was read: it has the periods vote, at best."""
+    assert accuracy(layout, INDUCTION) < 0.6
