@@ -126,34 +126,29 @@ def test_fit_and_status_and_figures_read_what_was_written(whole: tuple[Path, Pat
     ]
 
 
-def test_what_failed_is_retried_and_nothing_else(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
-    """A checkpoint that is a folder cannot be read over nor set aside: its run fails, its neighbours do not."""
-    command = ["--source", str(corpus), "--name", "s"]
-    plan = finished(eutectic("plan", *SWEEP[1:], "--source", str(corpus), cwd=tmp_path, cache=whole[1]))
-    victim = plan[0]["run_id"]
-    stop = tmp_path / "results/s/runs" / victim / "curve.parquet"
+def test_what_failed_or_lost_its_worker_is_retried_and_nothing_else(
+    corpus: Path, whole: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A curve that is a folder cannot be written: its run, the last, fails alone. And one of two workers is killed in
+    one of the first."""
+    planned = Ledger(whole[0] / "results/s")
+    loads = {run_id: load.seconds for run_id in planned.run_ids() if (load := planned.load(run_id))}
+    stuck = min(loads, key=loads.__getitem__)
+    runs = tmp_path / "results/s/runs"
+    stop = runs / stuck / "curve.parquet"
     stop.mkdir(parents=True)
-    report = finished(eutectic(*SWEEP, *command, cwd=tmp_path, cache=whole[1]), status=1)
-    assert [i for i, s in report["statuses"].items() if s != "done"] == [victim]
-    assert list(report["failed"]) == [victim]
-    stop.rmdir()
-    rows = {p.parent.name: p.stat().st_mtime_ns for p in stop.parents[1].glob("*/run.parquet")}
-    report = finished(eutectic("retry", "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
-    assert report["statuses"] == {victim: "done"}
-    after = {p.parent.name: p.stat().st_mtime_ns for p in stop.parents[1].glob("*/run.parquet")}
-    assert rows.items() < after.items()
-    assert numbers(tmp_path / "results/s/runs.parquet", "run_id") == numbers(
-        whole[0] / "results/s/runs.parquet", "run_id"
-    )
-
-
-def test_a_killed_worker_fails_its_run_only(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
     process = eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=tmp_path, cache=whole[1])
-    victim = kill_first(tmp_path / "results/s/runs")
+    lost = kill_first(runs).name
     report = finished(process, status=1)
-    assert {i for i, s in report["statuses"].items() if s != "done"} == {victim.name}
-    assert "its worker ended without a word" in report["failed"][victim.name]
-    finished(eutectic("retry", "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
+    assert {i for i, s in report["statuses"].items() if s != "done"} == {stuck, lost} == set(report["failed"])
+    assert report["failed"][stuck].startswith("IsADirectoryError")
+    assert "its worker ended without a word" in report["failed"][lost]
+    stop.rmdir()
+    rows = {p.parent.name: p.stat().st_mtime_ns for p in runs.glob("*/run.parquet")}
+    report = finished(eutectic("retry", "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
+    assert report["statuses"] == {stuck: "done", lost: "done"}
+    after = {p.parent.name: p.stat().st_mtime_ns for p in runs.glob("*/run.parquet")}
+    assert len(rows) == 3 and rows.items() < after.items()
     assert numbers(tmp_path / "results/s/runs.parquet", "run_id") == numbers(
         whole[0] / "results/s/runs.parquet", "run_id"
     )
