@@ -83,9 +83,9 @@ SWEEPS = [two_architectures, a_loss_hardly_reached, a_mix]
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_intervals_hold_the_truth(sweep: Callable[[int], list[bool]]) -> None:
-    held = np.mean([sweep(seed) for seed in range(60)], axis=0)
-    # 57 of 60 expected, with a standard deviation of 1.7
-    assert (held >= 52 / 60).all() and held.mean() <= 0.995, held
+    held = np.mean([sweep(seed) for seed in range(40)], axis=0)
+    # 38 of 40 expected, with a standard deviation of 1.4
+    assert (held >= 35 / 40).all() and held.mean() <= 0.995, held
 
 
 @pytest.mark.slow
