@@ -48,6 +48,12 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def working_dtype(x: Tensor) -> torch.dtype:
+    """What a matmul would make of x: autocast's type, where that is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 class StaysWide(nn.Module):
     """A module whose parameters stay in float32 where its model is cast to less.
 

@@ -1,9 +1,14 @@
 """What several tests share: a small corpus of words, and a small run."""
 
+import os
 import random
 from pathlib import Path
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # which Triton asks when a kernel is defined
 
 from eutectic.arch import registry
 from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig

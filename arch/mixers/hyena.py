@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, gated
-from eutectic.arch.layers import exempt, wide
+from eutectic.arch.layers import exempt, wide, working_dtype
 from eutectic.errors import UserError
 from eutectic.kernels import dispatch, modal_conv
 
@@ -62,6 +62,15 @@ class Hyena(GatedConv):
         self.conv = dispatch.MODAL_CONVS[conv]
         self.filter = ModalFilter(shape.d_inner, shape.n_modes, shape.poles == "complex")
         self.skip = exempt(torch.ones(shape.d_inner))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Where it is fused, projections are made to (channels, tokens), which a matmul gives as readily."""
+        if self.conv is not modal_conv.chunked or not dispatch.fuses_modal_conv(x.device.type, working_dtype(x)):
+            return super().forward(x)
+        qkv = self.qkv.weight @ x.flatten(0, 1).T
+        poles = self.filter.poles()
+        y = dispatch.gated_modal_conv(qkv.unflatten(1, x.shape[:2]), wide(self.fir), *poles, wide(self.skip))
+        return self.out(y.flatten(1).T).view(x.shape)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v

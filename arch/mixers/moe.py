@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eutectic.arch.base import Card, ChannelMixer, LayerShape
-from eutectic.arch.layers import linear, wide
+from eutectic.arch.layers import linear, wide, working_dtype
 from eutectic.errors import UserError
 from eutectic.kernels.grouped_matmul import grouped_matmul
 
@@ -72,7 +72,7 @@ class MoE(ChannelMixer):
     def _experts(self, tokens: Tensor, chosen: Tensor, counts: Tensor) -> Tensor:
         """What each token's chosen experts make of it, (tokens, top_k, d_model)."""
         order = chosen.flatten().argsort(stable=True)
-        rows, up, down = (t.to(_matmul_dtype(tokens)) for t in (tokens, self.up, self.down))
+        rows, up, down = (t.to(working_dtype(tokens)) for t in (tokens, self.up, self.down))
         rows = rows.repeat_interleave(self.top_k, 0)[order]
         gate, rows = grouped_matmul(rows, up.mT, counts).chunk(2, -1)
         y = grouped_matmul(F.silu(gate) * rows, down.mT, counts)
@@ -96,9 +96,3 @@ class MoE(ChannelMixer):
     def active_params(self) -> int:
         """The router and top_k experts."""
         return self.router.weight.numel() + self.top_k * (self.up[0].numel() + self.down[0].numel())
-
-
-def _matmul_dtype(x: Tensor) -> torch.dtype:
-    """What autocast, which does not know grouped matmuls, would make of x."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
