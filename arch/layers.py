@@ -69,25 +69,24 @@ class StaysWide(nn.Module):
 
 
 @torch.library.custom_op("eutectic::rotary_angles", mutates_args=())
-def rotary_angles(positions: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """cos and sin (length, dim / 2) of position * base^(-2i/dim) (Su et al. 2021, eq. 15), in float64.
+def rotary_angles(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """cos and sin (length, dim / 2) of position * base^(-2i/dim) (Su et al. 2021, eq. 15), rounded from float64.
 
     An op of its own: a compiler would fuse it into what follows and compute each angle again for every batch and head.
     """
     inverse = base ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float64) / dim)
     angles = positions.double()[:, None] * inverse
-    return angles.cos(), angles.sin()
+    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 @rotary_angles.register_fake
-def _(positions: Tensor, dim: int, base: float) -> tuple[Tensor, Tensor]:
-    empty = positions.new_empty(len(positions), -(-dim // 2), dtype=torch.float64)
+def _(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    empty = positions.new_empty(len(positions), -(-dim // 2), dtype=dtype)
     return empty, torch.empty_like(empty)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the pairs (x_i, x_{i + dim/2}) of x (..., length, dim) by the angles."""
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 

@@ -58,7 +58,7 @@ class Attention(Mixer):
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         positions = torch.arange(first, first + x.shape[1], device=x.device)
-        cos, sin = rotary_angles(positions, self.d_head, self.rope_base)
+        cos, sin = rotary_angles(positions, self.d_head, self.rope_base, q.dtype)
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
     def _out(self, y: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class LinearAttention(Mixer):
         if not self.rotary:
             return q, k
         positions = torch.arange(first, first + q.shape[1], device=q.device)
-        cos, sin = (angle[:, None] for angle in rotary_angles(positions, self.d_head, self.rope_base))
+        cos, sin = (angle[:, None] for angle in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
         return rotate(q, cos, sin), rotate(k, cos, sin)
 
     def _out(self, y: Tensor, q: Tensor, z: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Retention(Mixer):
         q, k, v, gate = self.qkvg(x).split(self.widths, -1)
         q, k, v = (part.unflatten(-1, (self.n_heads, -1)) for part in (q, k, v))
         positions = torch.arange(first, first + x.shape[1], device=x.device)
-        cos, sin = (angle[:, None] for angle in rotary_angles(positions, self.d_head, self.rope_base))
+        cos, sin = (angle[:, None] for angle in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
         return rotate(q, cos, sin), rotate(k * self.d_head**-0.5, cos, sin), v, gate
 
     def _out(self, y: Tensor, gate: Tensor) -> Tensor:

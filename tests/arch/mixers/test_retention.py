@@ -65,7 +65,7 @@ def test_retention_equals_the_public_formula(shape: LayerShape) -> None:
     mixer, x = _mixer(dataclasses.replace(shape, norm_eps=0.1), expand_v=1)
     q, k, v, gate = mixer.qkvg(4 * x).split(mixer.widths, 2)
     q, k, v = (part.unflatten(2, (shape.n_heads, -1)).transpose(1, 2) for part in (q, k, v))
-    angles = rotary_angles(torch.arange(LENGTH), shape.d_head, shape.rope_base)
+    angles = rotary_angles(torch.arange(LENGTH), shape.d_head, shape.rope_base, q.dtype)
     theirs = fla_naive("retention").naive_retention(rotate(q, *angles), rotate(k, *angles), v).transpose(1, 2)
     normed = theirs * (theirs.square().mean(-1, keepdim=True) + 0.1).rsqrt()
     assert_same(mixer(4 * x), mixer.out(F.silu(gate) * normed.flatten(2)))

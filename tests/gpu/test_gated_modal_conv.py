@@ -1,0 +1,70 @@
+"""The fused operator in bfloat16 on a GPU against the oracle in float64 on the same rounded inputs."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from eutectic.kernels.reference.gated_modal_conv import gated_modal_conv as oracle
+
+pytestmark = pytest.mark.gpu
+SHAPES = [(1, 1, 3), (2, 37, 5), (3, 333, 16), (2, 700, 32), (16, 1024, 4), (1, 2048, 8), (33, 96, 6)]
+
+
+def inputs(batch: int, length: int, channels: int, n: int, is_complex: bool, dtype: torch.dtype) -> list[Tensor]:
+    g = torch.Generator().manual_seed(batch * length + channels)
+    memory = torch.logspace(0, 2.4, n)
+    poles = -(0.5 + torch.rand(channels, n, generator=g)) / memory
+    residues = torch.randn(2, channels, n, generator=g) * (n * memory) ** -0.5
+    if is_complex:
+        poles = torch.complex(poles, torch.rand(channels, n, generator=g) * torch.pi / memory)
+    weights = torch.complex(*residues) if is_complex else residues[0]
+    qkv = torch.randn(batch, length, 3 * channels, generator=g).to(dtype)
+    fir, skip = torch.randn(3 * channels, 3, generator=g), torch.randn(channels, generator=g)
+    return [qkv, fir, poles, weights, skip]
+
+
+def run(qkv: Tensor, *rest: Tensor) -> Tensor:
+    from eutectic.kernels.triton.gated_modal_conv import gated_modal_conv
+
+    return gated_modal_conv(qkv.permute(2, 0, 1).contiguous(), *rest).permute(1, 2, 0)
+
+
+def outcomes(tensors: list[Tensor], wide: bool) -> list[Tensor]:
+    """y and all gradients, in float64 on the CPU by the oracle or as they are on the GPU."""
+    batch, length, width = tensors[0].shape
+    dy = torch.randn(batch, length, width // 3, generator=torch.Generator().manual_seed(7)).to(tensors[0].dtype)
+    if wide:
+        tensors = [t.to(torch.complex128 if t.is_complex() else torch.float64) for t in tensors]
+    else:
+        tensors = [t.cuda() for t in tensors]
+        poisoned = [torch.full((1 << 24,), float("nan"), device="cuda") for _ in range(4)]
+        del poisoned  # so that what is read before it is written shows
+    tensors = [t.detach().requires_grad_() for t in tensors]
+    y = (oracle if wide else run)(*tensors)
+    return [t.cpu() for t in (y, *torch.autograd.grad(y, tensors, dy.to(y.dtype).to(y.device)))]
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 5e-3), (torch.float32, 3e-6)])
+@pytest.mark.parametrize("n, is_complex", [(8, True), (16, True), (5, False)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients(
+    shape: tuple[int, int, int], n: int, is_complex: bool, dtype: torch.dtype, tolerance: float
+) -> None:
+    tensors = inputs(*shape, n, is_complex, dtype)
+    for name, got, expected in zip(
+        ("y", "qkv", "fir", "poles", "residues", "skip"), outcomes(tensors, False), outcomes(tensors, True), strict=True
+    ):
+        error, size = float((got.to(expected.dtype) - expected).norm()), float(expected.norm())
+        assert error <= tolerance * size, f"{name}: {error / size:.1e}"  # a pole of one step has no gradient at all
+
+
+def test_twice_is_the_same_to_the_bit() -> None:
+    tensors = inputs(8, 1024, 64, 8, True, torch.bfloat16)
+    for a, b in zip(outcomes(tensors, False), outcomes(tensors, False), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_compiled_is_the_same() -> None:
+    tensors = [t.cuda() for t in inputs(4, 512, 32, 8, True, torch.bfloat16)]
+    with torch.no_grad():
+        assert (torch.compile(run, dynamic=False)(*tensors) - run(*tensors)).norm() <= 1e-3 * run(*tensors).norm()
