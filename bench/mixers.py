@@ -20,9 +20,9 @@ from typing import Any
 
 import pandas as pd
 import torch
+from rows import write
 from torch import Tensor, nn
 
-from eutectic import files
 from eutectic.arch import registry
 from eutectic.arch.base import LayerShape, Mixer
 from eutectic.arch.layout import parse
@@ -59,7 +59,7 @@ def main() -> None:
             worker.start()
         for _ in range(len(workers) * len(options.lengths)):
             row = rows.get(timeout=2 * COMPILE_SECONDS)
-            write(row, options.out)
+            write(row, options.out, KEY)
             print(
                 f"{row['mixer']:16} {row['length']:6} {row['tokens_per_second']:12,.0f} tokens/s "
                 f"MFU {row['mfu']:.3f}  {row['error']}",
@@ -151,15 +151,6 @@ def matmul_peak(device: str) -> float:
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     a @ b
     return 2 * size**3 / statistics.median(clock(lambda: a @ b, device) for _ in range(10))
-
-
-def write(row: Row, path: Path) -> None:
-    files.make_folder(path.parent)
-    table = pd.DataFrame([row])
-    if path.exists():
-        table = pd.concat([pd.read_parquet(path), table]).drop_duplicates(KEY, keep="last")
-    with files.replacing(path) as scratch:
-        table.to_parquet(scratch, index=False)
 
 
 def table(rows: pd.DataFrame) -> str:
