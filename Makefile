@@ -18,7 +18,7 @@ PRICED = $(if $(PRICE),--price '$(PRICE)')
 TUNED = $(if $(SETTINGS),--settings '$(SETTINGS)')
 GO_ON = $(if $(CONTINUE),--continue)
 
-.PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm schema zoo constraints
+.PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -30,7 +30,7 @@ help:
 	@echo 'make status WATCH=1 PRICE=2.5                 counts, hours, cost and time left, until all has ended'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
-	@echo 'make test | test-slow | test-slurm'
+	@echo 'make test | test-slow | test-slurm | test-gpu'
 	@echo 'also: RECIPE SETTINGS SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
 	@echo 'of make tune: TRIALS SIZES SAMPLER ALSO PRUNE STORAGE'
 
@@ -84,6 +84,10 @@ test-slow: .venv/.dev
 # a Slurm of two nodes on this machine, for root on Debian, whose packages it installs where they are missing
 test-slurm: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs --durations=0 tests/slurm
+
+# on an NVIDIA GPU, by every library of attention that is installed: .venv/bin/pip install -e '.[gpu]'
+test-gpu: .venv/.dev
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
 schema: .venv/.dev
 	$(BIN)/python -m eutectic.analysis.schema > results/SCHEMA.md

@@ -13,6 +13,7 @@ from typing import Any
 
 import eutectic
 from eutectic.errors import UserError
+from eutectic.kernels import choice
 
 Options = argparse.Namespace
 YEAR_HOURS = 24 * 365
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command is None:
             parser.print_help()
             return 0
+        choice.forced()  # or it would be refused in the midst of training
         from eutectic import commands
 
         command: Callable[[Options], int] = getattr(commands, options.command)

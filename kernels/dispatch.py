@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from eutectic.kernels import choice, modal_conv, window_attention
-from eutectic.kernels.reference.attention import causal_attention, visible
+from eutectic.kernels import choice, flash_attention, modal_conv, torch_attention
+from eutectic.kernels.reference.attention import causal_attention
 
 ModalConv = Callable[[Tensor, Tensor, Tensor], Tensor]
 MODAL_CONVS: dict[str, ModalConv] = {
@@ -23,19 +22,45 @@ def attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Ten
 
     float64 is for oracles and takes the reference, which torch's FLOP counter can also read.
     """
-    queries, keys = q.shape[2], k.shape[2]
     if q.dtype.itemsize == 8:
         return causal_attention(q, k, v, window)
-    grouped = q.shape[1] != k.shape[1]
-    if queries != keys:
-        seen = visible(queries, keys, window, q.device)
-        return scaled_dot_product_attention(q, k, v, seen, enable_gqa=grouped)
-    if window and window < queries:
-        return window_attention.blocked(q, k, v, window)
-    return scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    if torch.is_autocast_enabled(q.device.type):  # which only knows torch's own
+        q, k, v = (t.to(torch.get_autocast_dtype(t.device.type)) for t in (q, k, v))
+    by = attention_by(q.device, q.dtype, q.shape[-1], q.shape[1] != k.shape[1])
+    if by == "reference":
+        return causal_attention(q, k, v, window)
+    if by == "torch":
+        return torch_attention.attend(q, k, v, window)
+    return flash_attention.attend(by, q, k, v, window, ordered())
 
 
-@torch.compiler.assume_constant_result
+@choice.constant
+def attention_by(device: torch.device, dtype: torch.dtype, dim: int, grouped: bool) -> str:
+    """`reference`, `torch` or the name of a library of kernels/flash_attention.py; says which, where there is a choice.
+
+    dim: of a head. grouped: whether query heads share those of keys and values.
+    """
+    forced = choice.forced()
+    if forced in ("reference", "torch"):
+        choice.say("attention", f"{forced}, by {choice.VARIABLE}")
+        return forced
+    if device.type != "cuda":
+        return "torch"
+    major, _ = torch.cuda.get_device_capability(device)
+    library, refusals = flash_attention.choose(major, dtype, dim, grouped, ordered())
+    if library is None and ordered():
+        refusals.append("torch's cuDNN does not add in a fixed order")
+    choice.say("attention", "; ".join([library or "torch", *refusals]))
+    return library or "torch"
+
+
+@choice.constant
+def ordered() -> bool:
+    """Whether sums must be in a fixed order. As in torch, a wish that only warns is not worth the time it costs."""
+    return torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+@choice.constant
 def fuses_modal_conv(device: str, dtype: torch.dtype) -> bool:
     """Whether gated_modal_conv is quicker than its parts one by one: in bfloat16 on a GPU."""
     forced = choice.forced()

@@ -51,6 +51,12 @@ def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:
     assert all(f"    {name} " in helped.stdout for name in COMMANDS)
 
 
+def test_kernels_that_there_are_not_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    said = refusal("sweep", cwd=tmp_path, EUTECTIC_KERNELS="cuda")
+    assert "EUTECTIC_KERNELS is 'cuda'; set it to reference, torch or triton" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
