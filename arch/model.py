@@ -97,9 +97,12 @@ class Model(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Of what `hidden` gives; capped softly as cap * tanh(logits / cap) (Gemma 2) where the config says so."""
-        x = self.norm(x) * self.logit_scale if self.logit_scale else self.norm(x)
-        logits = nn.functional.linear(x, self.head_weight())
+        logits = nn.functional.linear(self.head_input(x), self.head_weight())
         return self.logit_cap * torch.tanh(logits / self.logit_cap) if self.logit_cap else logits
+
+    def head_input(self, x: Tensor) -> Tensor:
+        """What the head's linear map reads of what `hidden` gives."""
+        return self.norm(x) * self.logit_scale if self.logit_scale else self.norm(x)
 
     def head_weight(self) -> Tensor:
         return self.head.weight if hasattr(self, "head") else self.embedding.weight

@@ -4,13 +4,14 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from eutectic.config import RunConfig
+from eutectic.config import ModelConfig, RunConfig
 from eutectic.errors import UserError
 
 # float32 weight, gradient and two moments of AdamW
 BYTES_PER_PARAM = 16
-# floats kept for the backward pass, per token: this many widths a layer, and logits with their softmax and gradient
-ACTIVATION_WIDTHS, LOGIT_COPIES = 40, 3
+# floats kept for the backward pass, per token: this many widths a layer, and logits with their softmax and gradient;
+# where logits are a chunk's, also the gradient of the head, before it is scaled and after
+ACTIVATION_WIDTHS, LOGIT_COPIES, HEAD_COPIES = 40, 3, 2
 RUNTIME_BYTES, COMPILER_BYTES = 500e6, 16e9
 # runs that a GPU's worker trains at once, at most: a process each, and a CPU for each of them
 AT_ONCE = 8
@@ -67,8 +68,8 @@ def estimate(run: RunConfig, device: str, devices: int = 1) -> Cost:
     model, length = run.model, run.data.seq_len
     counts = flops.count(model, length, run.conv_algorithm)
     total = float(counts.training_flops(run.convention, length) * run.sequences)
-    per_token = ACTIVATION_WIDTHS * model.n_layers * model.d_model + LOGIT_COPIES * model.vocab_size
-    memory = BYTES_PER_PARAM * counts.params / devices + 4 * per_token * run.micro_batch * length + RUNTIME_BYTES
+    floats = _activations(model, run.micro_batch * length)
+    memory = BYTES_PER_PARAM * counts.params / devices + 4 * floats + RUNTIME_BYTES
     speed = SPEEDS[device]
     elements = run.tokens * model.n_layers * model.d_model
     computing = total / speed.flops / devices
@@ -82,6 +83,15 @@ def estimate(run: RunConfig, device: str, devices: int = 1) -> Cost:
         flops=total,
         memory=memory,
     )
+
+
+def _activations(model: ModelConfig, tokens: int) -> int:
+    """Floats that a micro-batch's forward pass leaves to its backward pass."""
+    from eutectic.kernels.linear_cross_entropy import rows_at_once
+
+    rows = rows_at_once(tokens, model.vocab_size)
+    floats = tokens * ACTIVATION_WIDTHS * model.n_layers * model.d_model + rows * LOGIT_COPIES * model.vocab_size
+    return floats + (HEAD_COPIES * model.vocab_size * model.d_model if rows < tokens else 0)
 
 
 def worker_seconds(loads: Collection[Load], workers: int) -> float:

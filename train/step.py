@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from eutectic.arch.model import Model
 from eutectic.config import RunConfig
+from eutectic.kernels.linear_cross_entropy import linear_cross_entropy, rows_at_once
 from eutectic.train.optim import adamw
 from eutectic.train.parallel import ALONE, Ranks, without_sum
 
@@ -44,8 +45,13 @@ class Objective(nn.Module):
 
 
 def cross_entropy(model: Model, x: Tensor, targets: Tensor) -> Tensor:
-    """Of what the model's blocks leave, x."""
-    return F.cross_entropy(model.logits(x).float().flatten(0, 1), targets.flatten())
+    """Of what the model's blocks leave, x. Many logits are never there at once; of few, the compiler's loss is quicker
+    than one that it does not see into."""
+    targets, weight = targets.flatten(), model.head_weight()
+    rows = rows_at_once(len(targets), len(weight))
+    if rows < len(targets):
+        return linear_cross_entropy(model.head_input(x).flatten(0, 1), weight, targets, model.logit_cap, rows)
+    return F.cross_entropy(model.logits(x).float().flatten(0, 1), targets)
 
 
 class Stepper:

@@ -93,3 +93,18 @@ def test_runs_on_several_devices_have_them_to_themselves() -> None:
 def test_a_job_s_time_is_twice_its_share_or_the_longest_run_and_ten_minutes(workers: int, hours: float) -> None:
     assert job_hours(on_cpu(3600, 7200, 10800, 14400), workers) == pytest.approx(hours + 1 / 6)
     assert job_hours(on_gpu(6, 3600, 0.5), 2) == pytest.approx(2 * 2.0 + 1 / 6)
+
+
+def test_logits_take_what_exists_of_them_at_once() -> None:
+    """By hand: three floats for each of 2^27 logits, in place of 2^29, and the head's gradient twice."""
+    recipe = dataclasses.replace(recipes.find("gpu"), archs=("attn",), sizes=1, budgets=(1e15,))
+    (run,) = planning.plan(recipe, MANIFEST, 0)
+    model = dataclasses.replace(run.model, vocab_size=2**15, layout="attn", n_layers=2, d_model=128, tied=True)
+    few, many = (
+        dataclasses.replace(run, model=model, micro_batch=1, data=dataclasses.replace(run.data, seq_len=length))
+        for length in (2**12, 2**14)
+    )
+    state = 16 * estimate(few, "cuda").params + 500e6
+    activations = 4 * 40 * 2 * 128
+    assert estimate(few, "cuda").memory == state + 2**12 * activations + 4 * 3 * 2**27
+    assert estimate(many, "cuda").memory == state + 2**14 * activations + 4 * 3 * 2**27 + 4 * 2 * 2**15 * 128
