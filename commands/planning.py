@@ -44,7 +44,7 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     folder = named(options.results, name)
     if options.command != "tune" and (folder / "tune").is_dir():
         raise UserError(f"{folder} holds a tuning, whose fits the runs of a sweep would spoil; choose another --name.")
-    rows = [(run, cost.estimate(run, recipe.device, devices)) for run in runs]
+    rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in runs]
     if found:
         _show_transfer(found, source, rows, tuned_run)
     return recipe, rows, folder, {}
@@ -83,7 +83,7 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
         replan.prepare(list(reasons), default_cache())
     devices = devices_of(options)
     cost.refuse_too_large(reasons, recipe.device, memory, devices)
-    rows = [(run, cost.estimate(run, recipe.device, devices)) for run in reasons]
+    rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in reasons]
     show_extension(aside(), extension, {run.run_id: cost for run, cost in rows})
     return recipe, rows, ledger.folder, {run.run_id: reason for run, reason in reasons.items()}
 

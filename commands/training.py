@@ -115,9 +115,10 @@ def retry(options: Options) -> int:
         foreign.load(config, ledger.folder)
     device = options.device or configs[0].device
     devices = devices_of(options)
-    loads = {c.run_id: estimate(c, device, devices) for c in configs}
     workers = options.workers or recipe_file.find(configs[0].recipe, ledger.folder).workers
-    refuse_too_large(configs, device, memory_of(options, device, workers), devices)
+    memory = memory_of(options, device, workers)
+    refuse_too_large(configs, device, memory, devices)
+    loads = {c.run_id: estimate(c, device, devices, memory) for c in configs}
     ledger.retry(loads)  # before they are submitted, for workers leave alone what has failed
     try:
         return _train(options, ledger, device, workers, loads)

@@ -1,5 +1,6 @@
 """What a run will take, before it is submitted: memory, time on a device, and money where a rate is given."""
 
+import math
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from eutectic.errors import UserError
 # float32 weight, gradient and two moments of AdamW
 BYTES_PER_PARAM = 16
 # floats kept for the backward pass, per token: this many widths a layer, and logits with their softmax and gradient;
-# where logits are a chunk's, also the gradient of the head, before it is scaled and after
+# where logits are a chunk's, also the gradient of the head, before it is scaled and after. Blocks that are computed
+# again keep their input, and one at a time the rest
 ACTIVATION_WIDTHS, LOGIT_COPIES, HEAD_COPIES = 40, 3, 2
 RUNTIME_BYTES, COMPILER_BYTES = 500e6, 16e9
 # runs that a GPU's worker trains at once, at most: a process each, and a CPU for each of them
@@ -32,6 +34,7 @@ class Speed:
 # cpu: one thread of a two-core machine; cuda: a process on an H100 or H200. 12 runs of 3e14 and 1e15 FLOPs at once took
 # 182 s with all compilation (results/bench/sweep_throughput.md)
 SPEEDS = {"cpu": Speed(0.2, 0.014, 70e-9, 60e9), "cuda": Speed(20.0, 0.001, 0.0, 50e12)}
+RECOMPUTING = 4 / 3  # of a step's arithmetic: a forward pass more, which is half of a backward pass
 UTILIZATION = 0.4  # of the peak, in training that keeps a GPU busy; small models keep it less
 
 
@@ -52,27 +55,32 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(Load):
-    """params and tokens; FLOPs by the run's convention; memory in bytes, an estimate."""
+    """params and tokens; FLOPs by the run's convention; memory in bytes, an estimate; recompute: whether blocks are
+    computed again in the backward pass, as too much would have to be kept for it otherwise."""
 
     params: int
     tokens: int
     flops: float
     memory: float
+    recompute: bool = False
 
 
-def estimate(run: RunConfig, device: str, devices: int = 1) -> Cost:
+def estimate(run: RunConfig, device: str, devices: int = 1, available: float = math.inf) -> Cost:
     """devices: that train the run together, sharing its state and its batches; memory is of each. Such a run, or one on
-    a CPU, has its worker to itself; a GPU's worker trains several at once."""
+    a CPU, has its worker to itself; a GPU's worker trains several at once. available: bytes that each device has; a run
+    that needs more is recomputed, and may need more even so."""
     from eutectic.arch import flops  # with it torch, which PEAKS do not need
 
     model, length = run.model, run.data.seq_len
     counts = flops.count(model, length, run.conv_algorithm)
     total = float(counts.training_flops(run.convention, length) * run.sequences)
-    floats = _activations(model, run.micro_batch * length)
-    memory = BYTES_PER_PARAM * counts.params / devices + 4 * floats + RUNTIME_BYTES
+    kept, least = (4 * _activations(model, run.micro_batch * length, again) for again in (False, True))
+    state = BYTES_PER_PARAM * counts.params / devices + RUNTIME_BYTES
+    recompute = least < kept and state + kept > available
+    work = RECOMPUTING if recompute else 1.0
     speed = SPEEDS[device]
-    elements = run.tokens * model.n_layers * model.d_model
-    computing = total / speed.flops / devices
+    elements = work * run.tokens * model.n_layers * model.d_model
+    computing = work * total / speed.flops / devices
     seconds = speed.startup + run.steps * speed.step + elements * speed.element / devices + computing
     return Cost(
         seconds=seconds,
@@ -81,16 +89,18 @@ def estimate(run: RunConfig, device: str, devices: int = 1) -> Cost:
         params=counts.params,
         tokens=run.tokens,
         flops=total,
-        memory=memory,
+        memory=state + (least if recompute else kept),
+        recompute=recompute,
     )
 
 
-def _activations(model: ModelConfig, tokens: int) -> int:
-    """Floats that a micro-batch's forward pass leaves to its backward pass."""
+def _activations(model: ModelConfig, tokens: int, recompute: bool) -> int:
+    """Floats that are kept at once for the backward pass of a micro-batch, at most."""
     from eutectic.kernels.linear_cross_entropy import rows_at_once
 
     rows = rows_at_once(tokens, model.vocab_size)
-    floats = tokens * ACTIVATION_WIDTHS * model.n_layers * model.d_model + rows * LOGIT_COPIES * model.vocab_size
+    widths = ACTIVATION_WIDTHS + model.n_layers if recompute else ACTIVATION_WIDTHS * model.n_layers
+    floats = tokens * widths * model.d_model + rows * LOGIT_COPIES * model.vocab_size
     return floats + (HEAD_COPIES * model.vocab_size * model.d_model if rows < tokens else 0)
 
 
@@ -122,9 +132,10 @@ def job_hours(loads: Collection[Load], workers: int) -> float:
 
 
 def refuse_too_large(runs: Iterable[RunConfig], device: str, available: float, devices: int = 1) -> None:
-    """Raise UserError where a run needs more than the bytes that a worker has, on each of its devices."""
+    """Raise UserError where a run needs more than the bytes that a worker has, on each of its devices, even if it is
+    recomputed."""
     for run in runs:
-        cost = estimate(run, device, devices)
+        cost = estimate(run, device, devices, available)
         if cost.memory > available:
             raise UserError(
                 f"{run.model.layout} of width {run.model.d_model} needs about {cost.memory / 1e9:.1f} GB at budget "

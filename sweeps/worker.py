@@ -155,20 +155,24 @@ def _train(ledger: Ledger, run_id: str, held: Callable[[], bool], place: Place, 
     foreign.load(config, ledger.folder)
     manifest = open_shards(place.cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
     _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
-    ranks = _spread(config, place.device, place.ranks)
+    ranks, recompute = _spread(config, place.device, place.ranks)
     with Mirror(place.tracker if ranks.first else None, config, ledger.folder) as mirror:
         hooks = Hooks(held, hopeless, mirror)
-        row = train(config, manifest, ledger.runs / run_id, place.device, hooks, ranks)
+        row = train(config, manifest, ledger.runs / run_id, place.device, hooks, ranks, recompute)
         mirror.end(row)
     return str(row["status"])
 
 
-def _spread(config: RunConfig, device: str, ranks: Ranks) -> Ranks:
-    """The ranks, to share the model and its optimizer where a device cannot hold them whole, unless told otherwise."""
-    if ranks.world == 1 or ranks.sharded is not None:
-        return ranks
+def _spread(config: RunConfig, device: str, ranks: Ranks) -> tuple[Ranks, bool]:
+    """The ranks, to share the model and its optimizer where a device cannot hold the run, unless told otherwise; and
+    whether blocks are computed again in the backward pass, where a device cannot hold the run even so."""
     has = cost.available_memory(device, ranks.world if device == "cpu" else 1)
-    return dataclasses.replace(ranks, sharded=cost.estimate(config, device).memory > has)
+    if ranks.world > 1 and ranks.sharded is None:
+        ranks = dataclasses.replace(ranks, sharded=cost.estimate(config, device).memory > has)
+    needed = cost.estimate(config, device, ranks.world if ranks.sharded else 1, has)
+    if needed.recompute:
+        _say(f"blocks are computed again in the backward pass, to need {needed.memory / 1e9:.1f} GB of {has / 1e9:.1f}")
+    return ranks, needed.recompute
 
 
 def _return_memory() -> None:

@@ -141,7 +141,8 @@ def test_dry_writes_nothing(tmp_path: Path) -> None:
     done = eutectic("sweep", "--dry", "--json", cwd=tmp_path)
     assert done.returncode == 0
     rows = json.loads(done.stdout)
-    assert {"run_id", "params", "tokens", "flops", "memory", "seconds", "busy", "at_once", "config"} == set(rows[0])
+    costs = {"params", "tokens", "flops", "memory", "recompute", "seconds", "busy", "at_once"}
+    assert {"run_id", "config", *costs} == set(rows[0])
     assert list(tmp_path.iterdir()) == []
 
 

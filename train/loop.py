@@ -47,7 +47,13 @@ class Hooks:
 
 
 def train(
-    config: RunConfig, manifest: Manifest, folder: Path, device: str, hooks: Hooks = Hooks(), ranks: Ranks = ALONE
+    config: RunConfig,
+    manifest: Manifest,
+    folder: Path,
+    device: str,
+    hooks: Hooks = Hooks(),
+    ranks: Ranks = ALONE,
+    recompute: bool = False,
 ) -> log.Row:
     """Train a run, or go on from its checkpoint, and leave curve.parquet, weights and, last, run.parquet in its folder.
 
@@ -57,7 +63,8 @@ def train(
     run is another's, and Preempted once it is saved for a process that was told to go.
 
     Each of several ranks calls it alike, and it does the same on all: the same numbers to rounding as one alone. Only
-    the first writes, but all read; what any of them is told or loses goes for all.
+    the first writes, but all read; what any of them is told or loses goes for all. recompute: blocks in the backward
+    pass, for want of memory, which changes no number.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -65,7 +72,8 @@ def train(
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be captured
-    training = _Training(config, manifest, folder, device, hooks, ranks)
+    model = build(config.model, config.seed, config.optim.init_scale)
+    training = _Training(config, manifest, folder, hooks, Stepper(model, config, device, ranks, recompute))
     training.run()
     training.require()
     outcome = _outcome(config, manifest, device, training.progress, ranks)
@@ -78,12 +86,12 @@ def train(
 class _Training:
     """A run between its checkpoint, or its start, and its end. progress: as of the last row of its curve."""
 
-    def __init__(self, config: RunConfig, manifest: Manifest, folder: Path, device: str, hooks: Hooks, ranks: Ranks):
-        self.config, self.folder, self.hooks, self.ranks = config, folder, hooks, ranks
+    def __init__(self, config: RunConfig, manifest: Manifest, folder: Path, hooks: Hooks, stepper: Stepper):
+        self.config, self.folder, self.hooks, self.stepper = config, folder, hooks, stepper
+        self.ranks, device = stepper.ranks, stepper.device
         self.mirror = hooks.mirror or Mirror(None, config, folder)
-        self.stepper = Stepper(build(config.model, config.seed, config.optim.init_scale), config, device, ranks)
         self.path = folder / "checkpoint.safetensors"
-        self.progress = checkpoint.load(self.path, config.run_id, self.stepper.model, self.stepper.optimizer, ranks)
+        self.progress = checkpoint.load(self.path, config.run_id, stepper.model, stepper.optimizer, stepper.ranks)
         self.mirror.begin(self.progress.step)
         data = config.data
         self.batches = Batches(manifest, data.seq_len, config.batch_size, config.seed)

@@ -58,10 +58,12 @@ class Stepper:
     """Takes the optimizer steps of one run, and measures losses (nats per token). Ranks call it with the same rows.
 
     model: on the CPU as built; its parameters are this rank's once they are here, and `optimizer` is theirs.
+    recompute: as of Model.
     """
 
-    def __init__(self, model: Model, config: RunConfig, device: str, ranks: Ranks = ALONE):
+    def __init__(self, model: Model, config: RunConfig, device: str, ranks: Ranks = ALONE, recompute: bool = False):
         self.model, self.config, self.device, self.ranks = model, config, device, ranks
+        model.recompute = recompute
         # as the config has it, unless some ranks would have nothing to do
         self._micro_batch = min(config.micro_batch, -(-config.batch_size // ranks.world))
         alone = ranks.world == 1

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate
 
 import pytest
 import torch
 from gradients import assert_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import peak_bytes
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -117,9 +117,7 @@ def _peak(loss: Loss, backward: bool) -> float:
         value = loss(x, weight, targets)
         if backward:
             value.backward()
-    assert seen.profiler is not None and seen.profiler.kineto_results is not None
-    changes = [(e.start_ns(), e.nbytes()) for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
-    return max(accumulate(n for _, n in sorted(changes))) / (4 * tokens * vocab)
+    return peak_bytes(seen) / (4 * tokens * vocab)
 
 
 @pytest.mark.parametrize("cap", [0.0, 30.0])

@@ -63,6 +63,7 @@ def train(
     stop: int | None = None,
     lost: bool = False,
     device: str = "cpu",
+    recompute: bool = False,
 ) -> Any:
     """The run's row as this rank has it, or the name of the exception that ended it. stop: the step in which the last
     rank, and no other, gets SIGUSR2. lost: whether the first rank, and no other, has lost its lease."""
@@ -79,9 +80,8 @@ def train(
     loop.lr_at = signalled  # type: ignore[attr-defined]
     try:
         with parallel.joined(device, sharded=sharded) as ranks:
-            return loop.train(
-                config, manifest, folder, device, loop.Hooks(held=lambda: not (lost and ranks.first)), ranks
-            )
+            hooks = loop.Hooks(held=lambda: not (lost and ranks.first))
+            return loop.train(config, manifest, folder, device, hooks, ranks, recompute)
     except (preemption.Preempted, loop.LeaseLost) as ended:
         return type(ended).__name__
 

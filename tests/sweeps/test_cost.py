@@ -95,8 +95,9 @@ def test_a_job_s_time_is_twice_its_share_or_the_longest_run_and_ten_minutes(work
     assert job_hours(on_gpu(6, 3600, 0.5), 2) == pytest.approx(2 * 2.0 + 1 / 6)
 
 
-def test_logits_take_what_exists_of_them_at_once() -> None:
-    """By hand: three floats for each of 2^27 logits, in place of 2^29, and the head's gradient twice."""
+def test_memory_by_hand() -> None:
+    """Three floats for each of 2^27 logits, also where there are 2^29, and then the head's gradient twice; 40 widths a
+    layer, or one where blocks are recomputed, and once 40."""
     recipe = dataclasses.replace(recipes.find("gpu"), archs=("attn",), sizes=1, budgets=(1e15,))
     (run,) = planning.plan(recipe, MANIFEST, 0)
     model = dataclasses.replace(run.model, vocab_size=2**15, layout="attn", n_layers=2, d_model=128, tied=True)
@@ -106,5 +107,13 @@ def test_logits_take_what_exists_of_them_at_once() -> None:
     )
     state = 16 * estimate(few, "cuda").params + 500e6
     activations = 4 * 40 * 2 * 128
-    assert estimate(few, "cuda").memory == state + 2**12 * activations + 4 * 3 * 2**27
+    kept = state + 2**12 * activations + 4 * 3 * 2**27
+    assert estimate(few, "cuda").memory == kept
     assert estimate(many, "cuda").memory == state + 2**14 * activations + 4 * 3 * 2**27 + 4 * 2 * 2**15 * 128
+    again = estimate(few, "cuda", available=kept - 1)
+    assert again.recompute and again.memory == kept - 2**12 * activations + 2**12 * 4 * (2 + 40) * 128
+    plain = estimate(few, "cuda", available=kept)
+    assert not plain.recompute and again.flops == plain.flops
+    assert again.seconds - plain.seconds == pytest.approx(plain.busy * plain.seconds / 3)
+    single = dataclasses.replace(few, model=dataclasses.replace(model, n_layers=1))
+    assert not estimate(single, "cuda", available=0).recompute, "of one block all would be kept at once as well"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from eutectic.sweeps import cost, provenance, submit, worker
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train.parallel import Ranks
 from eutectic.train.shards import Manifest
+from eutectic.train.step import Stepper
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
@@ -67,11 +69,41 @@ def test_a_job_on_slurm_has_a_task_and_a_gpu_for_each_device() -> None:
     assert {f"#SBATCH --{option}" for option in wanted} <= set(lines)
 
 
-def test_what_no_device_holds_is_shared(small_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = cost.estimate(small_run, "cuda").memory
-    for has, given, sharded in ((needed, None, False), (needed - 1, None, True), (needed - 1, False, False)):
+def test_what_no_device_holds_is_shared_or_recomputed(small_run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, half = (cost.estimate(small_run, "cuda", devices).memory for devices in (1, 2))
+    for has, world, given, expected in (
+        (alone, 1, None, (None, False)),
+        (alone - 1, 1, None, (None, True)),
+        (alone, 2, None, (False, False)),
+        (alone - 1, 2, None, (True, False)),
+        (half - 1, 2, None, (True, True)),
+        (alone - 1, 2, False, (False, True)),
+    ):
         monkeypatch.setattr(cost, "available_memory", lambda device, workers, has=has: has)
-        assert worker._spread(small_run, "cuda", Ranks(1, 2, given)).sharded is sharded
+        ranks, recompute = worker._spread(small_run, "cuda", Ranks(0, world, given))
+        assert (ranks.sharded, recompute) == expected
+
+
+def test_a_run_that_does_not_fit_is_trained_and_recomputed(
+    small_run: RunConfig, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = cost.estimate(small_run, "cpu").memory
+    steppers, losses = [], []
+    init = Stepper.__init__
+
+    def noted(self: Stepper, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        steppers.append(self)
+
+    monkeypatch.setattr(Stepper, "__init__", noted)
+    for has in (needed, needed - 1):
+        monkeypatch.setattr(cost, "available_memory", lambda device, workers, has=has: has)
+        ledger = Ledger(tmp_path / str(has))
+        ledger.add([small_run])
+        worker.work(ledger.folder, [small_run.run_id], worker.Place("cpu", Path(manifest.folder).parents[1]))
+        losses.append(ledger.loss(small_run.run_id))
+    assert [stepper.model.recompute for stepper in steppers] == [False, True]
+    assert losses[0] == losses[1] is not None
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_the_smallest_budget_named_is_one_that_works() -> None:
 
 def test_a_row_that_cannot_fit_is_refused() -> None:
     rows = plan(budgets=(1e18,), archs=("attn",))
-    needed = max(cost.estimate(row, "cpu").memory for row in rows)
+    needed = max(cost.estimate(row, "cpu", available=0).memory for row in rows)
     cost.refuse_too_large(rows, "cpu", needed)
     with pytest.raises(UserError, match=r"needs about .* GB at budget 1e\+18 and a worker has"):
         cost.refuse_too_large(rows, "cpu", needed * 0.999)

@@ -70,6 +70,14 @@ def test_several_devices_train_the_same_run(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.parquet", "run.parquet", "weights.safetensors"]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_blocks_are_computed_again_on_several_devices_too(
+    way: str, run: RunConfig, single: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    together(2, train, run, manifest, tmp_path, WAYS[way], None, False, "cpu", True)
+    assert_same_run(tmp_path, single, run)
+
+
 def test_a_run_goes_on_with_other_devices(run: RunConfig, single: Path, manifest: Manifest, tmp_path: Path) -> None:
     """On one, on two that share the state, on two copies, and on one again; each time one of them gets SIGUSR2."""
     shapes = []

@@ -7,6 +7,7 @@ from zoo import CASES, IDS
 
 from eutectic.arch.model import Model, build
 from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from eutectic.kernels import linear_cross_entropy
 from eutectic.train.step import WARM_UP, Stepper, cross_entropy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -18,7 +19,7 @@ def model_config(layout: str, channel: str) -> ModelConfig:
     return ModelConfig(layout, 2, 64, 4, 2, d_ffn=176, vocab_size=512, channel=channel)
 
 
-def stepper(layout: str, channel: str = "swiglu") -> tuple[Model, Stepper]:
+def stepper(layout: str, channel: str = "swiglu", recompute: bool = False) -> tuple[Model, Stepper]:
     torch.cuda.set_stream(torch.cuda.Stream())
     model = model_config(layout, channel)
     data = DataConfig("", "", "", "", 512, LENGTH, 1)
@@ -38,7 +39,7 @@ def stepper(layout: str, channel: str = "swiglu") -> tuple[Model, Stepper]:
         threads=0,
         seed=0,
     )
-    taker = Stepper(build(model, 0), config, "cuda")
+    taker = Stepper(build(model, 0), config, "cuda", recompute=recompute)
     return taker.model, taker
 
 
@@ -63,6 +64,26 @@ def test_a_captured_step_is_the_launched_one(layout: str, channel: str) -> None:
     # where a gradient is rounding alone, AdamW's step is of full size and of either sign
     start = _flat(build(model_config(layout, channel), 0))
     assert (_flat(model) - _flat(other)).norm() < 0.05 * (_flat(other) - start).norm()
+
+
+@pytest.mark.parametrize(("layout", "channel"), [("hyena+attn", "swiglu"), ("attn", "moe(experts=4)")])
+def test_blocks_computed_again_are_captured_and_the_same_to_the_bit(layout: str, channel: str) -> None:
+    _, plain = stepper(layout, channel)
+    expected = losses(plain)
+    _, again = stepper(layout, channel, recompute=True)
+    assert losses(again) == expected
+    assert again._graph is not None
+
+
+def test_the_loss_by_chunks_is_captured_and_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plain = stepper("attn")
+    expected = losses(plain)
+    monkeypatch.setattr(linear_cross_entropy, "MOST_LOGITS", 100 * 512)  # of four rows of 128 tokens
+    _, chunked = stepper("attn")
+    for (loss, norm), (theirs, their_norm) in zip(losses(chunked), expected, strict=True):
+        assert loss == pytest.approx(theirs, rel=1e-4)
+        assert norm == pytest.approx(their_norm, rel=2e-2)
+    assert chunked._graph is not None
 
 
 def _flat(model: Model) -> Tensor:
