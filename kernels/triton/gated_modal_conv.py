@@ -48,7 +48,7 @@ class Matrices(NamedTuple):
     decay: Tensor
 
 
-def matrices(log_poles: Tensor, residues: Tensor, skip: Tensor, dtype: torch.dtype) -> Matrices:
+def matrices(log_poles: Tensor, residues: Tensor, skip: Tensor) -> Matrices:
     """Rows of a state are modes' real parts, then their imaginary parts, then zeros. The skip is a part of h_0."""
     steps = torch.arange(CHUNK + 1, device=log_poles.device)
     every = powers(log_poles, steps)
@@ -63,9 +63,9 @@ def matrices(log_poles: Tensor, residues: Tensor, skip: Tensor, dtype: torch.dty
         decay = torch.cat([torch.cat([over[0], -over[1]], 2), torch.cat([over[1], over[0]], 2)], 1)
     fill = rows(into.shape[1]) - into.shape[1]
     return Matrices(
-        h.to(dtype),
-        F.pad(into, (0, 0, 0, fill)).to(dtype).contiguous(),
-        F.pad(out, (0, fill)).to(dtype).contiguous(),
+        h,
+        F.pad(into, (0, 0, 0, fill)).contiguous(),
+        F.pad(out, (0, fill)).contiguous(),
         F.pad(decay, (0, fill, 0, fill)),
     )
 
@@ -79,7 +79,7 @@ def gated_modal_conv(qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tens
 
     qkv in float32 or bfloat16, and y like it; all else in float32.
     """
-    made = matrices(log_poles, residues, skip, qkv.dtype)
+    made = matrices(log_poles, residues, skip)
     initial = made.decay.new_zeros(qkv.shape[1], *made.decay.shape[:2])
     chunks = chunks_of_segment(len(skip), *qkv.shape[1:])
     return _op(qkv, fir, *made, _jump(log_poles, chunks), initial, 0, chunks)[0]
@@ -93,7 +93,7 @@ def prefill(
     qkv (3 channels, batch, lead + length) begins with the `lead` inputs of before that the FIRs still see: 0 or 2.
     initial: the modes' state before, (batch, channels, n), real or complex as residues. length: a multiple of CHUNK.
     """
-    made = matrices(log_poles, residues, skip, qkv.dtype)
+    made = matrices(log_poles, residues, skip)
     length, n = qkv.shape[2] - lead, residues.shape[1]
     chunks = chunks_of_segment(len(skip), qkv.shape[1], length)
     while length % (chunks * CHUNK):
@@ -145,7 +145,7 @@ def _backward_op(
     launch(backward, g, u, h, into, out, decay, saved, after, dy, dq, du, *by_group)
     dh, dinto, dout, ddecay = (part.sum(0) for part in by_group)
     dqkv, dfir = fir_gate_backward(qkv, fir, dq, du, lead)
-    return dqkv, dfir, dh.sum(2).to(h.dtype), dinto.to(h.dtype), dout.to(h.dtype), ddecay, dinitial
+    return dqkv, dfir, dh.sum(2), dinto, dout, ddecay, dinitial
 
 
 class _Launch:

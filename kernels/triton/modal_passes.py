@@ -43,17 +43,17 @@ def _store(x, y, mask, EXACT: tl.constexpr):
 
 
 @triton.jit
-def _matrix(m, channel, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """A channel's of m (channels, ROWS, COLUMNS)."""
+def _matrix(m, channel, ROWS: tl.constexpr, COLUMNS: tl.constexpr, like):
+    """A channel's of m (channels, ROWS, COLUMNS), as wide as what `like` points to."""
     row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
-    return tl.load(m + (channel * ROWS + row) * COLUMNS + column)
+    return tl.load(m + (channel * ROWS + row) * COLUMNS + column).to(like.dtype.element_ty)
 
 
 @triton.jit
-def _toeplitz(h, channel, T: tl.constexpr):
+def _toeplitz(h, channel, T: tl.constexpr, like):
     """(T, T) with h_{t-s} at row t, column s."""
     lag = tl.arange(0, T)[:, None] - tl.arange(0, T)[None, :]
-    return tl.load(h + channel * T + lag, mask=lag >= 0, other=0.0)
+    return tl.load(h + channel * T + lag, mask=lag >= 0, other=0.0).to(like.dtype.element_ty)
 
 
 @triton.jit
@@ -81,7 +81,7 @@ def enter(
     """u, the gated input, and left (streams, channels, R), the state that each segment leaves if it began with none."""
     channel, stream, sequence, first = _place(D, chunks, segments, T, N)
     step, state_row = tl.arange(0, T)[None, :], tl.arange(0, R)[None, :]
-    i_m, a_m = _matrix(into, channel, R, T).T, _matrix(decay, channel, R, R).T
+    i_m, a_m = _matrix(into, channel, R, T, u).T, _matrix(decay, channel, R, R, decay).T
     state = tl.zeros([N, R], tl.float32)
     width = tokens // length * (LEAD + length)
     k, v = qkv + (D + channel) * width, qkv + (2 * D + channel) * width
@@ -105,7 +105,7 @@ def enter_back(
     """g, q times the gradient in y, and left, the gradient in the state before each segment if it ends with none."""
     channel, stream, sequence, first = _place(D, chunks, segments, T, N)
     step, state_row = tl.arange(0, T)[None, :], tl.arange(0, R)[None, :]
-    o_m, a_m = _matrix(out, channel, T, R), _matrix(decay, channel, R, R)
+    o_m, a_m = _matrix(out, channel, T, R, g), _matrix(decay, channel, R, R, decay)
     state = tl.zeros([N, R], tl.float32)
     q = qkv + channel * (tokens // length * (LEAD + length))
     w0, w1, w2 = three(fir, channel)
@@ -181,8 +181,8 @@ def forward(
     """y, and saved (streams, chunks, channels, R): the states before each chunk."""
     channel, stream, sequence, first = _place(D, chunks, segments, T, N)
     step, state_at = tl.arange(0, T)[None, :], channel * R + tl.arange(0, R)[None, :]
-    h_m, o_m = _toeplitz(h, channel, T).T, _matrix(out, channel, T, R).T
-    i_m, a_m = _matrix(into, channel, R, T).T, _matrix(decay, channel, R, R).T
+    h_m, o_m = _toeplitz(h, channel, T, u).T, _matrix(out, channel, T, R, u).T
+    i_m, a_m = _matrix(into, channel, R, T, u).T, _matrix(decay, channel, R, R, decay).T
     row, present, stream = sequence * (LEAD + length) + LEAD, stream < streams, stream.to(tl.int64)
     state = _load(before + stream * D * R + state_at, present, EXACT)
     q = qkv + channel * (tokens // length * (LEAD + length))
@@ -209,9 +209,9 @@ def backward(
     adds to h_lag at (lag, s) for every s."""
     channel, stream, sequence, first = _place(D, chunks, segments, T, N)
     step, state_at = tl.arange(0, T)[None, :], channel * R + tl.arange(0, R)[None, :]
-    h_m, o_m = _toeplitz(h, channel, T).T, _matrix(out, channel, T, R).T
-    h_back, o_back = _toeplitz(h, channel, T), _matrix(out, channel, T, R)
-    i_back, a_back = _matrix(into, channel, R, T), _matrix(decay, channel, R, R)
+    h_m, o_m = _toeplitz(h, channel, T, u).T, _matrix(out, channel, T, R, u).T
+    h_back, o_back = _toeplitz(h, channel, T, u), _matrix(out, channel, T, R, u)
+    i_back, a_back = _matrix(into, channel, R, T, u), _matrix(decay, channel, R, R, decay)
     present, stream = stream < streams, stream.to(tl.int64)
     later = _load(after + stream * D * R + state_at, present, EXACT)
     d_h, d_o = tl.zeros([T, T], tl.float32), tl.zeros([T, R], tl.float32)
