@@ -9,18 +9,16 @@ Rows go to results/bench/mixers.parquet as they come; a row of the same device, 
 """
 
 import argparse
-import contextlib
-import multiprocessing
 import statistics
-import threading
 import time
-from multiprocessing.synchronize import Barrier, Lock
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from rows import write
+from together import Row, measured
 from torch import Tensor, nn
 
 from eutectic.arch import registry
@@ -31,9 +29,7 @@ OUT = Path("results/bench/mixers.parquet")
 LENGTHS = (1024, 2048, 4096, 16384)
 TOKENS = 16384  # a pass: shorter sequences come in batches
 WIDTHS = {"cuda": (1024, 16), "cpu": (64, 4)}
-COMPILE_SECONDS = 300.0  # after which those that are done wait no longer
 KEY = ["device", "mixer", "d_model", "length"]
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -47,30 +43,19 @@ def main() -> None:
     if options.table:
         print(table(pd.read_parquet(options.out)), end="")
         return
-    together = len(options.mixers) if options.device == "cuda" else 1
-    context = multiprocessing.get_context("spawn")
-    ready, turn, rows = context.Barrier(together), context.Lock(), context.Queue()
-    for first in range(0, len(options.mixers), together):
-        workers = [
-            context.Process(target=measure, args=(mixer, options.device, options.lengths, ready, turn, rows))
-            for mixer in options.mixers[first : first + together]
-        ]
-        for worker in workers:
-            worker.start()
-        for _ in range(len(workers) * len(options.lengths)):
-            row = rows.get(timeout=2 * COMPILE_SECONDS)
-            write(row, options.out, KEY)
-            print(
-                f"{row['mixer']:16} {row['length']:6} {row['tokens_per_second']:12,.0f} tokens/s "
-                f"MFU {row['mfu']:.3f}  {row['error']}",
-                flush=True,
-            )
-        for worker in workers:
-            worker.join()
+    at_once = len(options.mixers) if options.device == "cuda" else 1
+    jobs = [(mixer, options.device, tuple(options.lengths)) for mixer in options.mixers]
+    for row in measured(passes, jobs, at_once):
+        write(row, options.out, KEY)
+        print(
+            f"{row['mixer']:16} {row['length']:6} {row['tokens_per_second']:12,.0f} tokens/s "
+            f"MFU {row['mfu']:.3f}  {row['error']}",
+            flush=True,
+        )
 
 
-def measure(mixer: str, device: str, lengths: list[int], ready: Barrier, turn: Lock, rows: Any) -> None:
-    """Put a row per length; one that cannot run has zero tokens a second and its error."""
+def passes(mixer: str, device: str, lengths: tuple[int, ...]) -> Iterator[Row | None]:
+    """A row per length; one that cannot run has zero tokens a second and its error."""
     torch.manual_seed(0)
     d_model, n_heads = WIDTHS[device]
     shape = LayerShape(d_model, d_model, n_heads, n_heads, 0, layer=0, n_layers=8, out_scale=0.25)
@@ -87,29 +72,25 @@ def measure(mixer: str, device: str, lengths: list[int], ready: Barrier, turn: L
             errors[length] = f"{type(error).__name__}: {str(error)[:200]}"
         if device == "cuda":
             torch.cuda.empty_cache()
-    with contextlib.suppress(threading.BrokenBarrierError):
-        ready.wait(COMPILE_SECONDS)
-    with turn:
-        peak = matmul_peak(device)
-        for length in lengths:
-            row = timed(run, layer, d_model, length, device, peak) if not errors[length] else {"seconds": float("inf")}
-            flops = layer.flops(length, "chunked")
-            row |= {
-                "mixer": mixer,
-                "length": length,
-                "d_model": d_model,
-                "n_heads": n_heads,
-                "batch": TOKENS // length,
-                "tokens_per_second": TOKENS / row["seconds"],
-                "mfu": 3 * (flops.projection + flops.core) * TOKENS / length / row["seconds"] / peak,
-                "peak_flops": peak,
-                "device": torch.cuda.get_device_name()
-                if device == "cuda"
-                else f"cpu, {torch.get_num_threads()} threads",
-                "torch": torch.__version__,
-                "error": errors[length],
-            }
-            rows.put(row)
+    yield None
+    peak = matmul_peak(device)
+    for length in lengths:
+        row = timed(run, layer, d_model, length, device, peak) if not errors[length] else {"seconds": float("inf")}
+        flops = layer.flops(length, "chunked")
+        row |= {
+            "mixer": mixer,
+            "length": length,
+            "d_model": d_model,
+            "n_heads": n_heads,
+            "batch": TOKENS // length,
+            "tokens_per_second": TOKENS / row["seconds"],
+            "mfu": 3 * (flops.projection + flops.core) * TOKENS / length / row["seconds"] / peak,
+            "peak_flops": peak,
+            "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+            "torch": torch.__version__,
+            "error": errors[length],
+        }
+        yield row
 
 
 def inputs(d_model: int, length: int, device: str) -> Tensor:
@@ -156,18 +137,18 @@ def matmul_peak(device: str) -> float:
 def table(rows: pd.DataFrame) -> str:
     """Markdown: per device, tokens a second by mixer and length, that over attention's, and MFU."""
     parts = ["# One layer of each mixer, forward and backward\n\nWritten by `bench/mixers.py --table`.\n"]
-    for device, measured in rows.groupby("device", sort=False):
-        first = measured.iloc[0]
+    for device, found in rows.groupby("device", sort=False):
+        first = found.iloc[0]
         parts.append(
             f"\n## {device}\n\nWidth {first['d_model']}, {first['n_heads']} heads, {TOKENS:,} tokens a pass, torch "
             f"{first['torch']}. Each cell: thousands of tokens a second (over attention's; MFU, exact-causal).\n"
         )
-        lengths = sorted(measured["length"].unique())
+        lengths = sorted(found["length"].unique())
         parts.append(
             "\n| mixer | " + " | ".join(f"{n:,}" for n in lengths) + " |\n|---|" + "--:|" * len(lengths) + "\n"
         )
-        by = measured.set_index(["mixer", "length"])
-        for mixer in measured["mixer"].drop_duplicates():
+        by = found.set_index(["mixer", "length"])
+        for mixer in found["mixer"].drop_duplicates():
             cells = [_cell(by, mixer, n) for n in lengths]
             parts.append(f"| `{mixer}` | " + " | ".join(cells) + " |\n")
     return "".join(parts)
