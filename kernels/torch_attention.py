@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
@@ -28,4 +29,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
     if window and window < queries:
         return window_attention.blocked(q, k, v, window)
     with sdpa_kernel(BACKENDS, set_priority=True) if q.is_cuda else nullcontext():
-        return scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        y = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    return _OneLayout.apply(y) if q.is_cuda else y
+
+
+class _OneLayout(torch.autograd.Function):
+    """Has gradients lie in memory as the output does, (batch, length, heads, dim).
+
+    Torch (2.11) keeps cuDNN's plan of a backward pass by the shapes and strides of all but this gradient: one that lay
+    otherwise than the first of its shape would be misread, silently.
+    """
+
+    @staticmethod
+    def forward(ctx: object, y: Tensor) -> Tensor:
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: object, dy: Tensor) -> Tensor:
+        return dy.transpose(1, 2).contiguous().transpose(1, 2)

@@ -14,22 +14,23 @@ STEPS = 512  # of a program of the backward pass
 
 
 @triton.jit
-def _pairs(x, row, t, present, length, SHIFT: tl.constexpr, LEAD: tl.constexpr, EXACT: tl.constexpr,
-           N: tl.constexpr, T: tl.constexpr):  # fmt: skip
-    """Even and odd steps of x at (N, T) steps t + SHIFT of its rows, in float32; zeros beyond its ends.
+def _pairs(
+    x, t, length, SHIFT: tl.constexpr, LEAD: tl.constexpr, EXACT: tl.constexpr, N: tl.constexpr, T: tl.constexpr
+):  # fmt: skip
+    """Even and odd steps of x at (N, T) steps t + SHIFT, in float32; zeros beyond its ends, LEAD before its first.
 
-    EXACT: all rows are present and all steps t in [0, length), so that fewer of them are looked at.
+    EXACT: all t are in [0, length), so that fewer of them are looked at.
     """
     if EXACT:
         if SHIFT + LEAD < 0:
-            seen = tl.load(x + row + t + SHIFT, mask=t >= -SHIFT - LEAD, other=0.0)
+            seen = tl.load(x + t + SHIFT, mask=t >= -SHIFT - LEAD, other=0.0)
         elif SHIFT > 0:
-            seen = tl.load(x + row + t + SHIFT, mask=t < length - SHIFT, other=0.0)
+            seen = tl.load(x + t + SHIFT, mask=t < length - SHIFT, other=0.0)
         else:
-            seen = tl.load(x + row + t + SHIFT)
+            seen = tl.load(x + t + SHIFT)
     else:
-        there = present & (t + SHIFT >= -LEAD) & (t + SHIFT < length)
-        seen = tl.load(x + row + t + SHIFT, mask=there, other=0.0)
+        there = (t + SHIFT >= -LEAD) & (t + SHIFT < length)
+        seen = tl.load(x + t + SHIFT, mask=there, other=0.0)
     return tl.split(tl.reshape(seen.to(tl.float32), [N, T // 2, 2]))
 
 
@@ -45,11 +46,10 @@ def _weighted(w0, w1, w2, even, odd, even_before, odd_before):
 
 
 @triton.jit
-def filtered(x, w0, w1, w2, row, t, present, length, LEAD: tl.constexpr, EXACT: tl.constexpr,
-             N: tl.constexpr, T: tl.constexpr):  # fmt: skip
-    """(N, T), float32: the FIR of rows of x at steps t, of rows that are present; LEAD steps lie before the first."""
-    even, odd = _pairs(x, row, t, present, length, 0, LEAD, EXACT, N, T)
-    even_before, odd_before = _pairs(x, row, t, present, length, -2, LEAD, EXACT, N, T)
+def filtered(x, w0, w1, w2, t, length, LEAD: tl.constexpr, EXACT: tl.constexpr, N: tl.constexpr, T: tl.constexpr):
+    """(N, T), float32: the FIR of x at steps t; LEAD steps lie before the first."""
+    even, odd = _pairs(x, t, length, 0, LEAD, EXACT, N, T)
+    even_before, odd_before = _pairs(x, t, length, -2, LEAD, EXACT, N, T)
     even, odd = _weighted(w0, w1, w2, even, odd, even_before, odd_before)
     return tl.reshape(tl.join(even, odd), [N, T])
 
@@ -76,31 +76,32 @@ def _backward(
     LEAD: tl.constexpr, EXACT: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     """dqkv, and dtaps (programs along the tokens, 3 D, 3): what each adds to the gradient in the taps."""
-    channel = tl.program_id(1).to(tl.int64)
-    sequence, t = tl.program_id(2), tl.program_id(0) * T + tl.arange(0, T)[None, :] - LEAD
+    # what the pass before this one has written last may still be in the cache: first steps, of last sequences
+    channel, tile = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    sequence, t = tl.num_programs(2) - 1 - tl.program_id(2), tile * T + tl.arange(0, T)[None, :] - LEAD
     rows = LEAD + length
     width = tokens // length * rows
     row, at = sequence * rows + LEAD, channel * width + sequence * rows + LEAD + t
-    present, there = True, t < length
+    there = t < length
     out = channel * tokens + sequence * length
-    to = dtaps + ((sequence * tl.num_programs(0) + tl.program_id(0)) * 3 * D + channel) * 3
-    e, o = _pairs(qkv + channel * width, row, t, present, length, 0, LEAD, EXACT, 1, T)
-    d_e, d_o = _pairs(dq + out, 0, t, present, length, 0, 0, EXACT, 1, T)
-    d_e2, d_o2 = _pairs(dq + out, 0, t, present, length, 2, 0, EXACT, 1, T)
+    to = dtaps + ((sequence * tl.num_programs(1) + tile) * 3 * D + channel) * 3
+    e, o = _pairs(qkv + channel * width + row, t, length, 0, LEAD, EXACT, 1, T)
+    d_e, d_o = _pairs(dq + out, t, length, 0, 0, EXACT, 1, T)
+    d_e2, d_o2 = _pairs(dq + out, t, length, 2, 0, EXACT, 1, T)
     w0, w1, w2 = three(taps, channel)
     _back(w0, w1, w2, to, dqkv, at, there, e, o, d_e, d_o, d_e2, d_o2, EXACT, T)
 
-    d_e, d_o = _pairs(du + out, 0, t, present, length, 0, 0, EXACT, 1, T)
-    d_e2, d_o2 = _pairs(du + out, 0, t, present, length, 2, 0, EXACT, 1, T)
+    d_e, d_o = _pairs(du + out, t, length, 0, 0, EXACT, 1, T)
+    d_e2, d_o2 = _pairs(du + out, t, length, 2, 0, EXACT, 1, T)
     k, v = D + channel, 2 * D + channel
     k0, k1, k2 = three(taps, k)
     v0, v1, v2 = three(taps, v)
-    k_e0, k_o0 = _pairs(qkv + k * width, row, t, present, length, -2, LEAD, EXACT, 1, T)
-    k_e, k_o = _pairs(qkv + k * width, row, t, present, length, 0, LEAD, EXACT, 1, T)
-    k_e2, k_o2 = _pairs(qkv + k * width, row, t, present, length, 2, LEAD, EXACT, 1, T)
-    v_e0, v_o0 = _pairs(qkv + v * width, row, t, present, length, -2, LEAD, EXACT, 1, T)
-    v_e, v_o = _pairs(qkv + v * width, row, t, present, length, 0, LEAD, EXACT, 1, T)
-    v_e2, v_o2 = _pairs(qkv + v * width, row, t, present, length, 2, LEAD, EXACT, 1, T)
+    k_e0, k_o0 = _pairs(qkv + k * width + row, t, length, -2, LEAD, EXACT, 1, T)
+    k_e, k_o = _pairs(qkv + k * width + row, t, length, 0, LEAD, EXACT, 1, T)
+    k_e2, k_o2 = _pairs(qkv + k * width + row, t, length, 2, LEAD, EXACT, 1, T)
+    v_e0, v_o0 = _pairs(qkv + v * width + row, t, length, -2, LEAD, EXACT, 1, T)
+    v_e, v_o = _pairs(qkv + v * width + row, t, length, 0, LEAD, EXACT, 1, T)
+    v_e2, v_o2 = _pairs(qkv + v * width + row, t, length, 2, LEAD, EXACT, 1, T)
     z_e, z_o = _weighted(v0, v1, v2, v_e, v_o, v_e0, v_o0)
     z_e2, z_o2 = _weighted(v0, v1, v2, v_e2, v_o2, v_e, v_o)
     _back(
@@ -120,7 +121,7 @@ def fir_gate_backward(qkv: Tensor, taps: Tensor, dq: Tensor, du: Tensor, lead: i
     D, batch, length = dq.shape
     tiles = triton.cdiv(lead + length, STEPS)
     dqkv, dtaps = torch.empty_like(qkv), taps.new_empty(batch * tiles, 3 * D, TAPS)
-    _backward[(tiles, D, batch)](
+    _backward[(D, tiles, batch)](
         qkv, taps, dq, du, dqkv, dtaps, D, batch * length, length,
         LEAD=lead, EXACT=lead == 0 and length % STEPS == 0, T=STEPS, num_warps=1,
     )  # fmt: skip

@@ -1,18 +1,17 @@
 """StripedHyena's operator in one pass forward and one back, on tensor cores; equal to kernels/reference/.
 
-A sequence is cut into segments of many chunks. A program walks the chunks of several segments side by side, for one
-channel, and carries the modes' states: with U the gated inputs of a chunk, (segments, steps),
+A program walks the sequences of one channel, a block of N chunks of T steps at a time. With U the gated inputs of a
+block, (chunks, steps), and S the modes' states before each chunk, in real and imaginary parts side by side,
 
-    Y = U H' + S O',    S' = S A' + U I'
+    Y = U H' + S O',    E = U I,    S_{j+1} = a S_j + E_j
 
-where H is the Toeplitz matrix of the filter's first taps, I how inputs enter the state, O how it is read, and A its
-decay over a chunk; small real matrices of every channel, made from poles and residues by `matrices`, through which
-autograd brings their gradients back. A first, lighter pass gates the inputs and finds what each segment leaves behind,
-and a scan the state before each. The way back is the same in reverse, with the gated inputs and the states before each
-chunk kept from the way forward.
+where H is the Toeplitz matrix of the filter's first T taps, O reads the states out, I takes inputs into them, and a is
+the decay of a chunk: small, of every channel, made from poles and residues outside, where autograd brings their
+gradients back. The recurrence over a block's chunks is a scan, and a block leaves its state to the next one. The way
+back is the same in reverse, to the gradients of filtered queries and of U; U and S are kept from the way forward.
 
 Tensors are (channels, batch, length), as a projection W x' gives them: a tensor core multiplies along steps, which
-then lie side by side.
+then lie side by side. Real poles are complex ones without imaginary parts.
 """
 
 import triton
@@ -22,10 +21,24 @@ from eutectic.kernels.triton.fir_gate import filtered, three
 
 
 @triton.jit
-def _place(D, chunks, segments, T: tl.constexpr, N: tl.constexpr):
-    """Of a program: its channel, segments of all sequences (N, 1), their sequences, and their first steps."""
-    stream = tl.program_id(0) // D * N + tl.arange(0, N)[:, None]
-    return (tl.program_id(0) % D).to(tl.int64), stream, stream // segments, stream % segments * chunks * T
+def _times(a_re, a_im, b_re, b_im):
+    return a_re * b_re - a_im * b_im, a_re * b_im + a_im * b_re
+
+
+@triton.jit
+def _joined(re, im, ROWS: tl.constexpr, M: tl.constexpr):
+    """(ROWS, 2 M): parts side by side."""
+    return tl.reshape(tl.join(re, im), [ROWS, 2 * M])
+
+
+@triton.jit
+def _parts(x, ROWS: tl.constexpr, M: tl.constexpr):
+    return tl.split(tl.reshape(x, [ROWS, M, 2]))
+
+
+@triton.jit
+def _dot(a, b, added):
+    return tl.dot(a, b, added, input_precision="ieee")
 
 
 @triton.jit
@@ -43,200 +56,138 @@ def _store(x, y, mask, EXACT: tl.constexpr):
 
 
 @triton.jit
-def _matrix(m, channel, ROWS: tl.constexpr, COLUMNS: tl.constexpr, like):
-    """A channel's of m (channels, ROWS, COLUMNS), as wide as what `like` points to."""
-    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
-    return tl.load(m + (channel * ROWS + row) * COLUMNS + column).to(like.dtype.element_ty)
-
-
-@triton.jit
-def _toeplitz(h, channel, T: tl.constexpr, like):
-    """(T, T) with h_{t-s} at row t, column s."""
-    lag = tl.arange(0, T)[:, None] - tl.arange(0, T)[None, :]
-    return tl.load(h + channel * T + lag, mask=lag >= 0, other=0.0).to(like.dtype.element_ty)
-
-
-@triton.jit
-def _carry(state, decay, new, matrix):
-    """state decayed over a chunk, and what the chunk adds to it; a state keeps 16 bits of its products at least."""
-    added = _dot(new, matrix, tl.zeros_like(state))
-    if new.dtype == tl.float32:
-        return _dot(state, decay, added)
-    state_high, decay_high = state.to(new.dtype), decay.to(new.dtype)
-    added = _dot((state - state_high).to(new.dtype), decay_high, added)
-    added = _dot(state_high, (decay - decay_high).to(new.dtype), added)
-    return _dot(state_high, decay_high, added)
-
-
-@triton.jit
-def _dot(a, b, added):
-    return tl.dot(a, b, added, input_precision="ieee")
-
-
-@triton.jit
-def enter(
-    qkv, fir, u, into, decay, left, D, tokens, length, chunks, segments, streams,
-    LEAD: tl.constexpr, EXACT: tl.constexpr, T: tl.constexpr, N: tl.constexpr, R: tl.constexpr,
-):  # fmt: skip
-    """u, the gated input, and left (streams, channels, R), the state that each segment leaves if it began with none."""
-    channel, stream, sequence, first = _place(D, chunks, segments, T, N)
-    step, state_row = tl.arange(0, T)[None, :], tl.arange(0, R)[None, :]
-    i_m, a_m = _matrix(into, channel, R, T, u).T, _matrix(decay, channel, R, R, decay).T
-    state = tl.zeros([N, R], tl.float32)
-    width = tokens // length * (LEAD + length)
-    k, v = qkv + (D + channel) * width, qkv + (2 * D + channel) * width
-    k0, k1, k2 = three(fir, D + channel)
-    v0, v1, v2 = three(fir, 2 * D + channel)
-    row, present = sequence * (LEAD + length) + LEAD, stream < streams
-    for chunk in range(chunks):
-        t = first + chunk * T + step
-        u_t = filtered(k, k0, k1, k2, row, t, present, length, LEAD, EXACT, N, T)
-        u_t = (u_t * filtered(v, v0, v1, v2, row, t, present, length, LEAD, EXACT, N, T)).to(u.dtype.element_ty)
-        _store(u + channel * tokens + sequence * length + t, u_t, present & (t < length), EXACT)
-        state = _carry(state, a_m, u_t, i_m)
-    _store(left + (stream.to(tl.int64) * D + channel) * R + state_row, state, present, EXACT)
-
-
-@triton.jit
-def enter_back(
-    qkv, fir, dy, g, out, decay, left, D, tokens, length, chunks, segments, streams,
-    LEAD: tl.constexpr, EXACT: tl.constexpr, T: tl.constexpr, N: tl.constexpr, R: tl.constexpr,
-):  # fmt: skip
-    """g, q times the gradient in y, and left, the gradient in the state before each segment if it ends with none."""
-    channel, stream, sequence, first = _place(D, chunks, segments, T, N)
-    step, state_row = tl.arange(0, T)[None, :], tl.arange(0, R)[None, :]
-    o_m, a_m = _matrix(out, channel, T, R, g), _matrix(decay, channel, R, R, decay)
-    state = tl.zeros([N, R], tl.float32)
-    q = qkv + channel * (tokens // length * (LEAD + length))
-    w0, w1, w2 = three(fir, channel)
-    row, present = sequence * (LEAD + length) + LEAD, stream < streams
-    for back in range(chunks):
-        t = first + (chunks - 1 - back) * T + step
-        at = channel * tokens + sequence * length + t
-        g_t = filtered(q, w0, w1, w2, row, t, present, length, LEAD, EXACT, N, T)
-        g_t = (g_t * _load(dy + at, present & (t < length), EXACT).to(tl.float32)).to(g.dtype.element_ty)
-        _store(g + at, g_t, present & (t < length), EXACT)
-        state = _carry(state, a_m, g_t, o_m)
-    _store(left + (stream.to(tl.int64) * D + channel) * R + state_row, state, present, EXACT)
+def _matrices(h, into, out, decay, channel, like, T: tl.constexpr, M: tl.constexpr):
+    """Of a channel: H (T, T), with h_{t-s} at row t, column s, I and O (T, 2 M), as wide as `like`, and a in parts."""
+    t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
+    h_m = tl.load(h + channel * T + t - s, mask=t >= s, other=0.0).to(like)
+    at = (channel * T + t) * 2 * M + tl.arange(0, 2 * M)[None, :]
+    a_re, a_im = _parts(tl.load(decay + channel * 2 * M + tl.arange(0, 2 * M)[None, :]), 1, M)
+    return h_m, tl.load(into + at).to(like), tl.load(out + at).to(like), a_re, a_im
 
 
 @triton.jit
 def _then(a_re, a_im, x_re, x_im, b_re, b_im, y_re, y_im):
     """First S -> a S + x, then S -> b S + y."""
-    return (
-        b_re * a_re - b_im * a_im,
-        b_re * a_im + b_im * a_re,
-        b_re * x_re - b_im * x_im + y_re,
-        b_re * x_im + b_im * x_re + y_im,
-    )
+    c_re, c_im = _times(b_re, b_im, a_re, a_im)
+    z_re, z_im = _times(b_re, b_im, x_re, x_im)
+    return c_re, c_im, z_re + y_re, z_im + y_im
 
 
 @triton.jit
-def scan(
-    left, jump, initial, before, last, D, segments, modes,
-    M: tl.constexpr, R: tl.constexpr, G: tl.constexpr, COMPLEX: tl.constexpr, BACK: tl.constexpr,
-):  # fmt: skip
-    """before (batch, segments, D, R): the state that meets each segment, and last (batch, D, R), from what each leaves.
+def _states(e, state, a_re, a_im, within, N: tl.constexpr, M: tl.constexpr):
+    """From a state (1, 2 M) and what each chunk adds, e (N, 2 M): the states after each chunk, (N, 2 M), and after all.
 
-    jump (2, D, modes): real and imaginary parts of the modes' decay over a segment. BACK: from the last segment to the
-    first, by the conjugate, as gradients go.
+    A chunk that is not `within` the sequence leaves it as it is.
     """
-    channel, sequence = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    m, j = tl.arange(0, M)[None, :], tl.arange(0, G)[:, None]
-    is_mode = m < modes
-    a_re = tl.load(jump + channel * modes + m, mask=is_mode, other=0.0)
-    a_im = tl.load(jump + (D + channel) * modes + m, mask=is_mode & COMPLEX, other=0.0)
-    a_im = -a_im if BACK else a_im
-    start = initial + (sequence * D + channel) * R + m
-    s_re = tl.load(start, mask=is_mode, other=0.0)
-    s_im = tl.load(start + modes, mask=is_mode & COMPLEX, other=0.0)
-    a_re, a_im = tl.broadcast_to(a_re, [G, M]), tl.broadcast_to(a_im, [G, M])
-    for first in range(0, segments, G):
-        number = first + j
-        at = ((sequence * segments + (segments - 1 - number if BACK else number)) * D + channel) * R + m
-        there = (number < segments) & is_mode
-        x_re = tl.load(left + at, mask=there, other=0.0)
-        x_im = tl.load(left + at + modes, mask=there & COMPLEX, other=0.0)
-        p_re, p_im, x_re, x_im = tl.associative_scan((a_re, a_im, x_re, x_im), 0, _then)
-        x_re, x_im = x_re + p_re * s_re - p_im * s_im, x_im + p_re * s_im + p_im * s_re
-        tl.store(before + at, tl.broadcast_to(s_re, [G, M]), mask=there & (j == 0))
-        tl.store(before + at + modes, tl.broadcast_to(s_im, [G, M]), mask=there & (j == 0) & COMPLEX)
-        step = -D * R if BACK else D * R
-        there = there & (j < G - 1) & (number < segments - 1)
-        tl.store(before + at + step, x_re, mask=there)
-        tl.store(before + at + step + modes, x_im, mask=there & COMPLEX)
-        final = j == tl.minimum(G, segments - first) - 1
-        s_re = tl.sum(tl.where(final, x_re, 0.0), 0)[None, :]
-        s_im = tl.sum(tl.where(final, x_im, 0.0), 0)[None, :]
-    end = last + (sequence * D + channel) * R + m
-    tl.store(end, s_re, mask=is_mode)
-    tl.store(end + modes, s_im, mask=is_mode & COMPLEX)
+    e_re, e_im = _parts(e, N, M)
+    s_re, s_im = _parts(state, 1, M)
+    a_re, a_im = tl.where(within, a_re, 1.0), tl.where(within, a_im, 0.0)
+    p_re, p_im, x_re, x_im = tl.associative_scan((a_re, a_im, e_re, e_im), 0, _then)
+    moved_re, moved_im = _times(p_re, p_im, s_re, s_im)
+    after = _joined(x_re + moved_re, x_im + moved_im, N, M)
+    end = tl.where(tl.arange(0, N)[:, None] == N - 1, after, 0.0)
+    return after, tl.sum(end, 0, keep_dims=True)
+
+
+@triton.jit
+def _before(after, state, like, N: tl.constexpr, M: tl.constexpr):
+    """(N, 2 M), as wide as `like`: the state before each chunk, of those after them; a shift, exact."""
+    i, j = tl.arange(0, N)[:, None], tl.arange(0, N)[None, :]
+    moved = _dot(tl.where(i == j + 1, 1.0, 0.0).to(like), after.to(like), tl.zeros([N, 2 * M], tl.float32))
+    return tl.where(i == 0, state, moved).to(like)
 
 
 @triton.jit
 def forward(
-    qkv, fir, u, h, into, out, decay, before, y, saved, D, tokens, length, chunks, segments, streams,
-    LEAD: tl.constexpr, EXACT: tl.constexpr, T: tl.constexpr, N: tl.constexpr, R: tl.constexpr,
+    qkv, fir, h, into, out, decay, initial, y, u, saved, last, D, batch, length, share, chunks,
+    LEAD: tl.constexpr, EXACT: tl.constexpr, T: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """y, and saved (streams, chunks, channels, R): the states before each chunk."""
-    channel, stream, sequence, first = _place(D, chunks, segments, T, N)
-    step, state_at = tl.arange(0, T)[None, :], channel * R + tl.arange(0, R)[None, :]
-    h_m, o_m = _toeplitz(h, channel, T, u).T, _matrix(out, channel, T, R, u).T
-    i_m, a_m = _matrix(into, channel, R, T, u).T, _matrix(decay, channel, R, R, decay).T
-    row, present, stream = sequence * (LEAD + length) + LEAD, stream < streams, stream.to(tl.int64)
-    state = _load(before + stream * D * R + state_at, present, EXACT)
-    q = qkv + channel * (tokens // length * (LEAD + length))
-    w0, w1, w2 = three(fir, channel)
-    for chunk in range(chunks):
-        t = first + chunk * T + step
-        at = channel * tokens + sequence * length + t
-        u_t = _load(u + at, present & (t < length), EXACT)
-        s = state.to(u_t.dtype)
-        _store(saved + (stream * chunks + chunk) * D * R + state_at, s, present, EXACT)
-        conv = _dot(s, o_m, _dot(u_t, h_m, tl.zeros(u_t.shape, tl.float32)))
-        q_t = filtered(q, w0, w1, w2, row, t, present, length, LEAD, EXACT, N, T)
-        _store(y + at, q_t * conv, present & (t < length), EXACT)
-        state = _carry(state, a_m, u_t, i_m)
+    """y; u, the gated inputs; saved (D, batch, blocks N, 2 M), the states before each chunk; last (batch, D, 2 M)."""
+    channel, first = (tl.program_id(0) % D).to(tl.int64), tl.program_id(0) // D * share
+    row, step, part = tl.arange(0, N)[:, None], tl.arange(0, T)[None, :], tl.arange(0, 2 * M)[None, :]
+    like = y.dtype.element_ty
+    h_m, i_m, o_m, a_re, a_im = _matrices(h, into, out, decay, channel, like, T, M)
+    h_m, o_m = h_m.T, o_m.T
+    q0, q1, q2 = three(fir, channel)
+    k0, k1, k2 = three(fir, D + channel)
+    v0, v1, v2 = three(fir, 2 * D + channel)
+    state, blocks = tl.zeros([1, 2 * M], tl.float32), tl.cdiv(chunks, N)
+    for number in range(tl.minimum(share, batch - first) * blocks):
+        sequence, block = first + number // blocks, number % blocks
+        at = (sequence * D + channel) * 2 * M + part
+        state = tl.where(block == 0, tl.load(initial + at, mask=part < tl.where(block == 0, 2 * M, 0)), state)
+        chunk = block * N + row
+        t, kept = chunk * T + step, (channel * batch + sequence) * blocks * N + chunk
+        q = qkv + (channel * batch + sequence) * (LEAD + length) + LEAD
+        k, v = q + D * batch * (LEAD + length), q + 2 * D * batch * (LEAD + length)
+        u_t = filtered(k, k0, k1, k2, t, length, LEAD, EXACT, N, T)
+        u_t = (u_t * filtered(v, v0, v1, v2, t, length, LEAD, EXACT, N, T)).to(like)
+        if not EXACT:
+            u_t = tl.where(t < length, u_t, 0.0)  # FIRs go on beyond the end
+        _store(u + (channel * batch + sequence) * length + t, u_t, t < length, EXACT)
+        e = _dot(u_t, i_m, tl.zeros([N, 2 * M], tl.float32))
+        after, end = _states(e, state, a_re, a_im, chunk < chunks, N, M)
+        s = _before(after, state, like, N, M)
+        tl.store(saved + kept * 2 * M + part, s)
+        conv = _dot(s, o_m, _dot(u_t, h_m, tl.zeros([N, T], tl.float32)))
+        y_t = filtered(q, q0, q1, q2, t, length, LEAD, EXACT, N, T) * conv
+        _store(y + (channel * batch + sequence) * length + t, y_t, t < length, EXACT)
+        state = end
+        tl.store(last + at, state, mask=part < tl.where(block == blocks - 1, 2 * M, 0))
 
 
 @triton.jit
 def backward(
-    g, u, h, into, out, decay, saved, after, dy, dq, du, dh, dinto, dout, ddecay,
-    D, tokens, length, chunks, segments, streams,
-    LEAD: tl.constexpr, EXACT: tl.constexpr, T: tl.constexpr, N: tl.constexpr, R: tl.constexpr,
+    q, fir, h, into, out, decay, u, saved, dy, dlast, dq, du, dh, dinto, dout, ddecay, dinitial,
+    D, batch, length, share, chunks,
+    LEAD: tl.constexpr, EXACT: tl.constexpr, T: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """dq, du, and dh, dinto, dout, ddecay in the matrices, by group of segments; dh (groups, channels, T, T) holds what
-    adds to h_lag at (lag, s) for every s."""
-    channel, stream, sequence, first = _place(D, chunks, segments, T, N)
-    step, state_at = tl.arange(0, T)[None, :], channel * R + tl.arange(0, R)[None, :]
-    h_m, o_m = _toeplitz(h, channel, T, u).T, _matrix(out, channel, T, R, u).T
-    h_back, o_back = _toeplitz(h, channel, T, u), _matrix(out, channel, T, R, u)
-    i_back, a_back = _matrix(into, channel, R, T, u), _matrix(decay, channel, R, R, decay)
-    present, stream = stream < streams, stream.to(tl.int64)
-    later = _load(after + stream * D * R + state_at, present, EXACT)
-    d_h, d_o = tl.zeros([T, T], tl.float32), tl.zeros([T, R], tl.float32)
-    d_i, d_a = tl.zeros([R, T], tl.float32), tl.zeros([R, R], tl.float32)
-    for back in range(chunks):
-        chunk = chunks - 1 - back
-        t = first + chunk * T + step
-        at, there = channel * tokens + sequence * length + t, present & (t < length)
-        u_t, g_t = _load(u + at, there, EXACT), _load(g + at, there, EXACT)
-        s = _load(saved + (stream * chunks + chunk) * D * R + state_at, present, EXACT)
-        conv = _dot(s, o_m, _dot(u_t, h_m, tl.zeros(u_t.shape, tl.float32)))
-        _store(dq + at, _load(dy + at, there, EXACT).to(tl.float32) * conv, there, EXACT)
-        lam = later.to(u_t.dtype)
-        d_u = _dot(lam, i_back, _dot(g_t, h_back, tl.zeros(g_t.shape, tl.float32)))
-        _store(du + at, d_u, there, EXACT)
-        g_turned, lam_turned = g_t.T, lam.T
+    """dq and du, of the filtered q and of u, and dinitial; and by group of sequences dh, dinto, dout, ddecay in the
+    matrices. dh (groups, channels, T, T) holds what adds to h_lag at (lag, s) for every s."""
+    channel, group = (tl.program_id(0) % D).to(tl.int64), tl.program_id(0) // D
+    row, step, part = tl.arange(0, N)[:, None], tl.arange(0, T)[None, :], tl.arange(0, 2 * M)[None, :]
+    like = dy.dtype.element_ty
+    h_m, i_m, o_m, a_re, a_im = _matrices(h, into, out, decay, channel, like, T, M)
+    w0, w1, w2 = three(fir, channel)
+    d_h, d_o, d_i = tl.zeros([T, T], tl.float32), tl.zeros([T, 2 * M], tl.float32), tl.zeros([T, 2 * M], tl.float32)
+    da_re, da_im = tl.zeros([N, M], tl.float32), tl.zeros([N, M], tl.float32)
+    later, blocks = tl.zeros([1, 2 * M], tl.float32), tl.cdiv(chunks, N)
+    for number in range(tl.minimum(share, batch - group * share) * blocks):
+        sequence, block = group * share + number // blocks, blocks - 1 - number % blocks
+        at = (sequence * D + channel) * 2 * M + part
+        ends = part < tl.where(block == blocks - 1, 2 * M, 0)
+        later = tl.where(block == blocks - 1, tl.load(dlast + at, mask=ends), later)
+        chunk = block * N + N - 1 - row  # as gradients go, from the last
+        t, kept = chunk * T + step, (channel * batch + sequence) * blocks * N + chunk
+        s = tl.load(saved + kept * 2 * M + part)
+        there, of = t < length, (channel * batch + sequence) * length + t
+        dy_t, u_t = _load(dy + of, there, EXACT).to(tl.float32), _load(u + of, there, EXACT)
+        x = q + (channel * batch + sequence) * (LEAD + length) + LEAD
+        g_t = (filtered(x, w0, w1, w2, t, length, LEAD, EXACT, N, T) * dy_t).to(like)
+
+        conv = _dot(s, o_m.T, _dot(u_t, h_m.T, tl.zeros([N, T], tl.float32)))
+        _store(dq + of, dy_t * conv, there, EXACT)
+        read = _dot(g_t, o_m, tl.zeros([N, 2 * M], tl.float32))
+        after, end = _states(read, later, a_re, -a_im, chunk < chunks, N, M)
+        lam = _before(after, later, like, N, M)
+        d_u = _dot(lam, i_m.T, _dot(g_t, h_m, tl.zeros([N, T], tl.float32)))
+        _store(du + of, d_u, there, EXACT)
+        later = end
+        tl.store(dinitial + at, later, mask=part < tl.where(block == 0, 2 * M, 0))
+
+        g_turned = g_t.T
         d_h = _dot(g_turned, u_t, d_h)
         d_o = _dot(g_turned, s, d_o)
-        d_i = _dot(lam_turned, u_t, d_i)
-        d_a = _dot(lam_turned, s, d_a)
-        later = _carry(later, a_back, g_t, o_back)
-    channel += tl.program_id(0) // D * D
-    rows, columns = tl.arange(0, T)[:, None], tl.arange(0, R)[:, None]
+        d_i = _dot(u_t.T, lam, d_i)
+        s_re, s_im = _parts(s.to(tl.float32), N, M)
+        lam_re, lam_im = _parts(tl.where(chunk < chunks, lam.to(tl.float32), 0.0), N, M)
+        da_re += lam_re * s_re + lam_im * s_im
+        da_im += lam_im * s_re - lam_re * s_im
+    channel += group * D
+    rows = tl.arange(0, T)[:, None]
     lag = rows - step
     tl.store(dh + (channel * T + (lag + T) % T) * T + step, tl.where(lag >= 0, d_h, 0.0))
-    tl.store(dout + (channel * T + rows) * R + tl.arange(0, R)[None, :], d_o)
-    tl.store(dinto + (channel * R + columns) * T + step, d_i)
-    tl.store(ddecay + (channel * R + columns) * R + tl.arange(0, R)[None, :], d_a)
+    tl.store(dout + (channel * T + rows) * 2 * M + part, d_o)
+    tl.store(dinto + (channel * T + rows) * 2 * M + part, d_i)
+    d_a = _joined(tl.sum(da_re, 0, keep_dims=True), tl.sum(da_im, 0, keep_dims=True), 1, M)
+    tl.store(ddecay + channel * 2 * M + part, d_a)

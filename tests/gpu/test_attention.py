@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 
 from eutectic.kernels import choice, dispatch, flash_attention, torch_attention
@@ -34,6 +34,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
     poison = torch.full((1 << 28,), float("nan"), device="cuda")
     del poison
+    monkeypatch.setattr(torch_attention, "BACKENDS", [*torch_attention.BACKENDS])
     torch.compiler.reset()
     yield
     torch.use_deterministic_algorithms(False)
@@ -56,13 +57,9 @@ def attention(path: str, heads: tuple[int, int], dim: int, window: int | None, o
         params = torch.backends.cuda.SDPAParams(q, k, k, None, 0.0, True, heads[0] != heads[1])
         if window or not CAN_USE[path](params):
             pytest.skip(f"torch's {path} does not take it")
-        return lambda q, k, v, window: _by_backend(BACKENDS[path], q, k, v)
+        torch_attention.BACKENDS[:] = [BACKENDS[path]]
+        return torch_attention.attend
     return torch_attention.attend if path == "torch" else dispatch.attention
-
-
-def _by_backend(backend: SDPBackend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    with sdpa_kernel(backend):
-        return scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
 
 
 def draw(length: int, heads: tuple[int, int], dim: int, seed: int = 0) -> tuple[list[Tensor], Tensor]:
@@ -117,6 +114,15 @@ def test_values_and_gradients(
     torchs = errors(passes(masked, inputs, dout, window), expected)
     for name, error, allowed in zip(("y", "dq", "dk", "dv"), errors(got, expected), torchs, strict=True):
         assert error <= max(5e-3, allowed), f"{name}: {error:.2e}, torch's own {allowed:.2e}"
+
+
+@every_path
+def test_the_gradient_may_lie_anyhow_in_memory(path: str) -> None:
+    attend = attention(path, (8, 2), 64, None, False)
+    inputs, dout = draw(256, (8, 2), 64)
+    for laid_out in (dout, dout.contiguous(), dout):
+        expected = oracle(inputs, laid_out, None)
+        assert max(errors(passes(attend, inputs, laid_out, None), expected)) <= 5e-3
 
 
 @pytest.mark.parametrize("queries", [1, 100])

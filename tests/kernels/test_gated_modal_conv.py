@@ -44,10 +44,20 @@ def assert_near(got: Tensor, expected: Tensor, tolerance: float = 2e-6) -> None:
     assert (got - expected).norm() <= tolerance * expected.norm()
 
 
+def assert_equals_the_oracle(mine: list[Tensor]) -> None:
+    """y and all gradients, to rounding; where the terms of a sum cancel, to what the oracle itself loses in float32."""
+    outcomes = []
+    for convolve, tensors in ((run, mine), (oracle, mine), (oracle, [exact(t) for t in mine])):
+        y = convolve(*tensors)
+        outcomes.append([y, *torch.autograd.grad(y, tensors, like(y).to(y.dtype))])
+    for got, single, expected in zip(*outcomes, strict=True):
+        assert (got - expected).norm() <= max(2e-6 * expected.norm(), 10 * (single - expected).norm())
+
+
 @settings(max_examples=8, deadline=None)
 @given(
     batch=st.integers(1, 3),
-    length=st.sampled_from([1, 2, 31, 32, 33, 64, 100, 257]),
+    length=st.sampled_from([1, 2, 31, 32, 33, 64, 100, 257, 513]),
     channels=st.integers(1, 3),
     n=st.integers(1, 16),
     is_complex=st.booleans(),
@@ -55,26 +65,14 @@ def assert_near(got: Tensor, expected: Tensor, tolerance: float = 2e-6) -> None:
 def test_values_and_gradients_equal_the_oracle(
     batch: int, length: int, channels: int, n: int, is_complex: bool
 ) -> None:
-    mine = inputs(batch, length, channels, n, is_complex)
-    theirs = [exact(t) for t in mine]
-    got, expected = run(*mine), oracle(*theirs)
-    assert_near(got, expected)
-    weight = like(got)
-    grads = torch.autograd.grad(got, mine, weight)
-    for a, b in zip(grads, torch.autograd.grad(expected, theirs, weight.double()), strict=True):
-        assert_near(a, b)
+    assert_equals_the_oracle(inputs(batch, length, channels, n, is_complex))
 
 
-def test_long_segments_and_many_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU: several chunks a segment, and segments enough to fill a program, so that nothing is masked."""
-    monkeypatch.setattr(fused, "chunks_of_segment", lambda *_: 2)
-    mine = inputs(16, 128, 1, 3, True)
-    theirs = [exact(t) for t in mine]
-    got, expected = run(*mine), oracle(*theirs)
-    assert_near(got, expected)
-    grads = torch.autograd.grad(got.sum(), mine)
-    for a, b in zip(grads, torch.autograd.grad(expected.sum(), theirs), strict=True):
-        assert_near(a, b)
+@pytest.mark.parametrize("length", [1024, 1100])
+def test_several_blocks_of_several_sequences(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """As on a GPU: a program walks more than one sequence, each of more than one block; with and without masks."""
+    monkeypatch.setattr(fused, "PROGRAMS", 2)
+    assert_equals_the_oracle(inputs(5, length, 1, 3, True))
 
 
 @pytest.mark.parametrize("is_complex", [True, False])
