@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eutectic.kernels import dispatch
+
 
 def linear(d_in: int, d_out: int, scale: float = 1.0, bias: bool = False) -> nn.Linear:
     """A linear map whose weights start at scale / sqrt(d_in) and whose bias, if any, at zero."""
@@ -112,14 +114,7 @@ def short_conv(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Te
 
     taps (channels, n). past (batch, n - 1, channels): inputs before x, zeros where None. Returns y and the new past.
     """
-    n, length = taps.shape[1], x.shape[1]
-    taps = taps.to(x.dtype)
-    padded = F.pad(x, (0, 0, n - 1, 0)) if past is None else torch.cat([past, x], 1)
-    y = taps[:, 0] * x
-    for lag in range(1, n):
-        start = n - 1 - lag
-        y = y + taps[:, lag] * padded[:, start : start + length]
-    return y, padded[:, length:]
+    return dispatch.fir(x, taps, past)
 
 
 def short_conv_step(x: Tensor, taps: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from eutectic.kernels import choice, flash_attention, modal_conv, torch_attention
+from eutectic.kernels import fir as torch_fir
 from eutectic.kernels.reference.attention import causal_attention
+from eutectic.kernels.reference.fir import grouped_fir
 
 ModalConv = Callable[[Tensor, Tensor, Tensor], Tensor]
 MODAL_CONVS: dict[str, ModalConv] = {
@@ -15,6 +17,8 @@ MODAL_CONVS: dict[str, ModalConv] = {
     "fft": modal_conv.fft,
     "chunked": modal_conv.chunked,
 }
+
+LEAST_GROUP = 8  # channels that share a filter: a vector's load
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
@@ -77,3 +81,47 @@ def gated_modal_conv(qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tens
     from eutectic.kernels.triton.gated_modal_conv import gated_modal_conv as fused  # torch for CPUs has no Triton
 
     return fused(qkv, fir, log_poles, residues, skip)
+
+
+def fir(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The causal FIR whose channels share filters in groups, y_t = sum_s taps_s x_{t-s}, in x's dtype; the new past.
+
+    x (batch, length, channels). taps (groups, n), each for equally many neighbouring channels. past (batch, n - 1,
+    channels): inputs before x, zeros where None.
+    """
+    n = taps.shape[1]
+    by = fir_by(x.device.type, x.dtype, n, x.shape[2] // len(taps))
+    if by == "torch":
+        return (torch_fir.shifted if n <= torch_fir.FEW_TAPS else torch_fir.blocked)(x, taps, past)
+    convolve = _grouped_fir if by == "reference" else _fused_fir
+    y = convolve(x, taps) if past is None else convolve(torch.cat([past, x], 1), taps)[:, n - 1 :]
+    before = x.new_zeros(len(x), n - 1, x.shape[2]) if past is None else past
+    last = torch.cat([before, x[:, -n:]], 1)
+    return y, last[:, last.shape[1] - n + 1 :]
+
+
+def _grouped_fir(x: Tensor, taps: Tensor) -> Tensor:
+    return grouped_fir(x, taps).to(x.dtype)
+
+
+def _fused_fir(x: Tensor, taps: Tensor) -> Tensor:
+    from eutectic.kernels.triton.fir import fir as fused
+
+    return fused(x, taps)
+
+
+@choice.constant
+def fir_by(device: str, dtype: torch.dtype, taps: int, group: int) -> str:
+    """`reference`, `torch` or `triton`. group: the channels that share taps, which are columns of a matmul."""
+    few = taps <= torch_fir.FEW_TAPS
+    op = "short FIR" if few else "FIR"
+    forced = choice.forced()
+    if forced in ("reference", "torch"):
+        choice.say(op, f"{forced}, by {choice.VARIABLE}")
+        return forced
+    can = importlib.util.find_spec("triton") is not None and taps <= torch_fir.MOST_TAPS and dtype.itemsize <= 4
+    pays = device == "cuda" and (few or (dtype.itemsize == 2 and group >= LEAST_GROUP))
+    if can and (pays or forced == "triton"):
+        choice.say(op, "Triton, taps in registers" if few else "Triton, Toeplitz matrices on tensor cores")
+        return "triton"
+    return "torch"

@@ -7,7 +7,7 @@ from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, State
 from eutectic.arch.layers import exempt, linear, short_conv_step, uniform_taps
 from eutectic.arch.mixers.s4d import DiagonalSSM, checked_state
 from eutectic.errors import UserError
-from eutectic.kernels import fir
+from eutectic.kernels import dispatch
 
 
 class H3(Mixer):
@@ -44,14 +44,14 @@ class H3(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, -1)
-        k, _ = fir.blocked(k, self.taps, None)
+        k, _ = dispatch.fir(k, self.taps, None)
         return self._read(q, self.ssm(self._outer(k, v)))
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: keys, (batch, shift - 1, d_inner), and modes, (batch, head_dim, head_dim, heads, d_state / 2)."""
         past, modes = state or (None, None)
         q, k, v = self.qkv(x).chunk(3, -1)
-        k, past = fir.blocked(k, self.taps, past)
+        k, past = dispatch.fir(k, self.taps, past)
         y, modes = self.ssm.prefill(self._outer(k, v), None if modes is None else modes.flatten(0, 2))
         return self._read(q, y), (past, self._by_sequence(modes))
 

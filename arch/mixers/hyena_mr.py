@@ -7,7 +7,7 @@ from eutectic.arch.base import Card, LayerShape, State
 from eutectic.arch.gated_conv import gated
 from eutectic.arch.layers import exempt, short_conv_step, wide
 from eutectic.arch.mixers.hyena_se import HyenaSE
-from eutectic.kernels import fir
+from eutectic.kernels import dispatch
 
 # of the groups' rates of decay over the length of the filter, as Evo 2 sweeps them: evenly in log10
 LOG_SLOWEST, LOG_FASTEST = -2.0, 2.0
@@ -18,8 +18,7 @@ class HyenaMR(HyenaSE):
     """y = W_out(q * (h conv u + D u)), u = k * v: Hyena-SE with longer filters under a decay, and a skip.
 
     h_t = taps_t exp(-alpha_g t / (taps - 1)) in group g, alpha swept over the groups. As in the authors' code the taps
-    start at 1e-5 of Hyena-SE's, else most of what they pass on is noise, and D uniform within 1 / sqrt(taps). The
-    convolution is a Toeplitz matmul per block of as many tokens as there are taps.
+    start at 1e-5 of Hyena-SE's, else most of what they pass on is noise, and D uniform within 1 / sqrt(taps).
     """
 
     card = Card(
@@ -44,7 +43,7 @@ class HyenaMR(HyenaSE):
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         u = k * v
-        y, state = fir.blocked(u, self.filter(), state)
+        y, state = dispatch.fir(u, self.filter(), state)
         return gated(q, u, y, self.skip), state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv
-from eutectic.arch.layers import exempt, short_conv, short_conv_step
+from eutectic.arch.layers import exempt, short_conv_step
 from eutectic.errors import UserError
+from eutectic.kernels import dispatch
 
 
 class HyenaSE(GatedConv):
@@ -40,7 +41,7 @@ class HyenaSE(GatedConv):
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the last taps - 1 products of k and v, (batch, taps - 1, d_inner)."""
-        y, state = short_conv(k * v, self.per_channel(), state)
+        y, state = dispatch.fir(k * v, self.filter(), state)
         return q * y, state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
