@@ -5,11 +5,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from eutectic.kernels import choice, flash_attention, modal_conv, torch_attention
 from eutectic.kernels import fir as torch_fir
+from eutectic.kernels import long_conv as torch_long_conv
 from eutectic.kernels.reference.attention import causal_attention
 from eutectic.kernels.reference.fir import grouped_fir
+from eutectic.kernels.reference.modal_conv import causal_conv
 
 ModalConv = Callable[[Tensor, Tensor, Tensor], Tensor]
 MODAL_CONVS: dict[str, ModalConv] = {
@@ -19,6 +22,9 @@ MODAL_CONVS: dict[str, ModalConv] = {
 }
 
 LEAST_GROUP = 8  # channels that share a filter: a vector's load
+# Direct sums take 6 x taps FLOPs a token, forward and backward, and tensor cores do about 350e12 a second of such; FFTs
+# took 118 ps on an H200 at a length of 8192. By this arithmetic, not yet by a measurement, they cross near 8 thousand.
+DIRECT_TAPS = 8192
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
@@ -124,4 +130,32 @@ def fir_by(device: str, dtype: torch.dtype, taps: int, group: int) -> str:
     if can and (pays or forced == "triton"):
         choice.say(op, "Triton, taps in registers" if few else "Triton, Toeplitz matrices on tensor cores")
         return "triton"
+    return "torch"
+
+
+def long_conv(x: Tensor, h: Tensor) -> Tensor:
+    """y_t = sum_{s<=t} h_{t-s} x_s of x (batch, length, channels) and h (channels, length or less), in x's dtype."""
+    by = long_conv_by(x.device.type, x.dtype, h.shape[1])
+    if by == "torch":
+        return torch_long_conv.fft(x, h).to(x.dtype)
+    if by == "reference":
+        return causal_conv(x.to(h.dtype), F.pad(h, (0, x.shape[1] - h.shape[1]))).to(x.dtype)
+    from eutectic.kernels.triton.long_conv import long_conv as direct
+
+    return direct(x.permute(2, 0, 1).contiguous(), h).permute(1, 2, 0)
+
+
+@choice.constant
+def long_conv_by(device: str, dtype: torch.dtype, taps: int) -> str:
+    """`reference`, `torch`, which is by FFT, or `triton`, which is direct."""
+    forced = choice.forced()
+    if forced in ("reference", "torch"):
+        choice.say("long convolution", f"{forced}, by {choice.VARIABLE}")
+        return forced
+    can = importlib.util.find_spec("triton") is not None and dtype.itemsize <= 4
+    if can and (forced == "triton" or (device == "cuda" and dtype.itemsize == 2 and taps <= DIRECT_TAPS)):
+        choice.say("long convolution", "Triton, Toeplitz matrices on tensor cores")
+        return "triton"
+    if device == "cuda":
+        choice.say("long convolution", "torch.fft")
     return "torch"

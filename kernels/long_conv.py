@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def fft(x: Tensor, h: Tensor) -> Tensor:
-    """y_t = sum_{s<=t} h_{t-s} x_s for x (batch, length, channels) and h (channels, length), in h's dtype.
+    """y_t = sum_{s<=t} h_{t-s} x_s for x (batch, length, channels) and h (channels, length or less), in h's dtype.
 
     Transforms are of twice the length, so that nothing wraps around, and in float32 or wider: there are no others on
     every device.

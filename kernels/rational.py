@@ -33,13 +33,8 @@ def impulse_response(a: Tensor, b: Tensor, length: int) -> Tensor:
     return long_conv.fft(inverse_series(a, length).T[None], pad(delayed, (0, length - delayed.shape[1])))[0].T
 
 
-def conv(u: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """y (batch, length, channels) of u, the same: two transforms of the sequence, whatever n is."""
-    return long_conv.fft(u, impulse_response(a, b, u.shape[1]))
-
-
 def prefill(u: Tensor, a: Tensor, b: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-    """conv after a state, and the state after u.
+    """The convolution of u (batch, length, channels) with the impulse response after a state, and the state after u.
 
     past (batch, n, channels): the last n of w_t = u_t - sum_i a_i w_{t-i}, the state of the companion form, oldest
     first. It is brought about again from rest, by the n inputs u = w + sum_i a_i w that lead to it.

@@ -10,7 +10,7 @@ from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, decay_window, gated
 from eutectic.arch.layers import StaysWide, exempt
 from eutectic.errors import UserError
-from eutectic.kernels import long_conv
+from eutectic.kernels import dispatch, long_conv
 
 WIDTH, DEPTH = 64, 2
 # sines of frequency 14 turn a step that suits the other weights into another filter; safari, too, has a rate for these
@@ -88,7 +88,7 @@ class HyenaImplicit(GatedConv):
         """State: every u so far, (batch, tokens, d_inner)."""
         u = k * v
         seen = u if state is None else torch.cat([state, u], 1)
-        y = long_conv.fft(seen, self.filter(seen.shape[1]))[:, -u.shape[1] :]
+        y = dispatch.long_conv(seen, self.filter(seen.shape[1]))[:, -u.shape[1] :]
         return gated(q, u, y, self.skip), seen
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:

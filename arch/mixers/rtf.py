@@ -9,7 +9,7 @@ from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, gated
 from eutectic.arch.layers import exempt, wide
 from eutectic.errors import UserError
-from eutectic.kernels import long_conv, rational
+from eutectic.kernels import dispatch, long_conv, rational
 
 
 class RTF(GatedConv):
@@ -51,7 +51,8 @@ class RTF(GatedConv):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        return gated(q, u, rational.conv(u, *self.coefficients()), self.skip)
+        h = rational.impulse_response(*self.coefficients(), u.shape[1])
+        return gated(q, u, dispatch.long_conv(u, h), self.skip)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: w of the companion form, (batch, order, d_inner)."""

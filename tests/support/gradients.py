@@ -1,6 +1,6 @@
 """Comparison of a fast form with its oracle, in values and in gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,21 @@ def assert_equal(
     weights = [torch.randn_like(x) for x in expected]
     for a, b in zip(*(_gradients(outputs, weights, inputs) for outputs in (got, expected)), strict=True):
         torch.testing.assert_close(a, b, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+def outcome(run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """y of the inputs, and the gradients in them of a random sum of y, the same for every run of their shapes."""
+    inputs = [t.detach().requires_grad_() for t in inputs]
+    y = run(*inputs)
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return [y.detach(), *torch.autograd.grad(y, inputs, weight.to(y))]
+
+
+def assert_near(got: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> None:
+    """Each to a relative error in L2."""
+    for a, b in zip(got, expected, strict=True):
+        error, size = float((a.to(b) - b).detach().norm()), float(b.detach().norm())
+        assert error <= tolerance * size, f"{error:.1e} of {size:.1e}"
 
 
 def _gradients(outputs: Sequence[Tensor], weights: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
