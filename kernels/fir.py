@@ -30,7 +30,8 @@ def blocked(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tenso
     """The same by a Toeplitz matmul per block of as many outputs as there are taps (Ku et al. 2025).
 
     A block of outputs reads its inputs and the n - 1 before them, so each input is read twice; the matmul's free
-    dimension is batch x blocks x a group's size.
+    dimension is batch x blocks x a group's size. The matrix is rounded to x's dtype, not the taps, so that the sums
+    along its diagonals, which are their gradient, are not.
     """
     batch, length, channels = x.shape
     groups, n = taps.shape
@@ -40,7 +41,7 @@ def blocked(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tenso
     padded = F.pad(seen, (0, 0, 0, n_blocks * block - length))
     # (batch, blocks, groups, channels of a group, block + n - 1)
     windows = padded.unflatten(2, (groups, -1)).unfold(1, block + n - 1, block)
-    y = _toeplitz(taps.to(x.dtype), block) @ windows.permute(2, 4, 0, 1, 3).flatten(2)
+    y = _toeplitz(taps, block).to(x.dtype) @ windows.permute(2, 4, 0, 1, 3).flatten(2)
     y = y.view(groups, block, batch, n_blocks, -1).permute(2, 3, 1, 0, 4)
     return y.reshape(batch, n_blocks * block, channels)[:, :length], seen[:, length:]
 

@@ -18,10 +18,10 @@ def assert_equal(
 
 
 def outcome(run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """y of the inputs, and the gradients in them of a random sum of y, the same for every run of their shapes."""
+    """y of the inputs, and the gradients in them of a random sum of y, the same for every run, in any precision."""
     inputs = [t.detach().requires_grad_() for t in inputs]
     y = run(*inputs)
-    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
     return [y.detach(), *torch.autograd.grad(y, inputs, weight.to(y))]
 
 

@@ -1,0 +1,90 @@
+"""The direct long convolution in Triton on a GPU against the oracle in float64 on the same rounded inputs; captured and
+compiled.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from gradients import assert_near, outcome
+from torch import Tensor
+from torch.nn.functional import pad
+
+from eutectic.kernels import choice, dispatch
+from eutectic.kernels.reference.modal_conv import causal_conv
+
+pytestmark = pytest.mark.gpu
+# batch, length, channels, taps
+SHAPES = [
+    (1, 1, 3, 1),
+    (2, 37, 33, 37),
+    (3, 333, 32, 333),
+    (2, 700, 32, 129),
+    (16, 1024, 16, 1024),
+    (1, 2048, 8, 2048),
+    (40, 96, 32, 96),
+    (8, 2048, 4, 1000),
+]
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """NaN in the memory that is allocated next, so that what is read before it is written shows; nothing forced."""
+    monkeypatch.delenv(choice.VARIABLE, raising=False)
+    poison = [torch.full((1 << 24,), float("nan"), device="cuda") for _ in range(4)]
+    del poison
+    yield
+
+
+def inputs(batch: int, length: int, channels: int, taps: int, dtype: torch.dtype) -> list[Tensor]:
+    g = torch.Generator().manual_seed(batch * length + channels)
+    x, h = torch.randn(batch, length, channels, generator=g), torch.randn(channels, taps, generator=g)
+    return [x.to(dtype).cuda(), h.cuda()]
+
+
+def direct(x: Tensor, h: Tensor) -> Tensor:
+    from eutectic.kernels.triton.long_conv import long_conv
+
+    return long_conv(x.permute(2, 0, 1).contiguous(), h).permute(1, 2, 0)
+
+
+def oracle(x: Tensor, h: Tensor) -> Tensor:
+    return causal_conv(x, pad(h, (0, x.shape[1] - h.shape[1])))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 5e-3), (torch.float32, 3e-6)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients(shape: tuple[int, int, int, int], dtype: torch.dtype, tolerance: float) -> None:
+    tensors = inputs(*shape, dtype)
+    got, expected = outcome(direct, tensors), outcome(oracle, [t.double().cpu() for t in tensors])
+    assert got[0].dtype == dtype and got[2].dtype == torch.float32
+    assert_near([t.cpu() for t in got], expected, tolerance)
+
+
+def test_twice_is_the_same_to_the_bit() -> None:
+    tensors = inputs(16, 1024, 16, 1024, torch.bfloat16)
+    for a, b in zip(outcome(direct, tensors), outcome(direct, tensors), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_compiled_and_captured_it_is_the_same() -> None:
+    tensors = inputs(4, 512, 16, 512, torch.bfloat16)
+    compiled = torch.compile(dispatch.long_conv, fullgraph=True, dynamic=False)
+    expected = outcome(direct, tensors)
+    assert_near(outcome(compiled, tensors), expected, 1e-6)
+    graph = torch.cuda.CUDAGraph()
+    x, h = (t.detach().requires_grad_() for t in tensors)
+    dy = torch.ones_like(x)
+    with torch.cuda.graph(graph):
+        y = direct(x, h)
+        grads = torch.autograd.grad(y, [x, h], dy)
+    graph.replay()
+    assert torch.equal(y, expected[0])
+    plain = torch.autograd.grad(direct(x, h), [x, h], dy)
+    assert all(torch.equal(a, b) for a, b in zip(grads, plain, strict=True))
+
+
+def test_ffts_take_over_from_it() -> None:
+    shortest = (dispatch.DIRECT_TAPS, dispatch.DIRECT_TAPS + 1)
+    assert [dispatch.long_conv_by("cuda", torch.bfloat16, taps) for taps in shortest] == ["triton", "torch"]
+    assert dispatch.long_conv_by("cuda", torch.float32, 8) == "torch"
