@@ -22,8 +22,9 @@ MODAL_CONVS: dict[str, ModalConv] = {
 }
 
 LEAST_GROUP = 8  # channels that share a filter: a vector's load
-# Direct sums take 6 x taps FLOPs a token, forward and backward, and tensor cores do about 350e12 a second of such; FFTs
-# took 118 ps on an H200 at a length of 8192. By this arithmetic, not yet by a measurement, they cross near 8 thousand.
+# By arithmetic, not yet measured: direct sums take 3 x length FLOPs a token and channel, forward and backward, and a
+# fifth more where blocks meet the diagonal; at 8192 and 350e12 a second, 85 ps. There torch.fft took 118 ps on an H200
+# (B4 H1024, with its gates), and 178 ps at 32768, where direct sums would take 340.
 DIRECT_TAPS = 8192
 
 
@@ -131,6 +132,25 @@ def fir_by(device: str, dtype: torch.dtype, taps: int, group: int) -> str:
         choice.say(op, "Triton, taps in registers" if few else "Triton, Toeplitz matrices on tensor cores")
         return "triton"
     return "torch"
+
+
+@choice.constant
+def fuses_gated_fir(device: str, dtype: torch.dtype, taps: int) -> bool:
+    """Whether gated_fir is quicker than its parts one by one: of few taps, in 16 bits on a GPU."""
+    forced = choice.forced()
+    if importlib.util.find_spec("triton") is None or forced not in (None, "triton") or taps > torch_fir.FEW_TAPS:
+        return False
+    fuses = dtype.itemsize <= 4 if forced == "triton" else device == "cuda" and dtype.itemsize == 2
+    if fuses:
+        choice.say("gated FIR", "one Triton kernel for FIRs and gates")
+    return fuses
+
+
+def gated_fir(qkv: Tensor, fir: Tensor, taps: Tensor) -> Tensor:
+    """As kernels/reference/gated_fir.py, with three taps in `fir`."""
+    from eutectic.kernels.triton.gated_fir import gated_fir as fused
+
+    return fused(qkv, fir, taps)
 
 
 def long_conv(x: Tensor, h: Tensor) -> Tensor:

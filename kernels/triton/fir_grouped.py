@@ -111,7 +111,7 @@ def forward(x: Tensor, taps: Tensor, back: bool = False) -> Tensor:
     segments = min(cut.programs() * cut.streams // cut.batch, cut.blocks // LEAST_BLOCKS)
     blocks = triton.cdiv(cut.blocks, max(1, segments))
     segments = triton.cdiv(cut.blocks, blocks)
-    made, streams = padded(taps.to(x.dtype), T, 3 * T), cut.batch * segments
+    made, streams = padded(taps, x.dtype, T, 3 * T), cut.batch * segments
     cut.launch(
         _convolve, triton.cdiv(streams, cut.streams), x, made, y, *x.stride()[:2], made.shape[2],
         cut.parts, cut.size, cut.length, segments, streams, blocks, BACK=back,
@@ -150,6 +150,8 @@ class _Cut:
         return max(1, PROGRAMS // (self.groups * self.parts))
 
     def launch(self, kernel: Any, programs: int, x: Tensor, *arguments: Any, **fixed: Any) -> None:
-        warps, stages = (4, 3) if x.element_size() == 2 else (8, 2)  # float32's products are the registers' work
+        warps, stages = 4, 3 if kernel is _convolve else 2
+        if x.element_size() > 2:  # products are the registers' work
+            warps, stages = 8, 2
         grid = (self.groups * self.parts, programs)
         kernel[grid](x, *arguments, **self._fixed, **fixed, num_warps=warps, num_stages=stages)

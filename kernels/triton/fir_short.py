@@ -60,22 +60,22 @@ def _backward(
 def forward(x: Tensor, taps: Tensor) -> Tensor:
     """y (batch, length, channels) of x, whose channels lie side by side, and taps (groups, n)."""
     y, grid, n = x.new_empty(x.shape), _grid(x), taps.shape[1]
-    _forward[grid](x, _by_lag(taps, x), y, *x.stride()[:2], *x.shape[1:], n, T, C, num_warps=WARPS)
+    _forward[grid](x, by_lag(taps, x.shape[2]), y, *x.stride()[:2], *x.shape[1:], n, T, C, num_warps=WARPS)
     return y
 
 
 def backward(x: Tensor, dy: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
     """dx, and dtaps in float32."""
     (batch, _, channels), (groups, n) = x.shape, taps.shape
-    dx, grid, made = x.new_empty(x.shape), _grid(x), _by_lag(taps, x)
+    dx, grid, made = x.new_empty(x.shape), _grid(x), by_lag(taps, channels)
     dtaps = made.new_empty(batch * grid[0], n, channels)
     _backward[grid](x, dy, made, dx, dtaps, *x.stride()[:2], *dy.stride()[:2], *x.shape[1:], n, T, C, num_warps=WARPS)
     return dx, dtaps.view(-1, n, groups, channels // groups).sum((0, 3)).T
 
 
-def _by_lag(taps: Tensor, x: Tensor) -> Tensor:
+def by_lag(taps: Tensor, channels: int) -> Tensor:
     """(n, channels), so that a lag's of neighbouring channels lie side by side."""
-    return taps.float().T.repeat_interleave(x.shape[2] // len(taps), 1).contiguous()
+    return taps.float().T.repeat_interleave(channels // len(taps), 1).contiguous()
 
 
 def _grid(x: Tensor) -> tuple[int, int, int]:

@@ -100,7 +100,7 @@ def _backward_op(x: Tensor, dy: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
 def _convolved(x: Tensor, h: Tensor, back: bool) -> Tensor:
     (channels, batch, length), n, T = x.shape, h.shape[1], _outputs(x)
     k, blocks = min(K, T), triton.cdiv(length, T)
-    made = padded(h.to(x.dtype), T, T + k, COPIES)
+    made = padded(h, x.dtype, T, T + k, COPIES)
     rows = batch * blocks
     M = min(128, max(16, triton.next_power_of_2(triton.cdiv(rows, 2))))  # two programs at least, one of fewer steps
     y = torch.empty_like(x)

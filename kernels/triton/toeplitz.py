@@ -4,10 +4,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.nn import functional as F
 
 
-def padded(taps: Tensor, before: int, after: int, copies: int = 1) -> Tensor:
+def padded(taps: Tensor, dtype: torch.dtype, before: int, after: int, copies: int = 1) -> Tensor:
     """(copies, filters, width): taps (filters, n) between zeros for every lag from -before to n + after; copy k is k
     places to the right.
 
@@ -15,8 +14,10 @@ def padded(taps: Tensor, before: int, after: int, copies: int = 1) -> Tensor:
     """
     n = taps.shape[1]
     width = triton.cdiv(before + n + after + copies, 16) * 16
-    rows = [F.pad(taps, (before + k, width - before - n - k)) for k in range(copies)]
-    return torch.stack(rows)
+    made = taps.new_zeros(copies, len(taps), width, dtype=dtype)
+    for k in range(copies):
+        made[k, :, before + k : before + k + n] = taps
+    return made
 
 
 @triton.jit

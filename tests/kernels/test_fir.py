@@ -100,11 +100,11 @@ def test_what_is_not_finite_stays_in_its_sequence(n: int) -> None:
         assert torch.equal(a[[0, 2]], b[[0, 2]])
 
 
-@pytest.mark.parametrize("mixer", [HyenaSE, HyenaMR])
-def test_a_layer_is_the_same_by_either_path(mixer: type[HyenaSE], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("mixer", "taps"), [(HyenaSE, 7), (HyenaSE, 9), (HyenaMR, 128), (HyenaMR, 7)])
+def test_a_layer_is_the_same_by_any_path(mixer: type[HyenaSE], taps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     torch.manual_seed(0)
-    layer = mixer(LayerShape(12, 16, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3))
+    layer = mixer(LayerShape(12, 16, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3), taps=taps)
     torch.nn.init.normal_(layer.fir)
     torch.nn.init.normal_(layer.taps)
     x, weight = torch.randn(2, 37, 12, requires_grad=True), torch.randn(2, 37, 12)
