@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eutectic.kernels import choice, flash_attention, modal_conv, torch_attention
+from eutectic.kernels import choice, flash_attention, modal_conv, monarch, torch_attention
 from eutectic.kernels import fir as torch_fir
 from eutectic.kernels import long_conv as torch_long_conv
+from eutectic.kernels import scalar_decay as torch_scalar_decay
 from eutectic.kernels.reference.attention import causal_attention
 from eutectic.kernels.reference.fir import grouped_fir
 from eutectic.kernels.reference.modal_conv import causal_conv
+from eutectic.kernels.reference.scalar_decay import recurrence
 
 ModalConv = Callable[[Tensor, Tensor, Tensor], Tensor]
 MODAL_CONVS: dict[str, ModalConv] = {
@@ -22,10 +24,10 @@ MODAL_CONVS: dict[str, ModalConv] = {
 }
 
 LEAST_GROUP = 8  # channels that share a filter: a vector's load
-# By arithmetic, not yet measured: direct sums take 3 x length FLOPs a token and channel, forward and backward, and a
-# fifth more where blocks meet the diagonal; at 8192 and 350e12 a second, 85 ps. There torch.fft took 118 ps on an H200
-# (B4 H1024, with its gates), and 178 ps at 32768, where direct sums would take 340.
-DIRECT_TAPS = 8192
+WIDEST_KEYS = 256  # of scalar_decay, whose programs hold whole rows
+# On an H100 (bench/long_conv.py, 16,384 tokens of 1,024 channels, bfloat16, there and back): of 1,024 taps direct sums
+# take 0.8 ms and Monarch's Fourier matrices 1.8, of 2,048 1.5 and 1.2; torch.fft takes 3.3 or more throughout.
+DIRECT_TAPS = 1024
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
@@ -134,30 +136,13 @@ def fir_by(device: str, dtype: torch.dtype, taps: int, group: int) -> str:
     return "torch"
 
 
-@choice.constant
-def fuses_gated_fir(device: str, dtype: torch.dtype, taps: int) -> bool:
-    """Whether gated_fir is quicker than its parts one by one: of few taps, in 16 bits on a GPU."""
-    forced = choice.forced()
-    if importlib.util.find_spec("triton") is None or forced not in (None, "triton") or taps > torch_fir.FEW_TAPS:
-        return False
-    fuses = dtype.itemsize <= 4 if forced == "triton" else device == "cuda" and dtype.itemsize == 2
-    if fuses:
-        choice.say("gated FIR", "one Triton kernel for FIRs and gates")
-    return fuses
-
-
-def gated_fir(qkv: Tensor, fir: Tensor, taps: Tensor) -> Tensor:
-    """As kernels/reference/gated_fir.py, with three taps in `fir`."""
-    from eutectic.kernels.triton.gated_fir import gated_fir as fused
-
-    return fused(qkv, fir, taps)
-
-
 def long_conv(x: Tensor, h: Tensor) -> Tensor:
     """y_t = sum_{s<=t} h_{t-s} x_s of x (batch, length, channels) and h (channels, length or less), in x's dtype."""
     by = long_conv_by(x.device.type, x.dtype, h.shape[1])
     if by == "torch":
         return torch_long_conv.fft(x, h).to(x.dtype)
+    if by == "monarch":
+        return monarch.causal_conv(x, h)
     if by == "reference":
         return causal_conv(x.to(h.dtype), F.pad(h, (0, x.shape[1] - h.shape[1]))).to(x.dtype)
     from eutectic.kernels.triton.long_conv import long_conv as direct
@@ -167,7 +152,7 @@ def long_conv(x: Tensor, h: Tensor) -> Tensor:
 
 @choice.constant
 def long_conv_by(device: str, dtype: torch.dtype, taps: int) -> str:
-    """`reference`, `torch`, which is by FFT, or `triton`, which is direct."""
+    """`reference`, `torch`, which is by FFT, `monarch`, which is by FFT in matmuls, or `triton`, which is direct."""
     forced = choice.forced()
     if forced in ("reference", "torch"):
         choice.say("long convolution", f"{forced}, by {choice.VARIABLE}")
@@ -177,5 +162,37 @@ def long_conv_by(device: str, dtype: torch.dtype, taps: int) -> str:
         choice.say("long convolution", "Triton, Toeplitz matrices on tensor cores")
         return "triton"
     if device == "cuda":
-        choice.say("long convolution", "torch.fft")
+        by = "monarch" if dtype.itemsize == 2 else "torch"
+        choice.say("long convolution", "Monarch's Fourier matrices" if by == "monarch" else "torch.fft")
+        return by
+    return "torch"
+
+
+def scalar_decay(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, initial: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The recurrence of a matrix state that one number per head and step decays; as chunked() of
+    kernels/scalar_decay.py."""
+    by = scalar_decay_by(v.device.type, v.dtype, q.dtype == k.dtype == v.dtype, q.shape[3])
+    if by == "torch":
+        return torch_scalar_decay.chunked(q, k, v, log_decay, initial)
+    if by == "reference":
+        y, last = recurrence(q, k, v, log_decay, initial)
+        return y.to(v.dtype), last
+    from eutectic.kernels.triton.scalar_decay import scalar_decay as fused
+
+    return fused(q, k, v, log_decay, initial)
+
+
+@choice.constant
+def scalar_decay_by(device: str, dtype: torch.dtype, alike: bool, d_k: int) -> str:
+    """`reference`, `torch` or `triton`. alike: whether q and k have v's dtype."""
+    forced = choice.forced()
+    if forced in ("reference", "torch"):
+        choice.say("scalar decay", f"{forced}, by {choice.VARIABLE}")
+        return forced
+    can = importlib.util.find_spec("triton") is not None and alike and dtype.itemsize <= 4 and d_k <= WIDEST_KEYS
+    if can and (forced == "triton" or (device == "cuda" and dtype.itemsize == 2)):
+        choice.say("scalar decay", "Triton, chunks on tensor cores")
+        return "triton"
     return "torch"

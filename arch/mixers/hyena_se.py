@@ -7,7 +7,7 @@ from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv
-from eutectic.arch.layers import exempt, short_conv_step, working_dtype
+from eutectic.arch.layers import exempt, short_conv_step
 from eutectic.errors import UserError
 from eutectic.kernels import dispatch
 
@@ -38,11 +38,6 @@ class HyenaSE(GatedConv):
     def filter(self) -> Tensor:
         """h (groups, taps)."""
         return self.taps
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not dispatch.fuses_gated_fir(x.device.type, working_dtype(x), self.n_taps):
-            return super().forward(x)
-        return self.out(dispatch.gated_fir(self.qkv(x), self.fir, self.filter()))
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the last taps - 1 products of k and v, (batch, taps - 1, d_inner)."""

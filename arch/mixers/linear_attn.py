@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import linear, rotary_angles, rotate, wide
-from eutectic.kernels import scalar_decay
+from eutectic.kernels import dispatch, scalar_decay
 
 SMALLEST = 1e-30
 
@@ -42,7 +42,7 @@ class LinearAttention(Mixer):
         q, k, v = self._heads(x)
         z = z[:, None] + wide(k).cumsum(1)
         no_decay = wide(v.new_zeros(v.shape[:3]))
-        y, past = scalar_decay.chunked(*self._turned(q, k, seen), v, no_decay, past)
+        y, past = dispatch.scalar_decay(*self._turned(q, k, seen), v, no_decay, past)
         return self._out(y, q, z), (past, z[:, -1], seen + x.shape[1])
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

@@ -8,7 +8,7 @@ from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, State
 from eutectic.arch.layers import exempt, linear, short_conv, short_conv_step, uniform_taps, wide
 from eutectic.arch.mixers.mamba import CONV_TAPS, DEFAULT_SCALE, conv_bias_start, dt_bias_start
 from eutectic.errors import UserError
-from eutectic.kernels import scalar_decay
+from eutectic.kernels import dispatch, scalar_decay
 
 SLOWEST_RATE, FASTEST_RATE = 1.0, 16.0
 
@@ -57,7 +57,7 @@ class Mamba2(Mixer):
         z, mixed, dt = self._projected(x)
         mixed, past = short_conv(mixed, self.taps, past)
         u, b, c = self._heads(mixed)
-        y, heads = scalar_decay.chunked(c, b, (dt[..., None] * u).to(u.dtype), dt * self.rates(), heads)
+        y, heads = dispatch.scalar_decay(c, b, (dt[..., None] * u).to(u.dtype), dt * self.rates(), heads)
         return self._out(y, u, z), (past, heads)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

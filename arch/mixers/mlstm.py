@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, linear, wide
 from eutectic.errors import UserError
-from eutectic.kernels import scalar_decay
+from eutectic.kernels import dispatch, scalar_decay
 
 INPUT_BIAS, FORGET_BIASES = -10.0, (3.0, 6.0)
 # exp(30) times values, summed over a million tokens, is far from float32's largest number
@@ -64,7 +64,7 @@ class MLSTM(Mixer):
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: C with n as its last column, (batch, heads, d_k, d_v + 1)."""
         q, k, v, gate, log_forget = self._parts(x)
-        y, state = scalar_decay.chunked(q, k, v, log_forget, state)
+        y, state = dispatch.scalar_decay(q, k, v, log_forget, state)
         return self._out(y, gate), state
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

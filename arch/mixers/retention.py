@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import linear, rotary_angles, rotate, wide
 from eutectic.errors import UserError
-from eutectic.kernels import scalar_decay
+from eutectic.kernels import dispatch, scalar_decay
 
 # of the Xavier initialization in the authors' code
 GAIN = 2**-2.5
@@ -50,7 +50,7 @@ class Retention(Mixer):
         past, seen = state or (None, 0)
         q, k, v, gate = self._heads(x, seen)
         log_decay = self.log_decay().to(wide(v).dtype).expand(v.shape[:3])
-        y, past = scalar_decay.chunked(q, k, v, log_decay, past)
+        y, past = dispatch.scalar_decay(q, k, v, log_decay, past)
         return self._out(y, gate), (past, seen + x.shape[1])
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

@@ -86,5 +86,5 @@ def test_compiled_and_captured_it_is_the_same() -> None:
 
 def test_ffts_take_over_from_it() -> None:
     shortest = (dispatch.DIRECT_TAPS, dispatch.DIRECT_TAPS + 1)
-    assert [dispatch.long_conv_by("cuda", torch.bfloat16, taps) for taps in shortest] == ["triton", "torch"]
+    assert [dispatch.long_conv_by("cuda", torch.bfloat16, taps) for taps in shortest] == ["triton", "monarch"]
     assert dispatch.long_conv_by("cuda", torch.float32, 8) == "torch"

@@ -105,9 +105,9 @@ def test_it_compiles_in_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_near(outcome(compiled, [t.float() for t in inputs]), outcome(_oracle, inputs), 1e-6)
 
 
-def test_fft_takes_over_where_it_does_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ffts_take_over_where_they_do_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda _: object())
     monkeypatch.delenv("EUTECTIC_KERNELS", raising=False)
     shortest = [dispatch.DIRECT_TAPS, dispatch.DIRECT_TAPS + 1]
-    assert [dispatch.long_conv_by("cuda", torch.bfloat16, taps) for taps in shortest] == ["triton", "torch"]
+    assert [dispatch.long_conv_by("cuda", torch.bfloat16, taps) for taps in shortest] == ["triton", "monarch"]
     assert dispatch.long_conv_by("cuda", torch.float32, 8) == dispatch.long_conv_by("cpu", torch.bfloat16, 8) == "torch"

@@ -1,0 +1,75 @@
+"""Milliseconds of the recurrence of a matrix state under a scalar decay, forward and backward, by each of its forms.
+
+    python bench/scalar_decay.py
+    python bench/scalar_decay.py --table > results/bench/scalar_decay.md
+
+bfloat16 inputs (batch, length, heads, dim) as Mamba-2 (one key for all heads) and RetNet have them at width 1024,
+captured as CUDA graphs over inputs in rotation. chunked: plain torch, compiled. The limit reads and writes each tensor
+once at a copy's speed: q, k, v and y, then q, k, v, dy and three gradients. errors: relative L2 against the recurrence
+in float64 on the same rounded inputs, the worst of y and all gradients. Rows go to results/bench/scalar_decay.parquet
+as they come.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+from forms import Form, table, timed, worst_error
+from rows import bandwidth, write
+from torch import Tensor
+
+from eutectic.kernels import scalar_decay
+from eutectic.kernels.reference.scalar_decay import recurrence
+from eutectic.kernels.triton.scalar_decay import scalar_decay as fused
+
+OUT = Path("results/bench/scalar_decay.parquet")
+LENGTHS = [(8, 2048), (4, 8192), (1, 32768), (1, 131072)]
+KINDS = {"mamba2": (32, 1, 128, 64), "retention": (16, 16, 64, 128)}  # heads, groups, d_k, d_v
+KEY = ["device", "form", "batch", "length", "channels", "kind"]
+
+
+def first(run: object) -> Form:
+    return lambda *tensors: run(*tensors)[0]  # type: ignore[operator]
+
+
+FORMS: dict[str, Form] = {"triton": first(fused), "chunked": first(scalar_decay.chunked)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
+    options = parser.parse_args()
+    if options.table:
+        found = pd.read_parquet(options.out)
+        for kind, rows in found.groupby("kind"):
+            print(table(rows, f"Scalar decay as {kind} has it, forward and backward", "scalar_decay.py"), end="\n")
+        return
+    peak = bandwidth()
+    for form, kind in ((form, kind) for form in options.forms for kind in KINDS):
+        error = worst_error(FORMS[form], first(recurrence), *inputs(2, 256, kind))
+        for batch, length in LENGTHS:
+            tensors, dy = inputs(batch, length, kind)
+            q, _, v, _ = tensors
+            row = {"form": form, "kind": kind, "batch": batch, "length": length, "channels": v.shape[2] * v.shape[3]}
+            row |= {"worst_error": error, "limit_ms": 2 * (6 * q.numel() + 5 * v.numel()) / peak * 1e3}
+            row |= {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "bytes_per_second": peak}
+            row["ms"], row["error"] = timed(FORMS[form], tensors, dy, compiled=True)
+            print({name: row[name] for name in (*KEY[1:], "ms", "limit_ms", "worst_error", "error")}, flush=True)
+            write(row, options.out, KEY)
+
+
+def inputs(batch: int, length: int, kind: str) -> tuple[list[Tensor], Tensor]:
+    """q, k, v, log a, and the gradient in y."""
+    heads, groups, d_k, d_v = KINDS[kind]
+    g = torch.Generator("cuda").manual_seed(0)
+    q, k = torch.randn(2, batch, length, groups, d_k, generator=g, device="cuda")
+    v, dy = torch.randn(2, batch, length, heads, d_v, generator=g, device="cuda").bfloat16()
+    log_decay = -0.1 * torch.rand(batch, length, heads, generator=g, device="cuda")
+    return [(q * d_k**-0.5).bfloat16(), k.bfloat16(), v, log_decay], dy
+
+
+if __name__ == "__main__":
+    main()
