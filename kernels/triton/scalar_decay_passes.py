@@ -145,9 +145,8 @@ def backward(
 
     # log a at t is in what is read at t and later, in what enters before t, and in weights from before t to t and later
     read, entered = tl.sum(d_q * q_t.to(tl.float32), 1), tl.sum(d_k * k_t.to(tl.float32), 1)
-    across = tl.cumsum(d_products * products, 0, reverse=True)
-    d_log = tl.sum(tl.where(t[None, :] < t[:, None], across, 0.0), 1)
-    d_log += tl.cumsum(read, 0, reverse=True) + tl.cumsum(entered, 0) - entered
+    across = tl.cumsum(d_products * products, 0, reverse=True) + entered[None, :]
+    d_log = tl.sum(tl.where(t[None, :] < t[:, None], across, 0.0), 1) + tl.cumsum(read, 0, reverse=True)
     d_log += both * tl.sum(tl.where(t == chunk * T + T - 1, until, 0.0), 0)
     tl.store(dlog + (batch * length + t) * H + head, d_log, mask=t < length)
 

@@ -88,13 +88,14 @@ def test_compiled_and_captured_it_is_the_same(shape: tuple[int, int, int, int, i
 
 
 @pytest.mark.parametrize(
-    "taps, size, dtype, by",
+    "taps, size, dtype, compiling, by",
     [
-        (3, 1, torch.float32, "triton"),
-        (128, 16, torch.bfloat16, "triton"),
-        (128, 16, torch.float32, "torch"),
-        (64, 1, torch.bfloat16, "torch"),
+        (3, 1, torch.float32, False, "triton"),
+        (3, 1, torch.float32, True, "torch"),
+        (128, 16, torch.bfloat16, True, "triton"),
+        (128, 16, torch.float32, True, "torch"),
+        (64, 1, torch.bfloat16, True, "torch"),
     ],
 )
-def test_it_is_chosen_where_it_pays(taps: int, size: int, dtype: torch.dtype, by: str) -> None:
-    assert dispatch.fir_by("cuda", dtype, taps, size) == by
+def test_it_is_chosen_where_it_pays(taps: int, size: int, dtype: torch.dtype, compiling: bool, by: str) -> None:
+    assert dispatch.fir_by("cuda", dtype, taps, size, compiling) == by

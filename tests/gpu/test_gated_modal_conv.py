@@ -1,9 +1,13 @@
 """The fused operator in bfloat16 on a GPU against the oracle in float64 on the same rounded inputs."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
+from eutectic.arch.layers import short_conv
+from eutectic.kernels import modal_conv
 from eutectic.kernels.reference.gated_modal_conv import gated_modal_conv as oracle
 
 pytestmark = pytest.mark.gpu
@@ -30,18 +34,25 @@ def run(qkv: Tensor, *rest: Tensor) -> Tensor:
     return gated_modal_conv(qkv.permute(2, 0, 1).contiguous(), *rest).permute(1, 2, 0)
 
 
-def outcomes(tensors: list[Tensor], wide: bool) -> list[Tensor]:
-    """y and all gradients, in float64 on the CPU by the oracle or as they are on the GPU."""
+def in_parts(qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor) -> Tensor:
+    """What plain torch makes of it in bfloat16."""
+    q, k, v = short_conv(qkv, fir, None)[0].chunk(3, -1)
+    u = k * v
+    return q * (modal_conv.chunked(u, log_poles, residues).to(u.dtype) + skip.to(u.dtype) * u)
+
+
+def outcomes(convolve: Callable[..., Tensor], tensors: list[Tensor]) -> list[Tensor]:
+    """y and all gradients: of the oracle in float64 on the CPU, else as they are on the GPU."""
     batch, length, width = tensors[0].shape
     dy = torch.randn(batch, length, width // 3, generator=torch.Generator().manual_seed(7)).to(tensors[0].dtype)
-    if wide:
+    if convolve is oracle:
         tensors = [t.to(torch.complex128 if t.is_complex() else torch.float64) for t in tensors]
     else:
         tensors = [t.cuda() for t in tensors]
         poisoned = [torch.full((1 << 24,), float("nan"), device="cuda") for _ in range(4)]
         del poisoned  # so that what is read before it is written shows
     tensors = [t.detach().requires_grad_() for t in tensors]
-    y = (oracle if wide else run)(*tensors)
+    y = convolve(*tensors)
     return [t.cpu() for t in (y, *torch.autograd.grad(y, tensors, dy.to(y.dtype).to(y.device)))]
 
 
@@ -52,16 +63,17 @@ def test_values_and_gradients(
     shape: tuple[int, int, int], n: int, is_complex: bool, dtype: torch.dtype, tolerance: float
 ) -> None:
     tensors = inputs(*shape, n, is_complex, dtype)
-    for name, got, expected in zip(
-        ("y", "qkv", "fir", "poles", "residues", "skip"), outcomes(tensors, False), outcomes(tensors, True), strict=True
-    ):
-        error, size = float((got.to(expected.dtype) - expected).norm()), float(expected.norm())
-        assert error <= tolerance * size, f"{name}: {error / size:.1e}"  # a pole of one step has no gradient at all
+    every = [outcomes(convolve, tensors) for convolve in (run, in_parts, oracle)]
+    # rounding k * v and q * dy to 16 bits shows in gradients of few poles, whose terms mostly cancel: torch's part
+    for name, got, torchs, expected in zip(("y", "qkv", "fir", "poles", "residues", "skip"), *every, strict=True):
+        size = float(expected.norm())
+        error, allowed = (float((t.to(expected.dtype) - expected).norm()) for t in (got, torchs))
+        assert error <= max(tolerance * size, allowed), f"{name}: {error / size:.1e}"  # a pole of one step has none
 
 
 def test_twice_is_the_same_to_the_bit() -> None:
     tensors = inputs(8, 1024, 64, 8, True, torch.bfloat16)
-    for a, b in zip(outcomes(tensors, False), outcomes(tensors, False), strict=True):
+    for a, b in zip(outcomes(run, tensors), outcomes(run, tensors), strict=True):
         assert torch.equal(a, b)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gradients import assert_to_rounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -45,13 +46,11 @@ def assert_near(got: Tensor, expected: Tensor, tolerance: float = 2e-6) -> None:
 
 
 def assert_equals_the_oracle(mine: list[Tensor]) -> None:
-    """y and all gradients, to rounding; where the terms of a sum cancel, to what the oracle itself loses in float32."""
     outcomes = []
     for convolve, tensors in ((run, mine), (oracle, mine), (oracle, [exact(t) for t in mine])):
         y = convolve(*tensors)
         outcomes.append([y, *torch.autograd.grad(y, tensors, like(y).to(y.dtype))])
-    for got, single, expected in zip(*outcomes, strict=True):
-        assert (got - expected).norm() <= max(2e-6 * expected.norm(), 10 * (single - expected).norm())
+    assert_to_rounding(*outcomes, 2e-6)
 
 
 @settings(max_examples=8, deadline=None)
