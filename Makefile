@@ -18,7 +18,9 @@ PRICED = $(if $(PRICE),--price '$(PRICE)')
 TUNED = $(if $(SETTINGS),--settings '$(SETTINGS)')
 GO_ON = $(if $(CONTINUE),--continue)
 
-.PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu schema zoo constraints
+BENCHES := gated_modal_conv fir long_conv scalar_decay mixers training_step long_sequences
+
+.PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -30,7 +32,7 @@ help:
 	@echo 'make status WATCH=1 PRICE=2.5                 counts, hours, cost and time left, until all has ended'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
-	@echo 'make test | test-slow | test-slurm | test-gpu'
+	@echo 'make test | test-slow | test-slurm | test-gpu | bench'
 	@echo 'also: RECIPE SETTINGS SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
 	@echo 'of make tune: TRIALS SIZES SAMPLER ALSO PRUNE STORAGE'
 
@@ -88,6 +90,13 @@ test-slurm: .venv/.dev
 # on an NVIDIA GPU, by every library of attention that is installed: .venv/bin/pip install -e '.[gpu]'
 test-gpu: .venv/.dev
 	$(BIN)/python -m pytest -m gpu -rs tests/gpu
+
+bench: .venv/.dev  # on a GPU, an hour or so; rows are kept as they come
+	for name in $(BENCHES); do \
+		$(BIN)/python bench/$$name.py $$(if [ $$name = mixers ]; then echo --device cuda; fi) && \
+		$(BIN)/python bench/$$name.py --table > results/bench/$$name.md || exit; done
+	$(BIN)/python bench/utilization.py > results/bench/utilization.md
+	$(BIN)/python bench/figures.py
 
 schema: .venv/.dev
 	$(BIN)/python -m eutectic.analysis.schema > results/SCHEMA.md

@@ -122,10 +122,11 @@ def table(found: pd.DataFrame) -> str:
     for _, row in found.sort_values(KEY).iterrows():
         same = found[(found[SAME] == row[SAME]).all(axis=1)]
         baseline = same.loc[same["layout"] == "attn", "seconds"]
-        speed = f"{baseline.iloc[0] / row['seconds']:.2f}" if len(baseline) else ""
+        runs = len(baseline) and not row["error"]
+        speed = f"{baseline.iloc[0] / row['seconds']:.2f}" if runs else ""
         cells = (row["device"], row["layers"], row["length"], row["layout"], row["attention"])
         took = (
-            row["error"] or f"{row['seconds']:.3f}",
+            row["error"].split(".")[0] or f"{row['seconds']:.3f}",
             speed,
             f"{row['gib']:.1f}",
             "yes" if row["checkpointed"] else "",

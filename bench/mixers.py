@@ -148,7 +148,7 @@ def table(rows: pd.DataFrame) -> str:
             "\n| mixer | " + " | ".join(f"{n:,}" for n in lengths) + " |\n|---|" + "--:|" * len(lengths) + "\n"
         )
         by = found.set_index(["mixer", "length"])
-        for mixer in found["mixer"].drop_duplicates():
+        for mixer in (name for name in registry.names(Mixer) if name in set(found["mixer"])):
             cells = [_cell(by, mixer, n) for n in lengths]
             parts.append(f"| `{mixer}` | " + " | ".join(cells) + " |\n")
     return "".join(parts)
