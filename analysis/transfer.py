@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eutectic.analysis.hyper import HyperOptimum
+from eutectic.analysis.hyper import LAWFUL, SETTINGS, HyperOptimum
 from eutectic.analysis.hyper_law import HyperLaw
 from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
@@ -17,6 +17,8 @@ from eutectic.config import RunConfig, canonical_json
 from eutectic.errors import UserError
 from eutectic.sweeps import plan
 from eutectic.sweeps.recipe import PowerRule, Recipe
+
+FURTHER = tuple(name for name in SETTINGS if name not in LAWFUL)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def rules(found: Tuned, recipe: Recipe, source: str) -> dict[str, plan.Tuned]:
     return {arch: rule(arch) for arch in archs}
 
 
-def unlike(tuned: RunConfig, planned: RunConfig) -> list[str]:
-    """Where a tuning's run and a plan's differ in what best settings depend on beside architecture, size and tokens.
+def unlike(found: Tuned, tuned: RunConfig, planned: RunConfig) -> list[str]:
+    """Where a tuning, by what it found and a run of it, and a plan's run differ in what best settings depend on beside
+    architecture, size and tokens. Of a further setting that was varied the values at the optima count.
 
     Raises UserError where muP, which scales learning rates by width, is another's: a law by parameters would add to it.
     """
@@ -89,7 +92,21 @@ def unlike(tuned: RunConfig, planned: RunConfig) -> list[str]:
         }
         for run in (tuned, planned)
     )
-    return [f"{key} was {then[key]} and is {now[key]}" for key in then if then[key] != now[key]]
+    differing = [f"{key} was {then[key]} and is {now[key]}" for key in then if then[key] != now[key]]
+    for name in FURTHER:
+        low, high = _ends(found, name, getattr(tuned.optim, name))
+        value = getattr(planned.optim, name)
+        if not low <= value <= high:
+            was = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+            differing.append(f"{name} was {was} and is {value:g}")
+    return differing
+
+
+def _ends(found: Tuned, name: str, own: float) -> tuple[float, float]:
+    """Lowest and highest value of a further setting at the optima: its best, or what it was kept at; own, of a run of
+    the tuning, where it was not varied."""
+    at = [cell.values.get(name, cell.centre[name]) for cell in found.optima if cell.values and name in cell.centre]
+    return min(at, default=own), max(at, default=own)
 
 
 def transfers(found: Tuned, sizes: Mapping[str, Iterable[tuple[int, int]]]) -> list[Transfer]:

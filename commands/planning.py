@@ -106,7 +106,7 @@ def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]], t
     from eutectic.analysis.transfer import transfers, unlike
     from eutectic.display.tune import transfer_table
 
-    if differences := unlike(tuned_run, rows[0][0]):
+    if differences := unlike(found, tuned_run, rows[0][0]):
         err().print(f"the tuning {source} is of other runs than these: {', '.join(differences)}", soft_wrap=True)
     sizes: dict[str, list[tuple[int, int]]] = {}
     for run, cost in rows:

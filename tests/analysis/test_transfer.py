@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from rich.console import Console
 from tuning_table import best_batch, best_lr, middle, planted, tuning
@@ -13,6 +14,7 @@ from eutectic.analysis.settings import Beyond
 from eutectic.analysis.transfer import rules, transfers, unlike, version
 from eutectic.analysis.tuned import tuned
 from eutectic.arch import flops
+from eutectic.config import RunConfig
 from eutectic.display.tune import transfer_table
 from eutectic.errors import UserError
 from eutectic.sweeps import plan
@@ -95,21 +97,47 @@ def test_a_tuning_without_a_law_is_refused() -> None:
 
 
 def test_what_a_tuning_is_of_is_compared_and_mup_is_not_laid_on_it() -> None:
-    first, *_ = plan.plan(RECIPE, MANIFEST, 0)
-    assert unlike(first, dataclasses.replace(first, budget=1e17, seed=3)) == []
+    found, (first, *_) = tuned(RUNS), plan.plan(RECIPE, MANIFEST, 0)
+    assert unlike(found, first, dataclasses.replace(first, budget=1e17, seed=3)) == []
     other = dataclasses.replace(
         first, data=dataclasses.replace(first.data, seq_len=64, tokenizer="bpe-512"), match="params"
     )
     said = ["tokenizer was bytes and is bpe-512", "seq_len was 512 and is 64", "match was width and is params"]
-    assert unlike(first, other) == said
+    assert unlike(found, first, other) == said
     scaled = dataclasses.replace(first, model=dataclasses.replace(first.model, mup_base=16))
-    assert unlike(scaled, scaled) == []
+    assert unlike(found, scaled, scaled) == []
     for pair, words in (
         ((first, scaled), "of mup_base 0 and the plan of 16"),
         ((scaled, first), "16 and the plan of 0"),
     ):
         with pytest.raises(UserError, match=words):
-            unlike(*pair)
+            unlike(found, *pair)
+
+
+def test_further_settings_are_compared_with_those_the_laws_are_at() -> None:
+    first, *_ = plan.plan(RECIPE, MANIFEST, 0)
+
+    def with_(**settings: float) -> RunConfig:
+        return dataclasses.replace(first, optim=dataclasses.replace(first.optim, **settings))  # type: ignore[arg-type]
+
+    other = with_(weight_decay=0.3, warmup_fraction=0.5, init_scale=2.0)
+    assert unlike(tuned(RUNS), first, other) == [
+        f"weight_decay was {first.optim.weight_decay:g} and is 0.3",
+        f"warmup_fraction was {first.optim.warmup_fraction:g} and is 0.5",
+        "init_scale was 1 and is 2",
+    ]
+    # one that was varied has no value of the tuning's: each of its runs has another
+    frame = tuning(planted({"attn": 1.0}, power=POWER), noise=0.0)
+    decay = 0.06 * np.exp(np.random.default_rng(0).uniform(-1, 1, len(frame)))
+    worse = 0.02 * np.log(decay / (0.06 * (frame["params"] / frame["params"].mean()) ** 0.1)) ** 2
+    found = tuned(screen(frame.assign(weight_decay=decay, loss=frame["loss"] + worse)))
+    best = [cell.values["weight_decay"] for cell in found.optima if cell.values]
+    low, high = min(best), max(best)
+    assert len(best) > 3 and 0.03 < low < 0.9 * high < high < 0.1
+    inside, outside = with_(weight_decay=(low * high) ** 0.5), with_(weight_decay=0.1)
+    for one in (first, inside):
+        assert unlike(found, one, inside) == []
+        assert unlike(found, one, outside) == [f"weight_decay was {low:.3g} to {high:.3g} and is 0.1"]
 
 
 def test_an_answers_settings_may_be_anothers() -> None:
