@@ -32,9 +32,11 @@ def tune(options: Options) -> int:
     cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
     if options.dry:
         return _plan_trials(options, recipe, cells, trials, folder)
+    url = options.storage or os.environ.get(STORAGE)
+    if url:
+        tuning.open_database(url)  # or refuse it, before anything is written
     open_sweep(options, folder, recipe, rows)
     Ledger(folder).collect()
-    url = options.storage or os.environ.get(STORAGE)
     studies = tuning.Studies(folder, cells, trials, url, recipe.device)
     studies.settle()
     foreign.keep(options.mixer_file, folder)

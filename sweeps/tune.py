@@ -143,7 +143,7 @@ class Studies:
         self._loads = {cell: cell.load(device) for cell in cells}
         own = files.make_folder(folder / "tune")
         self._lock = JournalFileOpenLock(str(own / "ask"))
-        storage = _open(own / "journal.log", url)
+        storage = open_database(url) if url else _journal(own / "journal.log")
         with self._locked():
             self.studies = {
                 cell: optuna.create_study(storage=storage, study_name=cell.study, load_if_exists=True) for cell in cells
@@ -283,13 +283,22 @@ def _asked(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if "run_id" in trial.user_attrs]
 
 
-def _open(journal: Path, url: str | None) -> BaseStorage:
-    if url is None:
-        # a link by O_EXCL, as the ledger's claims: right on NFS 3 and later
-        return JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal))))
+def _journal(path: Path) -> BaseStorage:
+    # a link by O_EXCL, as the ledger's claims: right on NFS 3 and later
+    return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+
+
+def open_database(url: str) -> BaseStorage:
+    """Raises UserError where it cannot be opened, which names no part of the URL: that may hold a password."""
     try:
         return RDBStorage(url)
-    except Exception as error:  # each database's driver has its own; the URL may hold a password
+    except ImportError as error:
+        raise UserError(
+            f"the database of --storage or EUTECTIC_STORAGE needs a driver that cannot be loaded here "
+            f"({error.__cause__ or error}); install the package that has it, or name another driver in the URL, e.g. "
+            "postgresql+pg8000://."
+        ) from None
+    except Exception as error:  # each driver has its own
         raise UserError(
             f"the database of --storage or EUTECTIC_STORAGE cannot be opened ({type(error).__name__}); "
             "give an SQLAlchemy URL of a database, e.g. sqlite:///tune.db, or leave it out."

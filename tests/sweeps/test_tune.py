@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import statistics
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -286,12 +287,23 @@ def test_samplers_shun_what_diverges(
     assert sum(above[:12]) >= 2 and sum(above[12:]) <= 7
 
 
-@pytest.mark.parametrize("url", ["nowhere", "sqlite:////no/such/folder/t.db", "mysql://me:secret@nowhere/db"])
+@pytest.mark.parametrize("url", ["nowhere", "sqlite:////no/such/folder/t.db", "nosuch://me:secret@nowhere/db"])
 def test_a_storage_that_cannot_be_opened_is_said(url: str, manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"of --storage or EUTECTIC_STORAGE cannot be opened \(.*\); give an SQLAlchemy URL"
     ) as caught:
         tune.Studies(tmp_path, cells(manifest), 1, url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_driver_that_is_not_there_is_said(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)  # whether it is installed or not
+    with pytest.raises(
+        UserError, match=r"needs a driver that cannot be loaded here \(.*MySQLdb.*\); install"
+    ) as caught:
+        tune.Studies(tmp_path, cells(manifest), 1, "mysql://me:secret@nowhere/db")
     assert "secret" not in str(caught.value)
 
 
@@ -610,3 +622,4 @@ def test_bad_input_gets_one_sentence(
     with pytest.raises(UserError) as caught:
         commands.tune(options("--archs", "attn", "--budgets", SMALL, "--source", str(corpus), *arguments))
     assert words in str(caught.value)
+    assert [path.name for path in tmp_path.rglob("*")] == ["results", "s", "runs"], "a refusal left something behind"
