@@ -3,6 +3,7 @@
     NAME/tune/journal.log   every study of the folder, unless they are in a database
               ask.lock      held while a trial is asked, claimed or told
               due.json      how many are yet to be asked (sweeps/due.py)
+              database.json what the studies of the folder are named by in a database, which others may share
 
 A trial is running in its study until its run has ended in the ledger, whoever trained it. As trials are asked, claimed
 and told under one lock, the ledger alone says who is at work: a trial whose worker died is a running trial whose run
@@ -13,6 +14,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import secrets
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -145,8 +147,10 @@ class Studies:
         self._lock = JournalFileOpenLock(str(own / "ask"))
         storage = open_database(url) if url else _journal(own / "journal.log")
         with self._locked():
+            prefix = f"{_name_in_database(folder)}: " if url else ""
             self.studies = {
-                cell: optuna.create_study(storage=storage, study_name=cell.study, load_if_exists=True) for cell in cells
+                cell: optuna.create_study(storage=storage, study_name=prefix + cell.study, load_if_exists=True)
+                for cell in cells
             }
             self._note_due(cells)
 
@@ -281,6 +285,14 @@ def _ask_shunning(study: optuna.Study, cell: Cell) -> dict[str, Any]:
 
 def _asked(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if "run_id" in trial.user_attrs]
+
+
+def _name_in_database(folder: Path) -> str:
+    """The sweep's name and, as others may have one of that name, eight digits that stay in its folder."""
+    path = folder / "tune" / "database.json"
+    if not path.exists():
+        files.write_json(path, {"name": f"{folder.name}-{secrets.token_hex(4)}"})
+    return str(files.read_object(path)["name"])
 
 
 def _journal(path: Path) -> BaseStorage:

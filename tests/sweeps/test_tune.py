@@ -143,6 +143,28 @@ def test_trials_are_runs_and_their_losses_are_told(
         assert trial.value == (ledger.loss(run_id) if ledger.status(run_id) == "done" else None)
 
 
+def test_tunings_that_share_a_database_keep_to_their_own_trials(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train", planted)
+    found, url = cells(manifest), f"sqlite:///{tmp_path}/tune.db"
+    # others may have chosen the name, in a folder of results of their own
+    mine, other, theirs = tmp_path / "results/t", tmp_path / "results/u", tmp_path / "theirs/t"
+    for folder in (mine, other, theirs):
+        tune.work(folder, found, 3, url, place(manifest))
+    for folder in (mine, other, theirs):
+        tune.work(folder, found, 4, url, place(manifest))
+        studies = tune.Studies(folder, found, 4, url)
+        assert len(trial_ids(studies)) == 4 and sorted(trial_ids(studies)) == Ledger(folder).run_ids()
+        (study,) = studies.studies.values()
+        assert study.study_name.startswith(f"{folder.name}-") and study.study_name.endswith(f": {found[0].study}")
+    mine.rename(tmp_path / "results/renamed")
+    assert tune.Studies(tmp_path / "results/renamed", found, 4, url).left() == 0
+    assert tune.Studies(mine, found, 4, url).left() == 4, "a new tuning went on with the trials of one that is gone"
+    (study,) = tune.Studies(tmp_path / "journal", found, 4).studies.values()
+    assert study.study_name == found[0].study, "a journal of the folder's own has always named it so"
+
+
 def test_a_setting_asked_twice_is_trained_once(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
