@@ -119,6 +119,8 @@ def retry(options: Options) -> int:
     memory = memory_of(options, device, workers)
     refuse_too_large(configs, device, memory, devices)
     loads = {c.run_id: estimate(c, device, devices, memory) for c in configs}
+    if _tunes(ledger):
+        err().print("the studies are told of these runs by the next `eutectic tune`, which goes on with them.")
     ledger.retry(loads)  # before they are submitted, for workers leave alone what has failed
     try:
         return _train(options, ledger, device, workers, loads)
@@ -191,19 +193,32 @@ def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) ->
 
 
 def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
-    """Show the optima of all that is collected, then what failed and what has not ended."""
+    """Show what all that is collected comes to, then what failed and what has not ended."""
     statuses = {i: ledger.status(i) for i in run_ids}
     failed = {i: ledger.failure(i) for i, s in statuses.items() if s == "failed"}
     left = [i for i, s in statuses.items() if s not in FINISHED]
     if options.json:
         collected = (ledger.folder / "runs.parquet").exists()
-        fitted = finite(sweep_report(ledger.folder).to_dict()) if collected else None
+        fitted = finite(_report(ledger).to_dict()) if collected else None
         print_json({"statuses": statuses, "failed": failed, "report": fitted})
     elif len(failed) + len(left) < len(run_ids):
         from eutectic.display.report import show_report
+        from eutectic.display.tune import show_tuned
 
-        show_report(out(), sweep_report(ledger.folder))
+        show = show_tuned if _tunes(ledger) else show_report
+        show(out(), _report(ledger))
     say_failed(failed, len(run_ids))
     if left:
         err().print(f"{len(left)} of {len(run_ids)} runs have not ended; the same command goes on with them.")
     return int(bool(failed or left))
+
+
+def _report(ledger: Ledger) -> Any:
+    from eutectic.analysis.load import load
+    from eutectic.analysis.tuned import tuned
+
+    return tuned(load(ledger.folder)) if _tunes(ledger) else sweep_report(ledger.folder)
+
+
+def _tunes(ledger: Ledger) -> bool:
+    return (ledger.folder / "tune").is_dir()

@@ -16,9 +16,10 @@ NAMES = {"lr": "learning rate", "batch": "batch, tokens"}
 FURTHER = {"weight_decay": "weight decay", "warmup_fraction": "warm-up", "init_scale": "initial scale"}
 
 
-def show_tuned(console: Console, tuned: Tuned, counts: Mapping[str, Mapping[str, int]]) -> None:
-    """counts: of each study's trials, by state."""
-    console.print(trials_table(counts))
+def show_tuned(console: Console, tuned: Tuned, counts: Mapping[str, Mapping[str, int]] | None = None) -> None:
+    """counts: of each study's trials, by state, where that has been asked."""
+    if counts is not None:
+        console.print(trials_table(counts))
     console.print(optima_table(tuned))
     console.print(laws_table(tuned))
 

@@ -56,6 +56,7 @@ STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+RENEWS = "renews"  # of a trial's attributes the number of the failed one that it stands for
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -198,6 +199,7 @@ class Studies:
         return sum(max(0, self.trials - count.total()) + count["running"] for count in counts)
 
     def _settle(self) -> None:
+        self._renew()
         for cell, trial in self._running():
             study, run_id = self.studies[cell], trial.user_attrs.get("run_id")
             if run_id is None:  # its worker died while it held the lock
@@ -206,6 +208,20 @@ class Studies:
                 study.tell(trial.number, self.ledger.loss(run_id))
             elif status in STATES:
                 study.tell(trial.number, state=STATES[status])
+
+    def _renew(self) -> None:
+        """Add a running trial for every failed one whose run is retried: what was told of a trial stays as it is."""
+        for study in self.studies.values():
+            for trial in _asked(study):
+                if trial.state == TrialState.FAIL and self.ledger.status(trial.user_attrs["run_id"]) != "failed":
+                    study.add_trial(
+                        optuna.trial.create_trial(
+                            state=TrialState.RUNNING,
+                            params=trial.params,
+                            distributions=trial.distributions,
+                            user_attrs={"run_id": trial.user_attrs["run_id"], RENEWS: trial.number},
+                        )
+                    )
 
     def _running(self) -> list[tuple[Cell, FrozenTrial]]:
         states = (TrialState.RUNNING,)
@@ -284,7 +300,10 @@ def _ask_shunning(study: optuna.Study, cell: Cell) -> dict[str, Any]:
 
 
 def _asked(study: optuna.Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if "run_id" in trial.user_attrs]
+    """Its trials, but for those without a run and those that another stands for."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if "run_id" in trial.user_attrs]
+    renewed = {trial.user_attrs.get(RENEWS) for trial in trials}
+    return [trial for trial in trials if trial.number not in renewed]
 
 
 def _name_in_database(folder: Path) -> str:

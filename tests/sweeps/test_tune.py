@@ -36,7 +36,7 @@ from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.submit import STORAGE, Tuning
-from eutectic.sweeps.worker import Place
+from eutectic.sweeps.worker import Place, work
 from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
 
@@ -287,6 +287,50 @@ def test_a_run_that_fails_fails_its_trial(manifest: Manifest, tmp_path: Path, mo
     assert [Ledger(tmp_path).failure(i) for i in Ledger(tmp_path).run_ids()] == ["ValueError: broken"] * 2
 
 
+@pytest.mark.parametrize("trained_by", ["tune", "retry"])
+@pytest.mark.parametrize("database", [False, True])
+def test_trials_of_retried_runs_are_told(
+    trained_by: str, database: bool, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {"attn": 3}
+
+    def sometimes(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> None:
+        broken["attn"] -= 1
+        if broken["attn"] >= 0:
+            raise ValueError("broken")
+        planted(config, manifest, folder)
+
+    monkeypatch.setattr(loop, "train", sometimes)
+    found, url = cells(manifest), f"sqlite:///{tmp_path}/tune.db" if database else None
+    name, ledger = found[0].study, Ledger(tmp_path)
+    tune.work(tmp_path, found, 6, url, place(manifest))
+    studies = tune.Studies(tmp_path, found, 6, url)
+    assert studies.counts()[name]["fail"] == 3 and studies.left() == 0
+    failed = [i for i, status in ledger.statuses().items() if status == "failed"]
+
+    broken["attn"] = 1
+    ledger.retry(failed)
+    studies.settle()
+    assert studies.counts()[name]["running"] == studies.left() == 3
+    if trained_by == "retry":
+        work(tmp_path, failed, place(manifest))
+    else:
+        tune.work(tmp_path, found, 6, url, place(manifest))
+    studies.settle()
+    counts = studies.counts()[name]
+    assert counts["fail"] == 1 and counts.total() == 6 and studies.left() == 0, "one failed again"
+    ledger.retry(failed)  # what has not failed has no failure to forget
+    tune.work(tmp_path, found, 7, url, place(manifest))
+    studies = tune.Studies(tmp_path, found, 7, url)
+    assert set(studies.counts()[name]) <= {"complete", "diverged"} and studies.counts()[name].total() == 7
+    (study,) = studies.studies.values()
+    told = {t.user_attrs["run_id"]: t for t in study.trials if t.state.name != "FAIL"}
+    assert sorted(told) == Ledger(tmp_path).run_ids() and len(told) == 7
+    for run_id in failed:
+        assert told[run_id].value == (ledger.loss(run_id) if ledger.status(run_id) == "done" else None)
+        assert ledger.config(run_id) == found[0].trial(**told[run_id].params)
+
+
 @pytest.mark.parametrize("sampler", tune.SAMPLERS)
 def test_samplers_shun_what_diverges(
     sampler: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -475,6 +519,40 @@ def test_the_command_trains_shows_and_goes_on(
     best = min(rows, key=lambda row: row["loss"])
     assert (cell["n_runs"], cell["best_loss"], cell["params"]) == (2, best["loss"], best["params"])
     assert cell["best"] == pytest.approx({"lr": best["lr"], "batch": best["batch_size"] * best["seq_len"]})
+
+
+def test_retry_trains_a_tunings_runs_again_and_tune_tells_of_them(
+    corpus: Path,
+    tmp_path: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+    tuning = ["tune", "--archs", "attn", "--budget", SMALL, "--source", str(corpus), "--name", "t", "--trials", "3"]
+    tuning += ["--workers", "1", "--cluster", "debug"]
+
+    def broken(*_: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(loop, "train", broken)
+    assert cli.main(tuning) == 1
+    assert "3 of 3 runs failed; `eutectic retry` trains those again." in capsys.readouterr().err
+    monkeypatch.setattr(loop, "train", planted)
+    retry = ["retry", "--name", "t", "--workers", "1", "--cluster", "debug"]
+    assert cli.main(retry) == 0
+    said = capsys.readouterr()
+    assert "the studies are told of these runs by the next `eutectic tune`" in said.err
+    assert "best settings" in said.out and "isoFLOP" not in said.out
+    for run_id in Ledger(tmp_path / "results/t").run_ids():
+        shutil.rmtree(tmp_path / "results/t/runs" / run_id)  # its row is collected
+    monkeypatch.setattr(loop, "train", broken)
+    assert cli.main([*tuning, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (counts,) = told["trials"].values()
+    assert set(counts) <= {"complete", "diverged"} and sum(counts.values()) == 3
+    assert (told["failed"], told["unfinished"]) == ({}, 0)
 
 
 @pytest.mark.parametrize("exported", [False, True])
