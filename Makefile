@@ -78,6 +78,7 @@ test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy --namespace-packages --explicit-package-bases $(TYPED:%=-p eutectic.%)
+	MYPYPATH=.typing:bench:tests/support $(BIN)/mypy --namespace-packages --explicit-package-bases bench/*.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/sweeps tests
 
 test-slow: .venv/.dev

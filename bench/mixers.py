@@ -11,7 +11,7 @@ Rows go to results/bench/mixers.parquet as they come; a row of the same device, 
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,13 @@ def inputs(d_model: int, length: int, device: str) -> Tensor:
     return torch.randn(TOKENS // length, length, d_model, device=device, requires_grad=True)
 
 
-def one_pass(layer: nn.Module, x: Tensor, device: str) -> None:
+def one_pass(layer: Callable[..., Tensor], x: Tensor, device: str) -> None:
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
         y = layer(x)
     y.backward(torch.ones_like(y))
 
 
-def timed(run: nn.Module, layer: nn.Module, d_model: int, length: int, device: str, peak: float) -> Row:
+def timed(run: Callable[..., Tensor], layer: nn.Module, d_model: int, length: int, device: str, peak: float) -> Row:
     """Median seconds of a forward and backward pass, and the memory it took at its peak."""
     x = inputs(d_model, length, device)
     repeats = 10 if device == "cuda" else 3
@@ -155,11 +155,11 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def _cell(by: pd.DataFrame, mixer: str, length: int) -> str:
-    if (mixer, length) not in by.index or not by.loc[(mixer, length), "tokens_per_second"]:
+    speeds, shares = by["tokens_per_second"].to_dict(), by["mfu"].to_dict()
+    if not speeds.get((mixer, length)):
         return ""
-    row = by.loc[(mixer, length)]
-    ratio = row["tokens_per_second"] / by.loc[("attn", length), "tokens_per_second"]
-    return f"{row['tokens_per_second'] / 1e3:,.0f} ({ratio:.2f}; {row['mfu']:.3f})"
+    ratio = speeds[mixer, length] / speeds["attn", length]
+    return f"{speeds[mixer, length] / 1e3:,.0f} ({ratio:.2f}; {shares[mixer, length]:.3f})"
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def table(rows: pd.DataFrame) -> str:
         ]
         counts = f"{len(ways[TOGETHER])} and {len(ways[ALONE])}"
         seconds = f"{mean[ALONE]:.1f}", f"{mean[TOGETHER]:.1f}", f"{mean[ALONE] / mean[TOGETHER]:.2f}"
-        lines.append(f"| {' | '.join((device, f'{budget:.3g}', counts, *seconds, *gaps))} |")
+        lines.append(f"| {' | '.join((str(device), f'{budget:.3g}', counts, *seconds, *gaps))} |")
     return "\n".join(lines) + "\n"
 
 

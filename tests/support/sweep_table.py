@@ -1,6 +1,7 @@
 """The runs of a sweep whose losses follow a planted law: every column, shapes of the ladder, a recipe's power laws."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ def batch_tokens(d: float) -> float:
 
 
 def table(
-    loss: Callable[[float, float, float], float],
+    loss: Callable[..., Any],
     archs: Mapping[str, float] = ARCHS,
     budgets: tuple[float, ...] = BUDGETS,
     noise: float = 0.0,
@@ -38,7 +39,7 @@ def table(
     """loss: of parameters, tokens and attention's share. noise: of ln loss. C = 6 N D."""
     kinds = {"string": "", "int64": 0, "double": 0.0}
     blank = {column.name: kinds[str(column.type)] for column in schema.RUNS}
-    random, rows = np.random.default_rng(seed), []
+    random, rows = np.random.default_rng(seed), list[dict[str, Any]]()
     for budget in budgets:
         centre = int(np.argmin([abs(np.log(params(s) / np.sqrt(budget / 120))) for s in LADDER]))
         for arch, share in archs.items():
