@@ -81,7 +81,8 @@ def _lines(standing: Standing) -> list[str]:
         lines.append(f"planned runs whose folder is gone: {len(lost)}; the command that planned them makes it again.")
     lines += [f"{path} was damaged and set aside; delete it when you have seen it." for path in ledger.damaged()]
     return lines + [
-        f"job {job.job} ended early: {job.how} ({job.state}); its log is {job.log}" for job in standing.jobs
+        f"job {job.job} ended early: {job.how} ({job.state}){f'; its log is {job.log}' if job.log else ''}"
+        for job in standing.jobs
     ]
 
 

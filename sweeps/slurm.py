@@ -101,14 +101,15 @@ def is_over(job: str, array: str) -> bool:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that Slurm ended, or that failed. state: Slurm's word; how: the same in a few of ours."""
+    """A job that Slurm ended, or that failed. state: Slurm's word; how: the same in a few of ours; log: None where
+    there is none, as of what had not begun."""
 
     job: str
     state: str
     how: str
-    log: str
+    log: str | None
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str | None]:
         return asdict(self)
 
 
@@ -118,25 +119,26 @@ def submitted(folder: Path) -> list[str]:
 
 
 def ended(folder: Path) -> list[Ended]:
-    """A sweep's jobs that Slurm's accounting has as neither waiting, running nor completed; none where there is no
-    accounting."""
+    """A sweep's jobs that Slurm's accounting has as neither waiting, running nor completed, but for the one that
+    collects, which trains nothing; none where there is no accounting."""
     jobs = submitted(folder)
     if not jobs:
         return []
-    command = ["sacct", "-nP", "-o", "JobID,State,ExitCode", "-j", ",".join(jobs)]
+    command = ["sacct", "-nP", "-o", "JobID,State,ExitCode,JobName", "-j", ",".join(jobs)]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    rows = [line.split("|") for line in told.splitlines()]
+    rows = [line.split("|", 3) for line in told.splitlines()]
     # a job whose step was killed for its memory has FAILED, as far as Slurm goes
-    greedy = {job.partition(".")[0] for job, state, _ in rows if state == "OUT_OF_MEMORY"}
+    greedy = {job.partition(".")[0] for job, state, *_ in rows if state == "OUT_OF_MEMORY"}
     found = []
-    for job, words, status in rows:
+    for job, words, status, name in rows:
         state, *by = words.split()
-        if "." not in job and state not in GOING:
+        if "." not in job and state not in GOING and name != COLLECTOR:
             state = "OUT_OF_MEMORY" if job in greedy else state
-            found.append(Ended(job, state, _how(state, by, status), f"{folder}/jobs/{job}_0_log.err"))
+            log = folder / "jobs" / f"{job}_0_log.err"
+            found.append(Ended(job, state, _how(state, by, status), str(log) if log.exists() else None))
     return found
 
 
