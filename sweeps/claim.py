@@ -33,7 +33,6 @@ class Claim:
 
     def __init__(self, path: Path, owner: dict[str, Any], sheet: Path | None):
         self.path, self.owner, self._sheet = path, owner, sheet
-        self._beaten = [path, sheet] if sheet else [path]
         self._released = threading.Event()
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._beating.start()
@@ -76,9 +75,6 @@ class Claim:
         self._released.set()
         self._beating.join()
         self._touch()
-        if self._sheet:
-            with contextlib.suppress(OSError):  # a full disk, or the folder was deleted
-                files.write_json(self._sheet, files.read_object(self._sheet) | {"until": self._sheet.stat().st_mtime})
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path, (0, 0))
 
@@ -87,9 +83,12 @@ class Claim:
             self._touch()
 
     def _touch(self) -> None:
-        for path in self._beaten:
-            with contextlib.suppress(OSError):
-                os.utime(path)
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+        if self._sheet:
+            with contextlib.suppress(OSError):  # a full disk, or it was deleted, and is not to be made again
+                os.utime(self._sheet)
+                files.write_json(self._sheet, files.read_object(self._sheet) | {"until": self._sheet.stat().st_mtime})
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
     NAME/workers/HOST-PID-BORN.json    since when, until when, and on how many devices
 
-Its time is that of the last heartbeat, and of a worker that was killed the end. In a copy of the folder, whose files
-have other times, the end is that of the last run that the worker let go, which it writes down (`until`).
+Its time is that of the last heartbeat, and of a worker that was killed the end. A heartbeat is written down as well
+(`until`), for copies of the folder, whose files have other times.
 
 The processes that share a GPU are one worker's, and so its hours are counted once, with those that became of no run: of
 compilation, of what failed or was lost. They begin with a first claim, some seconds after the job.

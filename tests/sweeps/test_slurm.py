@@ -76,7 +76,7 @@ def test_a_log_is_named_where_there_is_one(sweep: Path) -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     show_status(console, standing)
     told = console.export_text()
-    assert f"job 8 ended early: it was killed for its memory (OUT_OF_MEMORY); its log is {sweep}/jobs/8_0_log.err" in told
+    assert f"job 8 ended early: it was killed for its memory (OUT_OF_MEMORY); its log is {logs['8']}" in told
     assert "job 7_[16-18%2] ended early: it was cancelled by root (CANCELLED)\n" in told
 
 
