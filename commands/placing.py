@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from eutectic.cli import Options
+from eutectic.commands.console import err
 from eutectic.sweeps.cost import AT_ONCE, Load, job_hours, job_memory
 from eutectic.sweeps.ledger import Ledger
 
@@ -62,6 +63,15 @@ def cluster_of(options: Options, device: str, workers: int, memory: float, loads
         hours = job_hours(loads, at_once(options, device, workers))
     cpus = 1 if device == "cpu" else AT_ONCE
     return Cluster(options.cluster, workers, device, cpus, hours, memory, slurm, options.devices)
+
+
+def say_covered(what: str, queue: Any) -> None:
+    """That so many runs or trials are those of jobs in Slurm's queue."""
+    ids = " ".join(queue.ids)
+    err().print(
+        f"{what} are left to the jobs of {ids} ({queue}); for more workers, --continue or `scancel {ids}` first.",
+        soft_wrap=True,
+    )
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from eutectic.commands.placing import (
     cluster_of,
     devices_of,
     ended_on_interrupt,
+    say_covered,
     submit_runs,
 )
 from eutectic.commands.planning import go_on, memory_of, open_sweep, plan_of
@@ -162,12 +163,7 @@ def _queue_up(options: Options, ledger: Ledger, device: str, workers: int, loads
     queue = queued.look(ledger.folder)
     covered = set() if options.go_on else queued.covered(ledger, queue, loads)
     if covered:
-        ids = " ".join(queue.ids)
-        err().print(
-            f"{len(covered)} runs are left to the jobs of {ids} ({queue}); for more workers, --continue or "
-            f"`scancel {ids}` first.",
-            soft_wrap=True,
-        )
+        say_covered(f"{len(covered)} runs", queue)
     new = {i: load for i, load in loads.items() if i not in covered}
     jobs = submit_runs(options, ledger, device, workers, new) if new else []
     if jobs:

@@ -3,13 +3,13 @@
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from eutectic.cli import Options, numbers, print_json
 from eutectic.commands.console import err, finite, out, say_failed, warn
-from eutectic.commands.placing import POLL_SECONDS, at_once, cluster_of, ended_on_interrupt
+from eutectic.commands.placing import POLL_SECONDS, at_once, cluster_of, ended_on_interrupt, say_covered
 from eutectic.commands.planning import open_sweep, plan_of
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger
@@ -40,11 +40,10 @@ def tune(options: Options) -> int:
     studies = tuning.Studies(folder, cells, trials, url, recipe.device)
     studies.settle()
     foreign.keep(options.mixer_file, folder)
-    workers = min(options.workers or recipe.workers, studies.left())
-    if workers:
-        _train_trials(options, studies, url, recipe.device, workers)
-        if options.cluster == "slurm":
-            return 0
+    if options.cluster == "slurm" and studies.left():
+        _queue_up(options, studies, url, recipe)
+        return 0
+    _train_trials(options, studies, url, recipe)
     return _conclude_tuning(options, studies)
 
 
@@ -87,17 +86,49 @@ def _cluster(options: Options, cells: Sequence[Any], trials: int, device: str, w
     return cluster_of(options, device, workers, memory, longest * trials)
 
 
-def _train_trials(options: Options, studies: Any, url: str | None, device: str, workers: int) -> None:
-    """Submit workers that ask and train; those here are waited for, and ended first on an interrupt. url: of the
-    studies' database, where they are in one."""
-    from eutectic.sweeps.submit import STORAGE, Tuning, running, submit
+def _queue_up(options: Options, studies: Any, url: str | None, recipe: Recipe) -> None:
+    """Submit to Slurm workers for the trials that no job in its queue is to ask, unless told to --continue."""
+    from eutectic.sweeps import queued
+
+    folder = studies.ledger.folder
+    queue = queued.look(folder)
+    left = studies.left_by_cell({} if options.go_on else queued.covered_trials(folder, queue))
+    if covered := studies.left() - sum(left.values()):
+        say_covered(f"{covered} trials", queue)
+    if not left:
+        text = "nothing is left to submit; when the jobs have ended, the same command shows what they found."
+        err().print(text, soft_wrap=True)
+        return
+    jobs = _submit(options, studies, left, url, recipe)
+    queued.note_trials(folder, jobs[0].job_id, {cell.study: studies.trials for cell in left})
+    err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
+
+
+def _train_trials(options: Options, studies: Any, url: str | None, recipe: Recipe) -> None:
+    """By workers here, which are waited for, and ended first on an interrupt."""
+    from eutectic.sweeps.submit import running
+
+    left = studies.left_by_cell({})
+    if not left:
+        return
+    jobs = _submit(options, studies, left, url, recipe)
+    with ended_on_interrupt(jobs), err().status("") as line:
+        while list(running(jobs)):
+            line.update(f"{studies.left()} trials left")
+            time.sleep(POLL_SECONDS)
+
+
+def _submit(options: Options, studies: Any, left: Mapping[Any, int], url: str | None, recipe: Recipe) -> list[Any]:
+    """Workers that ask and train the trials that are left of cells. url: of the studies' database, where they are in
+    one."""
+    from eutectic.sweeps.submit import STORAGE, Tuning, submit
     from eutectic.train.shards import default_cache
 
-    folder, cache, cells = studies.ledger.folder.resolve(), default_cache().resolve(), list(studies.studies)
+    cells = list(left)
     work = Tuning(
-        folder=folder,
-        device=device,
-        cache=cache,
+        folder=studies.ledger.folder.resolve(),
+        device=recipe.device,
+        cache=default_cache().resolve(),
         tracker=options.track,
         cells=cells,
         trials=studies.trials,
@@ -105,14 +136,8 @@ def _train_trials(options: Options, studies: Any, url: str | None, device: str, 
     )
     if url:
         os.environ[STORAGE] = url
-    jobs = submit(_cluster(options, cells, studies.trials, device, workers), work)
-    if options.cluster == "slurm":
-        err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
-        return
-    with ended_on_interrupt(jobs), err().status("") as line:
-        while list(running(jobs)):
-            line.update(f"{studies.left()} trials left")
-            time.sleep(POLL_SECONDS)
+    workers = min(options.workers or recipe.workers, sum(left.values()))
+    return submit(_cluster(options, cells, studies.trials, recipe.device, workers), work)
 
 
 def _conclude_tuning(options: Options, studies: Any) -> int:

@@ -1,10 +1,11 @@
 """A sweep's jobs that Slurm has in its queue, and the runs that they are to train.
 
 NAME/jobs/JOB_runs.json    of an array, or a job of its own, the runs that it was submitted for
+          JOB_trials.json  of one that tunes, how many trials it was to bring each study to
 """
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,12 @@ def look(folder: Path) -> Queue:
 
 def note(folder: Path, job: str, run_ids: Iterable[str]) -> None:
     """What a job, or the array that it is of, was submitted for."""
-    files.write_json(_path(folder, job.partition("_")[0]), list(run_ids))
+    files.write_json(_path(folder, job, "runs"), list(run_ids))
+
+
+def note_trials(folder: Path, job: str, trials: Mapping[str, int]) -> None:
+    """The same of a job that tunes: by study."""
+    files.write_json(_path(folder, job, "trials"), dict(trials))
 
 
 def covered(ledger: Ledger, queue: Queue, planned: Iterable[str]) -> set[str]:
@@ -63,9 +69,19 @@ def covered(ledger: Ledger, queue: Queue, planned: Iterable[str]) -> set[str]:
     return {i for i in planned if i in waiting or (i in running and not ledger.abandoned(i))}
 
 
+def covered_trials(folder: Path, queue: Queue) -> dict[str, int]:
+    """How many trials the queue's jobs bring each study to. One that runs asks until there are so many, and takes up
+    those that were begun and lost."""
+    found: dict[str, int] = {}
+    for job in queue.ids:
+        for study, trials in files.read_object(_path(folder, job, "trials")).items():
+            found[study] = max(trials, found.get(study, 0))
+    return found
+
+
 def _noted(folder: Path, jobs: Iterable[str]) -> set[str]:
-    return {run_id for job in set(jobs) for run_id in files.read_json(_path(folder, job)) or []}
+    return {run_id for job in set(jobs) for run_id in files.read_json(_path(folder, job, "runs")) or []}
 
 
-def _path(folder: Path, job: str) -> Path:
-    return folder / "jobs" / f"{job}_runs.json"
+def _path(folder: Path, job: str, what: str) -> Path:
+    return folder / "jobs" / f"{job.partition('_')[0]}_{what}.json"

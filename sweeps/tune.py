@@ -17,7 +17,7 @@ import os
 import secrets
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -195,8 +195,17 @@ class Studies:
 
     def left(self) -> int:
         """Trials that are to be asked, or were and have not ended."""
-        counts = self.counts().values()
-        return sum(max(0, self.trials - count.total()) + count["running"] for count in counts)
+        return sum(self.left_by_cell({}).values())
+
+    def left_by_cell(self, covered: Mapping[str, int]) -> dict[Cell, int]:
+        """Of the cells that have any, but for those of jobs that bring studies, by name, to so many trials."""
+        counts, found = self.counts(), dict[Cell, int]()
+        for cell in self.studies:
+            count, theirs = counts[cell.study], covered.get(cell.study, 0)
+            left = max(0, self.trials - max(count.total(), theirs)) + (0 if theirs else count["running"])
+            if left:
+                found[cell] = left
+        return found
 
     def _settle(self) -> None:
         self._renew()

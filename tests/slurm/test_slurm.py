@@ -251,13 +251,17 @@ def test_disturbed_jobs_go_on_from_their_checkpoints(
 
 
 def test_trials_go_on_from_their_checkpoints(place: Callable[[], Place]) -> None:
-    """Both tasks that tune are preempted in the midst of a trial; TensorBoard has each trial once, too."""
+    """Both tasks that tune are preempted in the midst of a trial; TensorBoard has each trial once, too. The same
+    command while they are at it submits nothing."""
     here = place()
     tune = ["tune", "--budget", "5e9", "--archs", "attn", "--trials", "4", "--name", "s"]
     here.eutectic(*tune, "--cluster", "slurm", "--workers", "2", "--track", "tensorboard")
     victims = here.in_progress(steps=0)  # some have few
     here.slurm.run("scancel", "--signal=USR2", here.job())
     saved = [progress(victim) for victim in victims]
+    here.await_life(1)
+    here.eutectic(*tune, "--cluster", "slurm", "--workers", "2")
+    assert len(here.scripts()) == 2, "the array, and the job that collects"
     here.finish()
     assert_begun_with(saved, victims)
     assert [[claim["life"] for claim in claims(victim)] for victim in victims] == [[0, 1]] * 2

@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 
 from eutectic import cli
 from eutectic.config import RunConfig
-from eutectic.sweeps import queued
+from eutectic.sweeps import plan as planning
+from eutectic.sweeps import queued, tune
+from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.queued import Queue
+from eutectic.train.shards import Manifest
 
 # as squeue prints an array of which one task waits and another ends, a job requeued, and one that collects
 TOLD = """\
@@ -91,6 +95,12 @@ def test_what_jobs_come_to_is_theirs(ledger: Ledger, small_run: RunConfig) -> No
     assert queued.covered(ledger, Queue(("9",)), [a]) == set()
 
 
+def arrays(place: Path) -> list[str]:
+    """Of each array that was submitted the number of its last task; the job that collects has none."""
+    texts = [Path(line).read_text() for line in (place / "submitted").read_text().split()]
+    return [text.partition("--array=0-")[2].partition("%")[0] for text in texts]
+
+
 def test_a_second_sweep_submits_what_is_left_alone(
     corpus: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,14 +111,9 @@ def test_a_second_sweep_submits_what_is_left_alone(
         assert cli.main([*sweep, *more]) == 0
         return capsys.readouterr().err
 
-    def scripts() -> list[str]:
-        """How many tasks each array has that was submitted since; the job that collects has one."""
-        texts = [Path(line).read_text() for line in (place / "submitted").read_text().split()]
-        return [text.partition("--array=0-")[2].partition("%")[0] for text in texts]
-
     assert told().startswith("2 jobs submitted for ")
     runs = len(Ledger(place / "results/s").run_ids())
-    assert scripts() == ["1", ""]
+    assert arrays(place) == ["1", ""]
     (place / "queue").write_text("7|PENDING|eutectic\n7|PENDING|eutectic\n8|PENDING|eutectic-collect\n")
     theirs, ours = told().splitlines()
     assert theirs == (
@@ -116,7 +121,7 @@ def test_a_second_sweep_submits_what_is_left_alone(
         "`scancel 7` first."
     )
     assert ours.startswith("nothing is left to submit;")
-    assert len(scripts()) == 2
+    assert len(arrays(place)) == 2
     assert cli.main(["status", "--name", "s"]) == 0
     assert "\nSlurm: 2 jobs waiting, 0 running\n" in capsys.readouterr().out
     assert cli.main(["status", "--name", "s", "--json"]) == 0
@@ -125,7 +130,63 @@ def test_a_second_sweep_submits_what_is_left_alone(
     more = told("--seeds", "0 1").splitlines()
     assert more[0].startswith(f"{runs} runs are left to the jobs of 7 ")
     assert more[1].startswith(f"2 jobs submitted for {runs} runs;")
-    assert len(scripts()) == 4
+    assert len(arrays(place)) == 4
     assert f"2 jobs submitted for {runs} runs" in told("--continue")
     (place / "queue").write_text("")
     assert told().startswith(f"2 jobs submitted for {runs} runs")
+
+
+def test_a_second_tuning_submits_what_is_left_alone(
+    corpus: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune = ["tune", "--budget", "1e10", "--source", str(corpus), "--name", "t", "--cluster", "slurm"]
+
+    def told(*more: str, archs: str = "attn", trials: int = 4, workers: int = 3) -> list[str]:
+        asked = ["--archs", *archs.split(), "--trials", str(trials), "--workers", str(workers)]
+        assert cli.main([*tune, *asked, *more]) == 0
+        return capsys.readouterr().err.splitlines()
+
+    assert told() == ["3 jobs submitted; when they have ended, the same command shows what they found."]
+    assert arrays(place) == ["2", ""]
+    (place / "queue").write_text("7|RUNNING|eutectic\n7|PENDING|eutectic\n8|PENDING|eutectic-collect\n")
+    theirs = (
+        "4 trials are left to the jobs of 7 (1 job waiting, 1 running); for more workers, --continue or "
+        "`scancel 7` first."
+    )
+    none = "nothing is left to submit; when the jobs have ended, the same command shows what they found."
+    assert told() == [theirs, none]
+    assert told(trials=3) == [theirs.replace("4 trials", "3 trials"), none]
+    assert len(arrays(place)) == 2
+    # of more trials those that the jobs do not ask, and of more cells those that they do not know
+    assert told(trials=6) == [theirs, "2 jobs submitted; when they have ended, the same command shows what they found."]
+    (place / "queue").write_text("7|RUNNING|eutectic\n9|PENDING|eutectic\n")
+    assert told(archs="attn hyena", trials=6, workers=9)[0].startswith("6 trials are left to the jobs of 7 9 (1 job ")
+    assert arrays(place) == ["2", "", "1", "", "5", ""]
+    with (place / "results/t/jobs/11_0_submitted.pkl").open("rb") as file:
+        job = pickle.load(file).function  # what its tasks call
+    assert [cell.base.model.layout for cell in job.cells] == ["hyena"]
+    assert told("--continue") == ["3 jobs submitted; when they have ended, the same command shows what they found."]
+    (place / "queue").write_text("")
+    assert told() == ["3 jobs submitted; when they have ended, the same command shows what they found."]
+
+
+def test_a_trial_that_was_begun_and_lost_is_the_running_jobs(
+    corpus: Path, place: Path, manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who asks takes it up; a job that does not tune does not ask."""
+    recipe = dataclasses.replace(recipes.find("quick"), budgets=(1e10,), archs=("attn",))
+    found = tune.cells(recipe, planning.plan(recipe, manifest, 1))
+    studies = tune.Studies(place / "results/t", found, 1)
+    taken = studies.take()
+    assert taken
+    taken[1].release()
+    assert studies.left_by_cell({}) == {found[0]: 1}
+    assert studies.left_by_cell({found[0].study: 1}) == {}
+    assert studies.left_by_cell({"another": 1}) == {found[0]: 1}
+    folder = studies.ledger.folder
+    (folder / "jobs").mkdir()
+    queued.note_trials(folder, "7_0", {found[0].study: 3, "another": 1})
+    queued.note_trials(folder, "8_0", {found[0].study: 2})
+    assert queued.covered_trials(folder, Queue(("8",), ("7", "9"))) == {found[0].study: 3, "another": 1}
+    assert queued.covered_trials(folder, Queue((), ("8",))) == {found[0].study: 2}
+    assert queued.covered_trials(folder, Queue(("9",))) == {}
