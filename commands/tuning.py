@@ -19,6 +19,7 @@ from eutectic.sweeps.recipe import Recipe
 def tune(options: Options) -> int:
     from eutectic.sweeps import foreign
     from eutectic.sweeps import tune as tuning
+    from eutectic.sweeps.cells import cells as cells_of
     from eutectic.sweeps.submit import STORAGE
 
     (trials,), (sizes,) = numbers([[options.trials]], int, "--trials"), numbers([[options.sizes]], int, "--sizes")
@@ -29,7 +30,7 @@ def tune(options: Options) -> int:
         raise UserError(
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
         )
-    cells = tuning.cells(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
+    cells = cells_of(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
     if options.dry:
         return _plan_trials(options, recipe, cells, trials, folder)
     url = options.storage or os.environ.get(STORAGE)
@@ -48,7 +49,7 @@ def tune(options: Options) -> int:
 
 
 def _further(options: Options) -> tuple[str, ...]:
-    from eutectic.sweeps.tune import FURTHER
+    from eutectic.sweeps.cells import FURTHER
 
     named = tuple(dict.fromkeys(word for part in options.also for word in part))
     for name in named:

@@ -25,7 +25,7 @@ from eutectic.train import preemption
 from eutectic.train.parallel import joined
 
 if TYPE_CHECKING:
-    from eutectic.sweeps.tune import Cell
+    from eutectic.sweeps.cells import Cell
 
 CLUSTERS = ("local", "debug", "slurm")
 # submitit takes every preemption of a short job for a time-out and gives up after three; what is limited is the job

@@ -12,6 +12,7 @@ from eutectic.config import RunConfig
 from eutectic.sweeps import plan as planning
 from eutectic.sweeps import queued, tune
 from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.cells import cells as cells_of
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.queued import Queue
 from eutectic.train.shards import Manifest
@@ -175,7 +176,7 @@ def test_a_trial_that_was_begun_and_lost_is_the_running_jobs(
 ) -> None:
     """Who asks takes it up; a job that does not tune does not ask."""
     recipe = dataclasses.replace(recipes.find("quick"), budgets=(1e10,), archs=("attn",))
-    found = tune.cells(recipe, planning.plan(recipe, manifest, 1))
+    found = cells_of(recipe, planning.plan(recipe, manifest, 1))
     studies = tune.Studies(place / "results/t", found, 1)
     taken = studies.take()
     assert taken

@@ -33,6 +33,9 @@ from eutectic.errors import UserError
 from eutectic.sweeps import due, prune, tune
 from eutectic.sweeps import plan as planning
 from eutectic.sweeps import recipe as recipes
+from eutectic.sweeps.cells import FURTHER as VARIABLE
+from eutectic.sweeps.cells import Cell
+from eutectic.sweeps.cells import cells as cells_of
 from eutectic.sweeps.cost import estimate
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.submit import STORAGE, Tuning
@@ -80,9 +83,9 @@ def stuck(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> No
     time.sleep(600)
 
 
-def cells(manifest: Manifest, sampler: str = "tpe", also: tuple[str, ...] = (), **changes: object) -> list[tune.Cell]:
+def cells(manifest: Manifest, sampler: str = "tpe", also: tuple[str, ...] = (), **changes: object) -> list[Cell]:
     recipe = dataclasses.replace(QUICK, **({"budgets": (1e10,), "archs": ("attn",)} | changes))  # type: ignore[arg-type]
-    return tune.cells(recipe, planning.plan(recipe, manifest, 1), sampler, also)
+    return cells_of(recipe, planning.plan(recipe, manifest, 1), sampler, also)
 
 
 def cache(manifest: Manifest) -> Path:
@@ -101,7 +104,7 @@ def trial_ids(studies: tune.Studies) -> list[str]:
 def test_a_cell_is_the_central_size_and_its_trials_keep_it(manifest: Manifest) -> None:
     recipe = dataclasses.replace(QUICK, budgets=(1e10, 3e10), archs=("attn", "hyena"), seeds=(0, 1))
     rows = planning.plan(recipe, manifest, 1)
-    found = tune.cells(recipe, rows)
+    found = cells_of(recipe, rows)
     block = recipe.sizes * 2
     assert [cell.base for cell in found] == [row for k in range(4) for row in rows[k * block + 4 : k * block + 6]]
     for cell in found:
@@ -113,10 +116,10 @@ def test_a_cell_is_the_central_size_and_its_trials_keep_it(manifest: Manifest) -
             assert run.micro_batch * recipe.seq_len <= recipe.micro_tokens
         assert 2 ** cell.doublings[0] < cell.base.batch_size < 2 ** cell.doublings[1]
         assert cell.lr == (cell.base.optim.lr / 10, cell.base.optim.lr * 10)
-    three = tune.cells(recipe, rows, sizes=3)
+    three = cells_of(recipe, rows, sizes=3)
     assert [cell.base for cell in three] == [row for k in range(4) for row in rows[k * block + 2 : k * block + 8]]
     again = dataclasses.replace(recipe, seeds=(0, 1, 1))
-    assert tune.cells(again, planning.plan(again, manifest, 1)) == found
+    assert cells_of(again, planning.plan(again, manifest, 1)) == found
     assert set(found) < set(three)  # a tuning goes on when it is given more sizes
 
 
@@ -424,7 +427,7 @@ def test_further_settings_are_tried_about_the_recipes_and_their_best_are_found(
     assert plain.study != cell.study
     tune.work(tmp_path, [cell], 50, None, place(manifest))
     runs = [Ledger(tmp_path).config(run_id) for run_id in Ledger(tmp_path).run_ids()]
-    assert tuple(tune.FURTHER) == tuple(FURTHER)
+    assert tuple(VARIABLE) == tuple(FURTHER)
     for name, low, high in (("weight_decay", 0.01, 1.0), ("warmup_fraction", 0.05, 0.45), ("init_scale", 1 / 3, 3.0)):
         tried = {getattr(run.optim, name) for run in runs if run}
         assert len(tried) > 30 and low <= min(tried) < 2 * low and high / 2 < max(tried) <= high
@@ -460,7 +463,7 @@ def test_hopeless_runs_are_given_up_and_dropped_and_the_optimum_is_as_good(
     monkeypatch.setattr(loop, "train", by_fifths)
     monkeypatch.setattr(prune, "FEWEST", 4)
     recipe, (base,) = dataclasses.replace(QUICK, budgets=(1e10,), archs=("attn",)), cells(manifest, sampler)
-    (cell,) = tune.cells(recipe, planning.plan(recipe, manifest, 1), sampler, prune=True)
+    (cell,) = cells_of(recipe, planning.plan(recipe, manifest, 1), sampler, prune=True)
     assert cell.study == base.study
     tune.work(tmp_path, [cell], 30, None, place(manifest))
     studies, ledger = tune.Studies(tmp_path, [cell], 30), Ledger(tmp_path)
@@ -499,7 +502,7 @@ def test_the_command_trains_shows_and_goes_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
-    monkeypatch.setattr(tune, "BATCH_DOUBLINGS", 1)  # batches of a sequence take a thousand steps
+    monkeypatch.setattr("eutectic.sweeps.cells.BATCH_DOUBLINGS", 1)  # batches of a sequence take a thousand steps
     command = ["--recipe", tiny.__file__, "--source", str(corpus), "--name", "t"]
     assert commands.tune(options(*command, "--trials", "1")) == 0  # by a worker of its own
     lines = capsys.readouterr().out.splitlines()
@@ -569,7 +572,7 @@ def test_the_databases_url_reaches_workers_and_no_file(
     password = secrets.token_hex(8)  # no word of this file, whose changes are kept beside the code of a sweep
     url = f"sqlite:///{tmp_path}/{password}.db"
     monkeypatch.setenv(STORAGE, url if exported else "")
-    monkeypatch.setattr(tune, "BATCH_DOUBLINGS", 1)
+    monkeypatch.setattr("eutectic.sweeps.cells.BATCH_DOUBLINGS", 1)
     command = ["--recipe", tiny.__file__, "--source", str(corpus), "--name", "t", "--trials", "1"]
     assert commands.tune(options(*command, *([] if exported else ["--storage", url]))) == 0
     assert (tmp_path / f"{password}.db").exists() and not (tmp_path / "results/t/tune/journal.log").exists()
@@ -599,7 +602,7 @@ def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
     assert cli.main([*command, "--trials", "7", "--sizes", "3", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     recipe = dataclasses.replace(QUICK, budgets=(1e10, 3e10), archs=("attn", "hyena"))
-    found = tune.cells(recipe, planning.plan(recipe, manifest, 1), sizes=3)
+    found = cells_of(recipe, planning.plan(recipe, manifest, 1), sizes=3)
     assert [(study["study"].partition(", ")[0], study["trials"]) for study in said] == [
         (f"{cell.base.model.layout} at {cell.base.budget:.3g}", 7) for cell in found
     ]
