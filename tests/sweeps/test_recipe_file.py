@@ -187,7 +187,7 @@ def test_a_tuning_keeps_its_recipe_too(
     from eutectic.commands import tuning
 
     workers = []
-    monkeypatch.setattr(tuning, "_train_trials", lambda options, studies, url, device, n: workers.append(n))
+    monkeypatch.setattr(tuning, "_train_trials", lambda options, studies, url, recipe: workers.append(recipe.workers))
     path = written(tmp_path)
     said("tune", "--recipe", "mine.py", "--source", str(corpus), "--name", "t", "--trials", "9")
     path.unlink()
