@@ -56,7 +56,7 @@ def assert_equals_the_oracle(mine: list[Tensor]) -> None:
 @settings(max_examples=8, deadline=None)
 @given(
     batch=st.integers(1, 3),
-    length=st.sampled_from([1, 2, 31, 32, 33, 64, 100, 257, 513]),
+    length=st.sampled_from([1, 2, 31, 32, 33, 64, 100]),
     channels=st.integers(1, 3),
     n=st.integers(1, 16),
     is_complex=st.booleans(),
