@@ -117,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
                 choices=("ddp", "fsdp2"),
                 help="how devices share a run; by default fsdp2 where it is too large for ddp",
             )
+        if name == "plan":
+            command.set_defaults(go_on=False)
         if name in ("sweep", "tune", "run", "retry"):
             words = "train on in a folder that another version or other settings trained in, beside Slurm's jobs for it"
             command.add_argument("--continue", dest="go_on", action="store_true", help=words)

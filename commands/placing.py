@@ -1,23 +1,41 @@
 """Jobs for the runs of a command, where its options place them."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from eutectic.cli import Options
 from eutectic.commands.console import err
+from eutectic.config import RunConfig
 from eutectic.sweeps.cost import AT_ONCE, Load, job_hours, job_memory
 from eutectic.sweeps.ledger import Ledger
 
 SHARDED = {None: None, "ddp": False, "fsdp2": True}
 POLL_SECONDS = 0.5
+Asked = TypeVar("Asked", bound=Load)
+
+
+def to_submit(options: Options, ledger: Ledger, loads: Mapping[str, Asked]) -> dict[str, Asked]:
+    """Of these runs those that are to be submitted, longest first: what is planned, and on Slurm what no job in its
+    queue is to train, unless told to --continue. Says what is left to jobs."""
+    from eutectic.sweeps import queued
+
+    longest_first = sorted(loads, key=lambda run_id: -loads[run_id].seconds)
+    planned = {run_id: loads[run_id] for run_id in longest_first if ledger.status(run_id) == "planned"}
+    if options.cluster != "slurm" or options.go_on:
+        return planned
+    queue = queued.look(ledger.folder)
+    covered = queued.covered(ledger, queue, planned)
+    if covered:
+        say_covered(f"{len(covered)} runs", queue)
+    return {run_id: load for run_id, load in planned.items() if run_id not in covered}
 
 
 def submit_runs(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> list[Any]:
     from eutectic.sweeps.submit import Work, submit
     from eutectic.train.shards import default_cache
 
-    memory = job_memory([c for i in loads if (c := ledger.config(i))], device)
+    configs = [c for i in loads if (c := ledger.config(i))]
     job = Work(
         folder=ledger.folder.resolve(),
         device=device,
@@ -27,7 +45,14 @@ def submit_runs(options: Options, ledger: Ledger, device: str, workers: int, loa
         sharded=SHARDED[options.spread],
         tracker=options.track,
     )
-    return submit(cluster_of(options, device, min(workers, len(loads)), memory, loads.values()), job)
+    return submit(cluster_of_runs(options, device, workers, configs, loads.values()), job)
+
+
+def cluster_of_runs(
+    options: Options, device: str, workers: int, configs: Iterable[RunConfig], loads: Collection[Load]
+) -> Any:
+    """Where so many workers train these runs, or fewer where there are fewer runs."""
+    return cluster_of(options, device, min(workers, len(loads)), job_memory(configs, device), loads)
 
 
 def devices_of(options: Options) -> int:

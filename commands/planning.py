@@ -144,10 +144,25 @@ def _default_name(options: Options, recipe: Recipe) -> str:
 def open_sweep(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> None:
     """Refuse a folder that other code, or another recipe than is now, has trained in, unless told to --continue. A
     recipe from a file is kept there."""
-    from eutectic.sweeps import provenance, recipe_file
+    from eutectic.sweeps import recipe_file
 
-    go_on(options, folder, provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows]))
+    go_on(options, folder, _record(recipe, rows))
     recipe_file.keep(recipe, folder)
+
+
+def say_refusals(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> None:
+    """Say for what open_sweep would refuse the folder, or despite what it would go on, and write nothing."""
+    from eutectic.sweeps import provenance
+
+    words = "going on although" if options.go_on else "to be refused without --continue, for"
+    for line in provenance.refusals(folder, _record(recipe, rows)):
+        err().print(f"{words} {line}", soft_wrap=True)
+
+
+def _record(recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> dict[str, dict[str, Any]]:
+    from eutectic.sweeps import provenance
+
+    return provenance.of_code() | provenance.of_plan(recipe, [run for run, _ in rows])
 
 
 def go_on(options: Options, folder: Path, now: dict[str, dict[str, Any]]) -> None:

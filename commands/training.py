@@ -2,7 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eutectic.cli import Options, print_json
@@ -12,41 +13,56 @@ from eutectic.commands.placing import (
     POLL_SECONDS,
     SHARDED,
     at_once,
-    cluster_of,
+    cluster_of_runs,
     devices_of,
     ended_on_interrupt,
-    say_covered,
     submit_runs,
+    to_submit,
 )
-from eutectic.commands.planning import go_on, memory_of, open_sweep, plan_of
+from eutectic.commands.planning import go_on, memory_of, open_sweep, plan_of, say_refusals
 from eutectic.errors import UserError
-from eutectic.sweeps.cost import Load, estimate, job_memory, refuse_too_large
+from eutectic.sweeps.cost import Load, estimate, refuse_too_large
 from eutectic.sweeps.ledger import FINISHED, Ledger
 
 
 def plan(options: Options) -> int:
-    recipe, rows, folder, reasons = plan_of(options, prepare=False)
-    if options.json:
-        print_json(
-            [
-                {"run_id": run.run_id, **dataclasses.asdict(cost), "config": run.to_dict()}
-                | ({"reason": reasons[run.run_id]} if reasons else {})
-                for run, cost in rows
-            ]
-        )
-    if options.json or not rows:
-        return 0
+    """Show what would be submitted now; nothing is written."""
     from eutectic.display import sweep as shown
 
-    workers = min(options.workers or recipe.workers, len(rows))
-    busy = at_once(options, recipe.device, workers)
-    out().print(shown.plan_table(rows, shown.Fleet(recipe.device, busy, devices_of(options), options.price)))
-    if options.cluster == "slurm":
+    recipe, rows, folder, reasons = plan_of(options, prepare=False)
+    if rows:
+        say_refusals(options, folder, recipe, rows)
+    ledger, workers = Ledger(folder), options.workers or recipe.workers
+    statuses = {run.run_id: ledger.status(run.run_id) for run, _ in rows}
+    new = to_submit(options, ledger, {run.run_id: cost for run, cost in rows})
+    warn(ledger)
+    if counts := Counter(status for status in statuses.values() if status != "planned"):
+        told = ", ".join(f"{n} {status}" for status, n in counts.items())
+        err().print(f"of {len(rows)} runs {told}; what is planned is the rest.")
+    left = [(run, cost) for run, cost in rows if run.run_id in new]
+    busy = at_once(options, recipe.device, min(workers, len(left)))
+    fleet = shown.Fleet(recipe.device, busy, devices_of(options), options.price)
+    texts = list[str]()
+    if left and options.cluster == "slurm":
         from eutectic.sweeps.submit import scripts
 
-        memory = job_memory([run for run, _ in rows], recipe.device)
-        cluster = cluster_of(options, recipe.device, workers, memory, [cost for _, cost in rows])
-        print("\n".join(scripts(cluster, folder.resolve())))
+        cluster = cluster_of_runs(options, recipe.device, workers, [run for run, _ in left], new.values())
+        texts = scripts(cluster, folder.resolve())
+    if options.json:
+        runs = [
+            {"run_id": run.run_id, "status": statuses[run.run_id], "submitted": run.run_id in new}
+            | dataclasses.asdict(cost)
+            | {"config": run.to_dict()}
+            | ({"reason": reasons[run.run_id]} if reasons else {})
+            for run, cost in rows
+        ]
+        print_json({"runs": runs, **fleet.totals(new.values()), "scripts": texts})
+    elif left:
+        out().print(shown.plan_table(left, fleet))
+        if texts:
+            print("\n".join(texts))
+    elif rows:
+        err().print("nothing is left to submit.")
     return 0
 
 
@@ -133,15 +149,15 @@ def retry(options: Options) -> int:
 
 
 def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> int:
-    """Submit what is planned among these runs, longest first, wait, collect and show what came of it."""
+    """Submit what is to be submitted of these runs, wait but on Slurm, collect and show what came of it."""
     from eutectic.display import sweep as shown
 
     ledger.collect()  # which also finds what was damaged
-    planned = [i for i in sorted(loads, key=lambda i: -loads[i].seconds) if ledger.status(i) == "planned"]
+    planned = to_submit(options, ledger, loads)
+    jobs = submit_runs(options, ledger, device, workers, planned) if planned else []
     if options.cluster == "slurm":
-        _queue_up(options, ledger, device, workers, {i: loads[i] for i in planned})
+        _leave_to_slurm(ledger, jobs, planned)
         return 0
-    jobs = submit_runs(options, ledger, device, workers, {i: loads[i] for i in planned}) if planned else []
     labels = {}
     for run_id in loads:
         config = ledger.config(run_id)
@@ -156,19 +172,14 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: M
     return _conclude(options, ledger, list(loads))
 
 
-def _queue_up(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> None:
-    """Submit to Slurm those of these runs that no job in its queue is to train, unless told to --continue."""
+def _leave_to_slurm(ledger: Ledger, jobs: list[Any], submitted: Iterable[str]) -> None:
+    """Write down which runs the jobs are to train."""
     from eutectic.sweeps import queued
 
-    queue = queued.look(ledger.folder)
-    covered = set() if options.go_on else queued.covered(ledger, queue, loads)
-    if covered:
-        say_covered(f"{len(covered)} runs", queue)
-    new = {i: load for i, load in loads.items() if i not in covered}
-    jobs = submit_runs(options, ledger, device, workers, new) if new else []
+    run_ids = list(submitted)
     if jobs:
-        queued.note(ledger.folder, jobs[0].job_id, new)
-    text = f"{len(jobs)} jobs submitted for {len(new)} runs" if jobs else "nothing is left to submit"
+        queued.note(ledger.folder, jobs[0].job_id, run_ids)
+    text = f"{len(jobs)} jobs submitted for {len(run_ids)} runs" if jobs else "nothing is left to submit"
     err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
 
 

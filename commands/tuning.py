@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from eutectic.cli import Options, numbers, print_json
 from eutectic.commands.console import err, finite, out, say_failed, warn
 from eutectic.commands.placing import POLL_SECONDS, at_once, cluster_of, ended_on_interrupt, say_covered
-from eutectic.commands.planning import open_sweep, plan_of
+from eutectic.commands.planning import open_sweep, plan_of, say_refusals
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.recipe import Recipe
@@ -31,9 +32,10 @@ def tune(options: Options) -> int:
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."
         )
     cells = cells_of(recipe, [run for run, _ in rows], options.sampler, _further(options), options.prune, sizes)
-    if options.dry:
-        return _plan_trials(options, recipe, cells, trials, folder)
     url = options.storage or os.environ.get(STORAGE)
+    if options.dry:
+        say_refusals(options, folder, recipe, rows)
+        return _plan_trials(options, recipe, cells, trials, url, folder)
     if url:
         tuning.open_database(url)  # or refuse it, before anything is written
     open_sweep(options, folder, recipe, rows)
@@ -58,50 +60,74 @@ def _further(options: Options) -> tuple[str, ...]:
     return named
 
 
-def _plan_trials(options: Options, recipe: Recipe, cells: Sequence[Any], trials: int, folder: Path) -> int:
-    """Show what the trials of all studies cost, and on Slurm the scripts; nothing is written."""
+def _plan_trials(
+    options: Options, recipe: Recipe, cells: Sequence[Any], trials: int, url: str | None, folder: Path
+) -> int:
+    """Show what the trials cost that would be submitted now, and on Slurm the scripts; nothing is written."""
     from eutectic.display.sweep import Fleet, trials_table
+    from eutectic.sweeps import tune as tuning
     from eutectic.sweeps.submit import scripts
 
-    costs = [cell.cost(recipe.device) for cell in cells]
+    with tempfile.TemporaryDirectory() as scratch:
+        left = _to_submit(options, tuning.foresee(folder, cells, trials, url, Path(scratch)))
+    costs = {cell: cell.cost(recipe.device) for cell in cells}
+    rows = [(cell.base, costs[cell]) for cell, n in left.items() for _ in range(n)]
+    busy = at_once(options, recipe.device, min(options.workers or recipe.workers, len(rows)))
+    fleet = Fleet(recipe.device, busy, price=options.price)
+    on_slurm = left and options.cluster == "slurm"
+    texts = scripts(_cluster(options, left, trials, recipe), folder.resolve()) if on_slurm else []
     if options.json:
-        studies = zip(cells, costs, strict=True)
-        print_json([{"study": cell.study, "trials": trials, **dataclasses.asdict(cost)} for cell, cost in studies])
-        return 0
-    workers = min(options.workers or recipe.workers, trials * len(cells))
-    rows = [(cell.base, cost) for cell, cost in zip(cells, costs, strict=True) for _ in range(trials)]
-    fleet = Fleet(recipe.device, at_once(options, recipe.device, workers), price=options.price)
-    out().print(trials_table(rows, fleet))
-    if options.cluster == "slurm":
-        cluster = _cluster(options, cells, trials, recipe.device, workers)
-        print("\n".join(scripts(cluster, folder.resolve())))
+        studies = [
+            {"study": cell.study, "trials": left.get(cell, 0), **dataclasses.asdict(cost)}
+            for cell, cost in costs.items()
+        ]
+        print_json({"studies": studies, **fleet.totals([cost for _, cost in rows]), "scripts": texts})
+    elif rows:
+        out().print(trials_table(rows, fleet))
+        if texts:
+            print("\n".join(texts))
+    else:
+        err().print("nothing is left to submit.")
     return 0
 
 
-def _cluster(options: Options, cells: Sequence[Any], trials: int, device: str, workers: int) -> Any:
-    """Where so many workers train the cells' trials; its time limit allows for the smallest batches in all."""
+def _to_submit(options: Options, studies: Any) -> dict[Any, int]:
+    """Of the cells that have any, how many trials are to be submitted: on Slurm those that no job in its queue is to
+    ask, unless told to --continue. Says what is left to jobs."""
+    from eutectic.sweeps import queued
+
+    if options.cluster != "slurm" or options.go_on:
+        return dict(studies.left_by_cell({}))
+    folder = studies.ledger.folder
+    queue = queued.look(folder)
+    left = studies.left_by_cell(queued.covered_trials(folder, queue))
+    if covered := studies.left() - sum(left.values()):
+        say_covered(f"{covered} trials", queue)
+    return dict(left)
+
+
+def _cluster(options: Options, left: Mapping[Any, int], trials: int, recipe: Recipe) -> Any:
+    """Where workers train what is left of cells, no more than there are trials; its time limit allows for the smallest
+    batches in all that the cells are to have."""
     from eutectic.sweeps.cost import estimate, job_memory
 
-    memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in cells], device)
-    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device) for cell in cells]
+    device, workers = recipe.device, min(options.workers or recipe.workers, sum(left.values()))
+    memory = job_memory([cell.trial(cell.lr[0], cell.doublings[1]) for cell in left], device)
+    longest = [estimate(cell.trial(cell.lr[0], cell.doublings[0]), device) for cell in left]
     return cluster_of(options, device, workers, memory, longest * trials)
 
 
 def _queue_up(options: Options, studies: Any, url: str | None, recipe: Recipe) -> None:
-    """Submit to Slurm workers for the trials that no job in its queue is to ask, unless told to --continue."""
+    """Submit workers to Slurm, and write down what they are to ask."""
     from eutectic.sweeps import queued
 
-    folder = studies.ledger.folder
-    queue = queued.look(folder)
-    left = studies.left_by_cell({} if options.go_on else queued.covered_trials(folder, queue))
-    if covered := studies.left() - sum(left.values()):
-        say_covered(f"{covered} trials", queue)
+    left = _to_submit(options, studies)
     if not left:
         text = "nothing is left to submit; when the jobs have ended, the same command shows what they found."
         err().print(text, soft_wrap=True)
         return
     jobs = _submit(options, studies, left, url, recipe)
-    queued.note_trials(folder, jobs[0].job_id, {cell.study: studies.trials for cell in left})
+    queued.note_trials(studies.ledger.folder, jobs[0].job_id, {cell.study: studies.trials for cell in left})
     err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
 
 
@@ -109,7 +135,7 @@ def _train_trials(options: Options, studies: Any, url: str | None, recipe: Recip
     """By workers here, which are waited for, and ended first on an interrupt."""
     from eutectic.sweeps.submit import running
 
-    left = studies.left_by_cell({})
+    left = _to_submit(options, studies)
     if not left:
         return
     jobs = _submit(options, studies, left, url, recipe)
@@ -125,20 +151,18 @@ def _submit(options: Options, studies: Any, left: Mapping[Any, int], url: str | 
     from eutectic.sweeps.submit import STORAGE, Tuning, submit
     from eutectic.train.shards import default_cache
 
-    cells = list(left)
     work = Tuning(
         folder=studies.ledger.folder.resolve(),
         device=recipe.device,
         cache=default_cache().resolve(),
         tracker=options.track,
-        cells=cells,
+        cells=list(left),
         trials=studies.trials,
         in_database=bool(url),
     )
     if url:
         os.environ[STORAGE] = url
-    workers = min(options.workers or recipe.workers, sum(left.values()))
-    return submit(_cluster(options, cells, studies.trials, recipe.device, workers), work)
+    return submit(_cluster(options, left, studies.trials, recipe), work)
 
 
 def _conclude_tuning(options: Options, studies: Any) -> int:

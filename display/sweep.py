@@ -35,16 +35,23 @@ class Fleet:
         """Of devices, all added up, where so many workers share these runs."""
         return self.devices * worker_seconds(costs, workers)
 
+    def totals(self, costs: Collection[Cost]) -> dict[str, float]:
+        """Of these runs: how many devices train them, in so many seconds; the hours of devices, and their cost where
+        there is a price."""
+        hours = self.seconds(costs, self.workers) / 3600 if costs else 0.0
+        wall = wall_seconds(costs, self.workers) if costs else 0.0
+        cost = {} if self.price is None else {"cost": self.price * hours}
+        return {"devices": self.workers * self.devices, "wall_seconds": wall, "device_hours": hours, **cost}
+
     def look(self, rows: list[tuple[RunConfig, Cost]], what: str) -> dict[str, str]:
         """Title and totals of a table of runs, or `what` they are."""
         costs = [cost for _, cost in rows]
-        hours, n = self.seconds(costs, self.workers) / 3600, self.workers * self.devices
-        total = (
-            f"{compute(sum(cost.flops for cost in costs))} FLOPs, about {duration(wall_seconds(costs, self.workers))}"
-        )
+        totals = self.totals(costs)
+        n, hours = totals["devices"], totals["device_hours"]
+        total = f"{compute(sum(cost.flops for cost in costs))} FLOPs, about {duration(totals['wall_seconds'])}"
         total += f" on {n} {self.unit}{'s' * (n > 1)}, {hours:.2g} {self.unit} hours"
         if self.price is not None:
-            total += f", {self.price * hours:.2f} at {self.price:g} an hour of a {self.unit}"
+            total += f", {totals['cost']:.2f} at {self.price:g} an hour of a {self.unit}"
         return {"title": f"{len(rows)} {what} on {self.device}", "caption": total}
 
 

@@ -54,17 +54,11 @@ def open_sweep(folder: Path, now: Record, go_on: bool) -> list[str]:
     trained them cannot be read, unless it is to go on anyway; and where others could write there.
     """
     path = files.own_folder(folder) / "sweep.json"
-    now = json.loads(json.dumps(now))  # as it will be read again
+    now = _as_read(now)
     with claim.alone(folder / "open"):
-        kept, said = _kept(path)
-        # runs that are collected may have no folder any more
-        trained = (folder / "runs.parquet").exists() or any((folder / "runs").glob("*/config.json"))
+        kept, said, refused = _compare(path, now)
         before = kept[-1] if kept else {}
-        if kept:
-            said += differences(before, now)
-        elif trained:
-            said.append(f"{path.name}, of what trained its runs, is not there to be read")
-        if said and (kept or trained) and not go_on:
+        if refused and not go_on:
             lines = "".join(f"\n  {line}" for line in said)
             raise UserError(
                 f"{folder} is a sweep that was trained otherwise:{lines}\n"
@@ -74,6 +68,30 @@ def open_sweep(folder: Path, now: Record, go_on: bool) -> list[str]:
         if merged != before:
             files.write_json(path, [*kept, merged])
     return said
+
+
+def refusals(folder: Path, now: Record) -> list[str]:
+    """The lines with which open_sweep would refuse it; none where it would not."""
+    _, said, refused = _compare(folder / "sweep.json", _as_read(now))
+    return said if refused else []
+
+
+def _as_read(now: Record) -> Record:
+    """As it is once it was written."""
+    record: Record = json.loads(json.dumps(now))
+    return record
+
+
+def _compare(path: Path, now: Record) -> tuple[list[Record], list[str], bool]:
+    """The records of a sweep, what is to be said of them, and whether that is a reason to refuse it."""
+    kept, said = _kept(path)
+    # runs that are collected may have no folder any more
+    trained = (path.parent / "runs.parquet").exists() or any((path.parent / "runs").glob("*/config.json"))
+    if kept:
+        said += differences(kept[-1], now)
+    elif trained:
+        said.append(f"{path.name}, of what trained its runs, is not there to be read")
+    return kept, said, bool(said and (kept or trained))
 
 
 def _kept(path: Path) -> tuple[list[Record], list[str]]:

@@ -13,6 +13,7 @@ nobody holds, and goes to the next worker that asks.
 import contextlib
 import os
 import secrets
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -228,6 +229,27 @@ def _asked(study: optuna.Study) -> list[FrozenTrial]:
     trials = [trial for trial in study.get_trials(deepcopy=False) if "run_id" in trial.user_attrs]
     renewed = {trial.user_attrs.get(RENEWS) for trial in trials}
     return [trial for trial in trials if trial.number not in renewed]
+
+
+def foresee(folder: Path, cells: Sequence[Cell], trials: int, url: str | None, scratch: Path) -> Studies:
+    """The studies as a submission would find them, copied into an empty folder: where they are nothing is written.
+    Arguments as of Studies."""
+    copy, own = files.make_folder(scratch / "tune") / "journal.log", folder / "tune"
+    if url and (own / "database.json").exists():
+        database, prefix = open_database(url), f"{_name_in_database(folder)}: "
+        for name in {prefix + cell.study for cell in cells} & set(optuna.get_all_study_names(database)):
+            optuna.copy_study(
+                from_study_name=name,
+                from_storage=database,
+                to_storage=_journal(copy),
+                to_study_name=name.removeprefix(prefix),
+            )
+    elif not url and (own / "journal.log").exists():
+        shutil.copy(own / "journal.log", copy)
+    studies = Studies(scratch, cells, trials)
+    studies.ledger = Ledger(folder)
+    studies.settle()
+    return studies
 
 
 def _name_in_database(folder: Path) -> str:

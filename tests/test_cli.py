@@ -140,9 +140,9 @@ def test_a_damaged_collection_is_named(tmp_path: Path) -> None:
 def test_dry_writes_nothing(tmp_path: Path) -> None:
     done = eutectic("sweep", "--dry", "--json", cwd=tmp_path)
     assert done.returncode == 0
-    rows = json.loads(done.stdout)
+    rows = json.loads(done.stdout)["runs"]
     costs = {"params", "tokens", "flops", "memory", "recompute", "seconds", "busy", "at_once"}
-    assert {"run_id", "config", *costs} == set(rows[0])
+    assert {"run_id", "status", "submitted", "config", *costs} == set(rows[0])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -39,7 +39,8 @@ def test_hours_and_price_are_of_gpus(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     command = [*PLAN, "--source", str(corpus), *place]
     assert main([*command, "--json"]) == 0
-    runs = json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    runs = told["runs"]
     assert len(runs) == 5
     loads = [Load(seconds=run["seconds"], busy=run["busy"], at_once=run["at_once"]) for run in runs]
     assert main(command) == 0
@@ -48,6 +49,10 @@ def test_hours_and_price_are_of_gpus(
     gpus = "1 GPU" if workers * devices == 1 else f"{workers * devices} GPUs"
     assert f"about {duration(wall_seconds(loads, workers))} on {gpus}, {seconds / 3600:.2g} GPU hours" in total
     assert total.endswith(f"{seconds:.2f} at 3600 an hour of a GPU")
+    figures = workers * devices, wall_seconds(loads, workers), seconds / 3600, seconds
+    assert [told[key] for key in ("devices", "wall_seconds", "device_hours", "cost")] == pytest.approx(figures)
+    scripts = 2 if "slurm" in place else 0
+    assert [script.startswith("#!/bin/bash") for script in told["scripts"]] == [True] * scripts
     # what several GPUs compute they share, and what starts them they all wait for
     compute, starts = sum(run["flops"] for run in runs) / 50e12, 20.0 * devices * min(len(runs), workers)
     assert seconds >= compute + starts

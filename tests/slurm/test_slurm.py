@@ -158,12 +158,24 @@ def test_options_reach_the_job(whole: Place) -> None:
     assert [log.read_text().splitlines()[0] for log in logs] == ["set up"] * 3
 
 
-def test_the_dry_scripts_are_those_that_were_submitted(whole: Place) -> None:
-    told = whole.eutectic("sweep", "--dry", *SWEEP, "--workers", "2", *WHOLE)
-    scripts = whole.scripts()
-    array, (after,) = scripts.pop(whole.job()), scripts.values()
-    assert f"#SBATCH --dependency=afterany:{whole.job()}\n" in after
-    assert told.endswith(f"{array}\n{after.replace(f'afterany:{whole.job()}', 'afterany:ARRAY')}\n")
+def test_the_dry_scripts_are_those_that_are_submitted_next(whole: Place, place: Callable[[], Place]) -> None:
+    """The second time five of the runs are left to the jobs of the first."""
+    here = place()
+    for more in ([], ["--seeds", "0 1"]):
+        command = ["sweep", *SWEEP, *more, "--workers", "9", *WHOLE, "hold"]
+        told, before = here.eutectic(*command, "--dry"), here.scripts().keys()
+        here.eutectic(*command)
+        scripts = {job: text for job, text in here.scripts().items() if job not in before}
+        array, (after,) = scripts.pop(here.job()), scripts.values()
+        assert "#SBATCH --array=0-4%5\n" in array
+        assert f"#SBATCH --dependency=afterany:{here.job()}\n" in after
+        assert told.endswith(f"{array}\n{after.replace(f'afterany:{here.job()}', 'afterany:ARRAY')}\n")
+    here.slurm.run("scancel", *here.scripts())
+    until(lambda: "ended early" in here.eutectic("status", "--name", "s"), "word of their end", 30)
+    lines = [line for line in here.eutectic("status", "--name", "s").splitlines() if "ended early" in line]
+    assert all(line.endswith(" ended early: it was cancelled by root (CANCELLED)") for line in lines)
+    assert len(lines) == 2
+    assert "#!/bin/bash" not in whole.eutectic("sweep", "--dry", *SWEEP, "--workers", "2", *WHOLE)
 
 
 def test_jobs_of_two_devices_run_the_code_that_was_submitted(
@@ -199,7 +211,7 @@ def test_jobs_of_two_devices_run_the_code_that_was_submitted(
 def test_no_more_run_at_once_than_asked(place: Callable[[], Place]) -> None:
     """Three workers of which two at once, on four free CPUs; and a run that cannot be written fails alone."""
     here = place()
-    plan = json.loads(here.eutectic("plan", *TINY, "--json"))
+    plan = json.loads(here.eutectic("plan", *TINY, "--json"))["runs"]
     stop = here.sweep / "runs" / plan[0]["run_id"] / "curve.parquet"
     stop.mkdir(parents=True)
     here.eutectic("sweep", *TINY, "--workers", "3", "--slurm", "array_parallelism=2")

@@ -52,7 +52,7 @@ def by_size(sweep: Path) -> dict[str, float]:
 
 def planned(folder: Path) -> tuple[list[dict[str, Any]], str]:
     done = eutectic("plan", "--extend", "s", "--json", cwd=folder)
-    return json.loads(done.stdout), done.stderr
+    return json.loads(done.stdout)["runs"], done.stderr
 
 
 def test_what_a_plan_proposes_a_sweep_trains_and_the_next_fit_uses(folder: Path) -> None:
@@ -85,7 +85,8 @@ def test_nothing_is_added_to_what_is_known(folder: Path) -> None:
     column = rows.schema.get_field_index("loss")
     pq.write_table(rows.set_column(column, rows.schema.field(column), [bowl]), path)
     done = eutectic("plan", "--extend", "s", "--json", cwd=folder)
-    assert done.stdout == "[]\n"
+    told = json.loads(done.stdout)
+    assert (told["runs"], told["device_hours"]) == ([], 0.0)
     assert "nothing to add: every best size lies between those trained" in done.stderr
     trained = json.loads(eutectic("sweep", "--extend", "s", "--json", cwd=folder).stdout)
     assert (trained["statuses"], trained["report"]["n_runs"]) == ({}, 5)

@@ -67,7 +67,7 @@ def test_a_file_is_swept_and_kept(ema: Path, corpus: Path, tmp_path: Path) -> No
     # a change of the file is another mixer: other runs, and no fit of both together
     ema.write_text(ema.read_text().replace("64.0", "32.0"))
     planned = run(*command[:1], "plan", *command[2:], "--mixer-file", str(ema), "--json", cwd=tmp_path, cache=tmp_path)
-    assert not {row["run_id"] for row in json.loads(planned.stdout)} & statuses.keys()
+    assert not {row["run_id"] for row in json.loads(planned.stdout)["runs"]} & statuses.keys()
 
 
 def test_a_kept_file_that_was_changed_is_not_run(ema: Path, small_run: RunConfig, tmp_path: Path) -> None:

@@ -225,6 +225,24 @@ def test_sweep_and_retry_are_refused_and_continued(opened: Callable[..., tuple[i
     assert opened("sweep") == (0, "")
 
 
+@pytest.mark.parametrize("command", [["sweep", "--dry"], ["plan"], ["tune", "--dry"]])
+def test_a_plan_says_what_would_be_refused_and_refuses_nothing(
+    command: list[str], opened: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    first = command[0].replace("plan", "sweep")
+    assert opened(*command) == (0, "")
+    opened(first)
+    before = (tmp_path / "s" / "sweep.json").read_text()
+    assert opened(*command) == (0, "")
+    alter(tmp_path, "recipe", "seq_len", 64)
+    assert opened(*command) == (0, "to be refused without --continue, for seq_len was 64 and is 128\n")
+    if command[0] != "plan":
+        assert opened(*command, "--continue") == (0, "going on although seq_len was 64 and is 128\n")
+    kept = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    kept[-1]["recipe"]["seq_len"] = 128
+    assert kept == json.loads(before)
+
+
 def test_run_and_tune_are_refused_too(opened: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     assert opened("sweep")[0] == 0
     (run_id, *_) = [path.name for path in (tmp_path / "s" / "runs").iterdir()]

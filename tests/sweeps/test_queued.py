@@ -15,6 +15,7 @@ from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.cells import cells as cells_of
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.queued import Queue
+from eutectic.train import log
 from eutectic.train.shards import Manifest
 
 # as squeue prints an array of which one task waits and another ends, a job requeued, and one that collects
@@ -137,6 +138,14 @@ def test_a_second_sweep_submits_what_is_left_alone(
     assert told().startswith(f"2 jobs submitted for {runs} runs")
 
 
+def assert_submitted(place: Path, told: str, before: list[str]) -> None:
+    """That what a dry command told ends with the scripts that came after those before, to the letter."""
+    new = (place / "submitted").read_text().splitlines()[len(before) :]
+    texts = "".join(f"{Path(line).read_text()}\n" for line in new)
+    assert told.endswith(texts.replace(f"afterany:{7 + len(before)}", "afterany:ARRAY"))
+    assert told.count("#!/bin/bash") == len(new)
+
+
 def test_a_second_tuning_submits_what_is_left_alone(
     corpus: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,8 +153,13 @@ def test_a_second_tuning_submits_what_is_left_alone(
 
     def told(*more: str, archs: str = "attn", trials: int = 4, workers: int = 3) -> list[str]:
         asked = ["--archs", *archs.split(), "--trials", str(trials), "--workers", str(workers)]
+        assert cli.main([*tune, *asked, *more, "--dry"]) == 0
+        dry, before = capsys.readouterr(), (place / "submitted").read_text().splitlines()
         assert cli.main([*tune, *asked, *more]) == 0
-        return capsys.readouterr().err.splitlines()
+        said = capsys.readouterr().err.splitlines()
+        assert dry.err.splitlines()[:1] == [line for line in said if "left to" in line][:1]
+        assert_submitted(place, dry.out, before)
+        return said
 
     assert told() == ["3 jobs submitted; when they have ended, the same command shows what they found."]
     assert arrays(place) == ["2", ""]
@@ -191,3 +205,51 @@ def test_a_trial_that_was_begun_and_lost_is_the_running_jobs(
     assert queued.covered_trials(folder, Queue(("8",), ("7", "9"))) == {found[0].study: 3, "another": 1}
     assert queued.covered_trials(folder, Queue((), ("8",))) == {found[0].study: 2}
     assert queued.covered_trials(folder, Queue(("9",))) == {}
+
+
+def test_a_dry_sweep_is_the_next_submission_to_the_letter(
+    corpus: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of five runs one is done and one has failed; then ten are asked for, of which Slurm's jobs have three."""
+    command = ["sweep", "--budget", "1e10", "--archs", "attn", "--source", str(corpus), "--name", "s", "--price", "60"]
+    command += ["--cluster", "slurm", "--workers", "9"]
+
+    def dry_and_submitted(tasks: int, *more: str) -> tuple[str, str]:
+        """What both say; that the dry one prints what the other submits, and writes nothing, is seen."""
+        there, before = sorted(place.glob("results/**/*")), (place / "submitted").read_text().splitlines()
+        assert cli.main([*command, *more, "--dry"]) == 0
+        dry = capsys.readouterr()
+        assert sorted(place.glob("results/**/*")) == there
+        assert cli.main([*command, *more]) == 0
+        said = capsys.readouterr().err
+        assert_submitted(place, dry.out, before)
+        assert (f"--array=0-{tasks - 1}%" in dry.out, f"{tasks} runs on cpu" in dry.out) == (tasks > 0, tasks > 0)
+        return dry.err, said
+
+    assert dry_and_submitted(5)[0] == ""
+    ledger = Ledger(place / "results/s")
+    done, failed, *_ = ledger.run_ids()
+    config = ledger.config(done)
+    assert config
+    row = log.planned_columns(config) | {"status": "done", "loss": 2.0, "source": "planted"}
+    log.write_rows(ledger.runs / done / "curve.parquet", "curves", [{"run_id": done, "step": 1}])
+    log.write_rows(ledger.runs / done / "run.parquet", "runs", [row])
+    ledger.finish(done, "done")
+    ledger.fail(failed, "ValueError: no")
+    dry, _ = dry_and_submitted(3)
+    assert dry.splitlines() == ["of 5 runs 1 done, 1 failed; what is planned is the rest."]
+    (place / "queue").write_text("9|PENDING|eutectic\n")
+    dry, said = dry_and_submitted(5, "--seeds", "0 1")
+    theirs = said.splitlines()[0]
+    assert theirs.startswith("3 runs are left to the jobs of 9 ")
+    assert dry.splitlines() == [theirs, "of 10 runs 1 done, 1 failed; what is planned is the rest."]
+    (place / "queue").write_text("9|PENDING|eutectic\n11|PENDING|eutectic\n")
+    assert dry_and_submitted(0)[0].splitlines()[-1] == "nothing is left to submit."
+    assert cli.main([*command, "--seeds", "0 1", "--dry", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {run["run_id"]: run["status"] for run in told["runs"] if run["status"] != "planned"} == {
+        done: "done",
+        failed: "failed",
+    }
+    assert ([run["submitted"] for run in told["runs"]], told["cost"]) == ([False] * 10, 0.0)
+    dry_and_submitted(8, "--seeds", "0 1", "--continue")

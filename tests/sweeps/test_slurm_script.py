@@ -161,7 +161,7 @@ def test_the_time_limit_is_reckoned_for_those_at_once_unless_the_user_gives_one(
     monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path / "cache"))
     plan = ["plan", "--budget", "1e13", "--archs", "attn", "--memory", "1000", "--source", str(corpus)]
     assert cli.main([*plan, "--json"]) == 0
-    runs = json.loads(capsys.readouterr().out)
+    runs = json.loads(capsys.readouterr().out)["runs"]
     loads = [Load(seconds=run["seconds"], busy=run["busy"], at_once=run["at_once"]) for run in runs]
     assert sum(load.seconds for load in loads) / 2 > max(load.seconds for load in loads)
     for words, hours in (

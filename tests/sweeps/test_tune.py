@@ -101,6 +101,11 @@ def trial_ids(studies: tune.Studies) -> list[str]:
     return [t.user_attrs["run_id"] for study in studies.studies.values() for t in study.trials]
 
 
+def files_in(folder: Path) -> list[tuple[Path, int]]:
+    """With the times of their last changes."""
+    return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file())
+
+
 def test_a_cell_is_the_central_size_and_its_trials_keep_it(manifest: Manifest) -> None:
     recipe = dataclasses.replace(QUICK, budgets=(1e10, 3e10), archs=("attn", "hyena"), seeds=(0, 1))
     rows = planning.plan(recipe, manifest, 1)
@@ -600,7 +605,8 @@ def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
     monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     command = ["tune", "--dry", "--archs", "attn", "hyena", "--budgets", "1e10", "3e10", "--source", str(corpus)]
     assert cli.main([*command, "--trials", "7", "--sizes", "3", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    said = told["studies"]
     recipe = dataclasses.replace(QUICK, budgets=(1e10, 3e10), archs=("attn", "hyena"))
     found = cells_of(recipe, planning.plan(recipe, manifest, 1), sizes=3)
     assert [(study["study"].partition(", ")[0], study["trials"]) for study in said] == [
@@ -619,11 +625,45 @@ def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
         assert row[1:4] == [found[3 * k].base.model.layout, "21", compute(7 * sum(study["flops"] for study in three))]
         assert float(row[-1]) == pytest.approx(7 * sum(study["seconds"] for study in three), abs=0.01)
     total = 7 * sum(study["seconds"] for study in said)
+    assert (told["wall_seconds"], told["device_hours"]) == pytest.approx((total / 2, total / 3600), rel=0.02)
     assert f"{total:.2f} at 3600 an hour of a CPU" in " ".join(" ".join(lines).split())
     command += ["--cluster", "slurm", "--workers", "100", "--slurm", "partition=gpu"]
     assert cli.main([*command, "--trials", "5"]) == 0
     assert "#SBATCH --array=0-19%20" in capsys.readouterr().out, "no more tasks than trials"
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("database", [False, True])
+def test_a_dry_tuning_leaves_out_what_has_ended(
+    database: bool,
+    corpus: Path,
+    tmp_path: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the first study two trials, one was begun and lost and one is to be asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+    monkeypatch.setattr(loop, "train", planted)
+    folder, url = tmp_path / "results/t", f"sqlite:///{tmp_path}/tune.db" if database else None
+    asked = cells(manifest, archs=("attn", "hyena"))
+    tune.work(folder, asked[:1], 2, url, place(manifest))
+    taken = tune.Studies(folder, asked[:1], 4, url).take()
+    assert taken
+    taken[1].release()
+    command = ["tune", "--dry", "--archs", "attn", "hyena", "--budgets", "1e10", "--source", str(corpus), "--name", "t"]
+    command += ["--cluster", "slurm", "--workers", "100", "--trials", "4", *(["--storage", url] if url else [])]
+    before = files_in(tmp_path)
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert "6 trials on cpu" in out and "#SBATCH --array=0-5%6" in out
+    assert cli.main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [study["trials"] for study in told["studies"]] == [2, 4]
+    assert [text.partition("--array=0-")[2][:3] for text in told["scripts"]] == ["5%6", ""]
+    assert files_in(tmp_path) == before
+    assert tune.Studies(folder, asked, 4, url).left() == 6
 
 
 def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFixture[str]) -> None:
