@@ -107,7 +107,8 @@ def operators(peaks: pd.Series) -> Figure:
         "written once, at a copy's speed; matmuls' limit: those of the Triton form at a large matmul's speed. One "
         "device:"
     )
-    return captioned(figure, text, devices)
+    style.below(figure, f"{text} {', '.join(sorted(devices))}.")
+    return figure
 
 
 def speed() -> Figure:
@@ -115,13 +116,13 @@ def speed() -> Figure:
     rows = pd.read_parquet(RESULTS / "long_sequences.parquet")
     rows = rows[(rows["error"] == "") & (rows["layers"] == 4)]
     for attention, stroke, name in (("best", "o-", "flash-attn-4"), ("fa2", "s--", "FlashAttention-2")):
-        drawn(long, rows[rows["attention"] == attention], "seconds", stroke, f", {name}")
+        drawn(long, rows[rows["attention"] == attention], stroke, f", {name}")
     long.set_title("four layers of 7B's shape, batch 1")
     steps = pd.read_parquet(RESULTS / "training_step.parquet")
     steps = steps[(steps["error"] == "") & (steps["kernels"] == "best")]
     steps = steps.assign(seconds=1 / steps["tokens_per_second"])
     for width, stroke in zip(sorted(steps["d_model"].unique()), ("o-", "s--", "^:"), strict=True):
-        drawn(step, steps[steps["d_model"] == width], "seconds", stroke, f", width {width}")
+        drawn(step, steps[steps["d_model"] == width], stroke, f", width {width}")
     step.set_title("training steps of 8 layers, 32,768 tokens")
     for axes in (long, step):
         axes.axhline(1.0, color=style.NEUTRAL, linewidth=0.8, linestyle="--", zorder=1)
@@ -133,22 +134,17 @@ def speed() -> Figure:
         "Forward and backward passes of hybrids of hyena and attention beside a Transformer of equal width and depth, "
         "parameters equal within 1%; bfloat16, compiled; medians. Right, with flash-attn-4 and AdamW. One device:"
     )
-    return captioned(figure, text, {*rows["device"], *steps["device"]})
+    devices = sorted({*rows["device"], *steps["device"]})
+    style.below(figure, f"{text} {', '.join(devices)}.")
+    return figure
 
 
-def drawn(axes: Axes, rows: pd.DataFrame, column: str, stroke: str, name: str) -> None:
-    by = rows.pivot_table(index="length", columns="layout", values=column)
+def drawn(axes: Axes, rows: pd.DataFrame, stroke: str, name: str) -> None:
+    by = rows.pivot_table(index="length", columns="layout", values="seconds")
     for layout, colour in LAYOUTS.items():
         axes.plot(
             by.index, by["attn"] / by[layout], stroke, color=colour, markersize=4, label=f"{SHARES[layout]}{name}"
         )
-
-
-def captioned(figure: Figure, text: str, devices: set[str]) -> Figure:
-    width = int(figure.get_figwidth() * 19)
-    lines = style.textwrap.fill(f"{text} {', '.join(sorted(devices))}.", width)
-    figure.supxlabel(lines, fontsize=7, x=0.01, ha="left")
-    return figure
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 bfloat16 inputs (batch, length, channels) and a float32 filter a channel, captured as CUDA graphs over inputs in
 rotation. direct: Toeplitz matmuls in Triton, with the copies to (channels, batch, length) and back that they need;
 turned: without, of inputs that lie so; fft: torch.fft in float32; monarch: the Fourier matrix as two matmuls. Where
-direct and fft cross is what DIRECT_TAPS of kernels/dispatch.py is to say. The limit reads and writes each tensor once
+direct and monarch cross is what DIRECT_TAPS of kernels/dispatch.py says. The limit reads and writes each tensor once
 at a copy's speed: x and y, then x, dy and dx. errors: relative L2 against the oracle in float64 on the same rounded
 inputs, the worst of y and all gradients. Rows go to results/bench/long_conv.parquet as they come.
 """

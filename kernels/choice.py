@@ -38,6 +38,16 @@ def forced() -> str | None:
 
 
 @constant
+def plain(op: str) -> str | None:
+    """`reference` or `torch`, where the environment forces one of them on `op`, which is then said."""
+    name = forced()
+    if name not in ("reference", "torch"):
+        return None
+    say(op, f"{name}, by {VARIABLE}")
+    return name
+
+
+@constant
 def say(op: str, what: str) -> None:
     """Print a line on stderr, the first time in this process that it is about `op`."""
     if op not in _said:

@@ -53,10 +53,8 @@ def attention_by(device: torch.device, dtype: torch.dtype, dim: int, grouped: bo
 
     dim: of a head. grouped: whether query heads share those of keys and values.
     """
-    forced = choice.forced()
-    if forced in ("reference", "torch"):
-        choice.say("attention", f"{forced}, by {choice.VARIABLE}")
-        return forced
+    if plain := choice.plain("attention"):
+        return plain
     if device.type != "cuda":
         return "torch"
     major, _ = torch.cuda.get_device_capability(device)
@@ -125,13 +123,11 @@ def fir_by(device: str, dtype: torch.dtype, taps: int, group: int, compiling: bo
     few taps are quicker as torch's compiler fuses them with the gates around them, by 30% of a layer of Hyena-SE."""
     few = taps <= torch_fir.FEW_TAPS
     op = "short FIR" if few else "FIR"
-    forced = choice.forced()
-    if forced in ("reference", "torch"):
-        choice.say(op, f"{forced}, by {choice.VARIABLE}")
-        return forced
+    if plain := choice.plain(op):
+        return plain
     can = importlib.util.find_spec("triton") is not None and taps <= torch_fir.MOST_TAPS and dtype.itemsize <= 4
     pays = device == "cuda" and (not compiling if few else dtype.itemsize == 2 and group >= LEAST_GROUP)
-    if can and (pays or forced == "triton"):
+    if can and (pays or choice.forced() == "triton"):
         choice.say(op, "Triton, taps in registers" if few else "Triton, Toeplitz matrices on tensor cores")
         return "triton"
     return "torch"
@@ -154,12 +150,10 @@ def long_conv(x: Tensor, h: Tensor) -> Tensor:
 @choice.constant
 def long_conv_by(device: str, dtype: torch.dtype, taps: int) -> str:
     """`reference`, `torch`, which is by FFT, `monarch`, which is by FFT in matmuls, or `triton`, which is direct."""
-    forced = choice.forced()
-    if forced in ("reference", "torch"):
-        choice.say("long convolution", f"{forced}, by {choice.VARIABLE}")
-        return forced
+    if plain := choice.plain("long convolution"):
+        return plain
     can = importlib.util.find_spec("triton") is not None and dtype.itemsize <= 4
-    if can and (forced == "triton" or (device == "cuda" and dtype.itemsize == 2 and taps <= DIRECT_TAPS)):
+    if can and (choice.forced() == "triton" or (device == "cuda" and dtype.itemsize == 2 and taps <= DIRECT_TAPS)):
         choice.say("long convolution", "Triton, Toeplitz matrices on tensor cores")
         return "triton"
     if device == "cuda":
@@ -188,12 +182,10 @@ def scalar_decay(
 @choice.constant
 def scalar_decay_by(device: str, dtype: torch.dtype, alike: bool, d_k: int) -> str:
     """`reference`, `torch` or `triton`. alike: whether q and k have v's dtype."""
-    forced = choice.forced()
-    if forced in ("reference", "torch"):
-        choice.say("scalar decay", f"{forced}, by {choice.VARIABLE}")
-        return forced
+    if plain := choice.plain("scalar decay"):
+        return plain
     can = importlib.util.find_spec("triton") is not None and alike and dtype.itemsize <= 4 and d_k <= WIDEST_KEYS
-    if can and (forced == "triton" or (device == "cuda" and dtype.itemsize == 2)):
+    if can and (choice.forced() == "triton" or (device == "cuda" and dtype.itemsize == 2)):
         choice.say("scalar decay", "Triton, chunks on tensor cores")
         return "triton"
     return "torch"

@@ -173,8 +173,13 @@ def caption(figure: Figure, report: Report, text: str) -> None:
     reasons = pd.Series([reason for *_, reason in report.dropped], dtype=str)
     dropped = f"; {len(reasons)} more not shown: {counted(reasons)}" if len(reasons) else ""
     whole = f"{text} {report.n_runs} runs, {seeds}{dropped}. FLOPs by {report.convention}, {report.tokenizer} tokens."
+    below(figure, whole)
+
+
+def below(figure: Figure, text: str) -> None:
+    """A caption, in lines as wide as the figure."""
     width = int(figure.get_figwidth() * 19)
-    figure.supxlabel(textwrap.fill(whole, width), fontsize=7, x=0.01, ha="left")
+    figure.supxlabel(textwrap.fill(text, width), fontsize=7, x=0.01, ha="left")
 
 
 def _short(value: float) -> str:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State
-from eutectic.arch.gated_conv import GatedConv, gated
+from eutectic.arch.gated_conv import gated
 from eutectic.arch.layers import exempt, short_conv_step, wide
 from eutectic.arch.mixers.hyena_se import HyenaSE
 from eutectic.kernels import dispatch
@@ -33,8 +33,6 @@ class HyenaMR(HyenaSE):
         super().__init__(shape, taps=taps, group=group)
         self.taps.data *= SMALL_START
         self.skip = exempt(torch.empty(shape.d_inner).uniform_(-(taps**-0.5), taps**-0.5))
-
-    forward = GatedConv.forward  # Hyena-SE's fused form has no skip
 
     def filter(self) -> Tensor:
         """h (groups, taps), in float32 at least."""

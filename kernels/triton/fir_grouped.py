@@ -20,7 +20,7 @@ from eutectic.kernels.triton.toeplitz import diagonals, dot, padded, toeplitz
 
 T = MOST_TAPS // 2
 COLUMNS = 64
-# by what fits a multiprocessor of an H100 together, not yet timed
+# by what fits a multiprocessor of an H100 together, others were not timed
 PROGRAMS = 396
 LEAST_BLOCKS = 8  # of a segment, before which REACH more are walked
 

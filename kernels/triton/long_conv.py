@@ -8,7 +8,7 @@ adds up, over K inputs at a time from the rows' last back to their first,
 with H the Toeplitz matrix of the taps at those lags, made from them there and then; rows are in the order of their
 blocks, for a program has as many steps as its last row has inputs. The gradient in x is the same forward in time. That
 in the taps is, for each number d of blocks between output and input, the sums along the diagonals of sum dY_i' X_{i-d}
-over rows. Work grows as length x taps: by arithmetic less than that of FFTs, on tensor cores, for some thousand taps.
+over rows. Work grows as length x taps, and is quicker than FFTs up to DIRECT_TAPS of kernels/dispatch.py.
 
 Tensors are (channels, batch, length): a matmul's rows then lie side by side.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from eutectic.kernels.triton.toeplitz import diagonals, dot, padded, toeplitz
 
-# by arithmetic, not yet timed
+# by arithmetic; others were not timed
 K = 64
 COPIES = 4  # of taps, whose rows are then loaded by 8 bytes, asynchronously and through the cache beside the loads
 

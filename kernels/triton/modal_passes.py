@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from eutectic.kernels.triton.fir_gate import filtered, three
+from eutectic.kernels.triton.toeplitz import dot
 
 
 @triton.jit
@@ -34,11 +35,6 @@ def _joined(re, im, ROWS: tl.constexpr, M: tl.constexpr):
 @triton.jit
 def _parts(x, ROWS: tl.constexpr, M: tl.constexpr):
     return tl.split(tl.reshape(x, [ROWS, M, 2]))
-
-
-@triton.jit
-def _dot(a, b, added):
-    return tl.dot(a, b, added, input_precision="ieee")
 
 
 @triton.jit
@@ -93,7 +89,7 @@ def _states(e, state, a_re, a_im, within, N: tl.constexpr, M: tl.constexpr):
 def _before(after, state, like, N: tl.constexpr, M: tl.constexpr):
     """(N, 2 M), as wide as `like`: the state before each chunk, of those after them; a shift, exact."""
     i, j = tl.arange(0, N)[:, None], tl.arange(0, N)[None, :]
-    moved = _dot(tl.where(i == j + 1, 1.0, 0.0).to(like), after.to(like), tl.zeros([N, 2 * M], tl.float32))
+    moved = dot(tl.where(i == j + 1, 1.0, 0.0).to(like), after.to(like), tl.zeros([N, 2 * M], tl.float32))
     return tl.where(i == 0, state, moved).to(like)
 
 
@@ -125,11 +121,11 @@ def forward(
         if not EXACT:
             u_t = tl.where(t < length, u_t, 0.0)  # FIRs go on beyond the end
         _store(u + (channel * batch + sequence) * length + t, u_t, t < length, EXACT)
-        e = _dot(u_t, i_m, tl.zeros([N, 2 * M], tl.float32))
+        e = dot(u_t, i_m, tl.zeros([N, 2 * M], tl.float32))
         after, end = _states(e, state, a_re, a_im, chunk < chunks, N, M)
         s = _before(after, state, like, N, M)
         tl.store(saved + kept * 2 * M + part, s)
-        conv = _dot(s, o_m, _dot(u_t, h_m, tl.zeros([N, T], tl.float32)))
+        conv = dot(s, o_m, dot(u_t, h_m, tl.zeros([N, T], tl.float32)))
         y_t = filtered(q, q0, q1, q2, t, length, LEAD, EXACT, N, T) * conv
         _store(y + (channel * batch + sequence) * length + t, y_t, t < length, EXACT)
         state = end
@@ -165,20 +161,20 @@ def backward(
         x = q + (channel * batch + sequence) * (LEAD + length) + LEAD
         g_t = (filtered(x, w0, w1, w2, t, length, LEAD, EXACT, N, T) * dy_t).to(like)
 
-        conv = _dot(s, o_m.T, _dot(u_t, h_m.T, tl.zeros([N, T], tl.float32)))
+        conv = dot(s, o_m.T, dot(u_t, h_m.T, tl.zeros([N, T], tl.float32)))
         _store(dq + of, dy_t * conv, there, EXACT)
-        read = _dot(g_t, o_m, tl.zeros([N, 2 * M], tl.float32))
+        read = dot(g_t, o_m, tl.zeros([N, 2 * M], tl.float32))
         after, end = _states(read, later, a_re, -a_im, chunk < chunks, N, M)
         lam = _before(after, later, like, N, M)
-        d_u = _dot(lam, i_m.T, _dot(g_t, h_m, tl.zeros([N, T], tl.float32)))
+        d_u = dot(lam, i_m.T, dot(g_t, h_m, tl.zeros([N, T], tl.float32)))
         _store(du + of, d_u, there, EXACT)
         later = end
         tl.store(dinitial + at, later, mask=part < tl.where(block == 0, 2 * M, 0))
 
         g_turned = g_t.T
-        d_h = _dot(g_turned, u_t, d_h)
-        d_o = _dot(g_turned, s, d_o)
-        d_i = _dot(u_t.T, lam, d_i)
+        d_h = dot(g_turned, u_t, d_h)
+        d_o = dot(g_turned, s, d_o)
+        d_i = dot(u_t.T, lam, d_i)
         s_re, s_im = _parts(s.to(tl.float32), N, M)
         lam_re, lam_im = _parts(tl.where(chunk < chunks, lam.to(tl.float32), 0.0), N, M)
         da_re += lam_re * s_re + lam_im * s_im

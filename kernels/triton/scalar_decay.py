@@ -33,7 +33,7 @@ def _rows(x: Tensor) -> Tensor:
 def _op(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, initial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """y, the state after, and the states before each chunk, in v's dtype."""
     launch = _Launch(q, v)
-    before, last = launch.states(chunk_states, k, v, log_decay, initial, back=False)
+    before, last = launch.states(k, v, log_decay, initial, back=False)
     y = v.new_empty(v.shape)
     tensors = q, k, v, log_decay, before, y
     launch(outputs, tensors, (q, k, v), launch.value_blocks)
@@ -45,7 +45,7 @@ def _backward_op(
     dy: Tensor, dlast: Tensor, before: Tensor, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     launch = _Launch(q, v)
-    after, dinitial = launch.states(chunk_states, q, dy, log_decay, dlast, back=True)
+    after, dinitial = launch.states(q, dy, log_decay, dlast, back=True)
     dq, dk = (q.new_empty(*v.shape[:3], q.shape[3]) for _ in range(2))
     dv, dlog = v.new_empty(v.shape), torch.empty_like(log_decay)
     tensors = q, k, v, log_decay, before, after, dy, dq, dk, dv, dlog
@@ -75,14 +75,12 @@ class _Launch:
         warps = 4 if self.block_k <= 64 else 8
         kernel[(self.chunks, self.streams, blocks)](*tensors, *strides, *sizes, **fixed, num_warps=warps)
 
-    def states(
-        self, kernel: Any, k: Tensor, v: Tensor, log_decay: Tensor, initial: Tensor, back: bool
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, k: Tensor, v: Tensor, log_decay: Tensor, initial: Tensor, back: bool) -> tuple[Tensor, Tensor]:
         """The states that each chunk meets, and the one after all."""
         size = self.d_k * self.d_v
         added = initial.new_empty(self.streams, self.chunks, size)
         left = initial.new_empty(self.streams, self.chunks)
-        self(kernel, (k, v, log_decay, added, left), (k, v), self.value_blocks, BACK=back)
+        self(chunk_states, (k, v, log_decay, added, left), (k, v), self.value_blocks, BACK=back)
         met, last = v.new_empty(self.streams, self.chunks, size), torch.empty_like(initial)
         grid = self.streams, triton.cdiv(size, STATES)
         pass_states[grid](added, left, initial, met, last, self.chunks, size, BACK=back, BLOCK=STATES, num_warps=4)

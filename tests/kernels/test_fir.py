@@ -4,7 +4,7 @@ float32, Triton's in float32 by its interpreter; in parts; and a mixer by either
 
 import pytest
 import torch
-from gradients import assert_near, assert_to_rounding, outcome
+from gradients import assert_near, assert_to_rounding, by_paths, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -108,12 +108,7 @@ def test_a_layer_is_the_same_by_any_path(mixer: type[HyenaSE], taps: int, monkey
     layer = mixer(LayerShape(12, 16, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3), taps=taps)
     torch.nn.init.normal_(layer.fir)
     torch.nn.init.normal_(layer.taps)
-    x, weight = torch.randn(2, 37, 12, requires_grad=True), torch.randn(2, 37, 12)
-    outcomes = []
-    for path in PATHS:
-        monkeypatch.setenv("EUTECTIC_KERNELS", path)
-        y = layer(x)
-        outcomes.append([y, *torch.autograd.grad(y, [x, *layer.parameters()], weight)])
+    outcomes = by_paths(layer, torch.randn(2, 37, 12), PATHS, monkeypatch)
     for got in outcomes[1:]:
         assert_near(got, outcomes[0], 3e-6)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gradients import assert_to_rounding
+from gradients import assert_to_rounding, by_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -105,11 +105,6 @@ def test_a_layer_is_the_same_by_either_path(monkeypatch: pytest.MonkeyPatch) -> 
     torch.manual_seed(0)
     layer = Hyena(LayerShape(12, 8, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3))
     torch.nn.init.normal_(layer.fir)
-    x, weight = torch.randn(2, 37, 12, requires_grad=True), torch.randn(2, 37, 12)
-    outcomes = []
-    for path in ("torch", "triton"):
-        monkeypatch.setenv("EUTECTIC_KERNELS", path)
-        y = layer(x)
-        outcomes.append([y, *torch.autograd.grad(y, [x, *layer.parameters()], weight)])
+    outcomes = by_paths(layer, torch.randn(2, 37, 12), ("torch", "triton"), monkeypatch)
     for a, b in zip(*outcomes, strict=True):
         assert_near(a, b)

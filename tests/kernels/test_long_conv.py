@@ -4,7 +4,7 @@ and float32, direct in Triton in float32 by its interpreter; their step; and mix
 
 import pytest
 import torch
-from gradients import assert_near, assert_to_rounding, outcome
+from gradients import assert_near, assert_to_rounding, by_paths, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -88,12 +88,7 @@ def test_a_layer_is_the_same_by_any_path(mixer: type[Mixer], monkeypatch: pytest
     layer = mixer(LayerShape(12, 8, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3))
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    x, weight = torch.randn(2, 70, 12, requires_grad=True), torch.randn(2, 70, 12)
-    outcomes = []
-    for path in PATHS:
-        monkeypatch.setenv("EUTECTIC_KERNELS", path)
-        y = layer(x)
-        outcomes.append([y, *torch.autograd.grad(y, [x, *layer.parameters()], weight)])
+    outcomes = by_paths(layer, torch.randn(2, 70, 12), PATHS, monkeypatch)
     for got in outcomes[1:]:
         assert_near(got, outcomes[0], 1e-5)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gradients import assert_near, assert_to_rounding
+from gradients import assert_near, assert_to_rounding, by_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -78,12 +78,7 @@ def test_what_is_not_finite_stays_in_its_sequence() -> None:
 def test_a_layer_is_the_same_by_either_path(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     layer = Mamba2(LayerShape(8, 8, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3), d_state=4)
-    x, weight = torch.randn(2, 70, 8, requires_grad=True), torch.randn(2, 70, 8)
-    outcomes = []
-    for path in ("torch", "triton"):
-        monkeypatch.setenv("EUTECTIC_KERNELS", path)
-        y = layer(x)
-        outcomes.append([y, *torch.autograd.grad(y, [x, *layer.parameters()], weight)])
+    outcomes = by_paths(layer, torch.randn(2, 70, 8), ("torch", "triton"), monkeypatch)
     assert_near(*outcomes, 1e-5)
 
 

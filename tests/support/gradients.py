@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def assert_equal(
@@ -23,6 +24,18 @@ def outcome(run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor
     y = run(*inputs)
     weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
     return [y.detach(), *torch.autograd.grad(y, inputs, weight.to(y))]
+
+
+def by_paths(layer: nn.Module, x: Tensor, paths: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
+    """By each forced implementation: what a layer makes of x, and the gradients of a random sum of it in x and all
+    parameters."""
+    x, outcomes = x.requires_grad_(), []
+    weight = torch.randn(x.shape)
+    for path in paths:
+        monkeypatch.setenv("EUTECTIC_KERNELS", path)
+        y = layer(x)
+        outcomes.append([y, *torch.autograd.grad(y, [x, *layer.parameters()], weight)])
+    return outcomes
 
 
 def assert_near(got: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> None:
