@@ -41,13 +41,13 @@ def look(folder: Path) -> Queue:
     jobs = slurm.submitted(folder)
     if not jobs:
         return Queue()
-    command = ["squeue", "-h", "-r", "-o", "%F|%T|%j", "-j", ",".join(jobs)]
+    command = ["squeue", "-h", "-r", "-o", "%F|%T", "-j", ",".join(jobs)]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.TimeoutExpired):
         return Queue()
-    rows = [line.split("|", 2) for line in told.splitlines()]
-    found = [(job, state) for job, state, name in rows if name != slurm.COLLECTOR and state != ENDING]
+    rows = [line.split("|") for line in told.splitlines()]
+    found = [(job, state) for job, state in rows if state != ENDING]
     waiting = [job for job, state in found if state in slurm.WAITING]
     return Queue(tuple(waiting), tuple(job for job, state in found if state not in slurm.WAITING))
 

@@ -114,28 +114,34 @@ class Ended:
 
 
 def submitted(folder: Path) -> list[str]:
-    """Ids of all jobs that were ever submitted for the sweep in a folder, one for an array."""
-    return [path.name.removesuffix("_submission.sh") for path in folder.glob("jobs/*_submission.sh")]
+    """Ids of all jobs that were ever submitted to train for the sweep in a folder, one for an array.
+
+    The one that collects is known by its script: accounting forgets for a while the name of a job that is cancelled
+    before it began.
+    """
+    paths = folder.glob("jobs/*_submission.sh")
+    collects = f"--job-name={COLLECTOR}\n"
+    return [path.name.removesuffix("_submission.sh") for path in paths if collects not in path.read_text()]
 
 
 def ended(folder: Path) -> list[Ended]:
-    """A sweep's jobs that Slurm's accounting has as neither waiting, running nor completed, but for the one that
-    collects, which trains nothing; none where there is no accounting."""
+    """A sweep's jobs that Slurm's accounting has as neither waiting, running nor completed; none where there is no
+    accounting."""
     jobs = submitted(folder)
     if not jobs:
         return []
-    command = ["sacct", "-nP", "-o", "JobID,State,ExitCode,JobName", "-j", ",".join(jobs)]
+    command = ["sacct", "-nP", "-o", "JobID,State,ExitCode", "-j", ",".join(jobs)]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    rows = [line.split("|", 3) for line in told.splitlines()]
+    rows = [line.split("|") for line in told.splitlines()]
     # a job whose step was killed for its memory has FAILED, as far as Slurm goes
-    greedy = {job.partition(".")[0] for job, state, *_ in rows if state == "OUT_OF_MEMORY"}
+    greedy = {job.partition(".")[0] for job, state, _ in rows if state == "OUT_OF_MEMORY"}
     found = []
-    for job, words, status, name in rows:
+    for job, words, status in rows:
         state, *by = words.split()
-        if "." not in job and state not in GOING and name != COLLECTOR:
+        if "." not in job and state not in GOING:
             state = "OUT_OF_MEMORY" if job in greedy else state
             log = folder / "jobs" / f"{job}_0_log.err"
             found.append(Ended(job, state, _how(state, by, status), str(log) if log.exists() else None))

@@ -171,10 +171,9 @@ def test_the_dry_scripts_are_those_that_are_submitted_next(whole: Place, place: 
         assert f"#SBATCH --dependency=afterany:{here.job()}\n" in after
         assert told.endswith(f"{array}\n{after.replace(f'afterany:{here.job()}', 'afterany:ARRAY')}\n")
     here.slurm.run("scancel", *here.scripts())
-    until(lambda: "ended early" in here.eutectic("status", "--name", "s"), "word of their end", 30)
-    lines = [line for line in here.eutectic("status", "--name", "s").splitlines() if "ended early" in line]
-    assert all(line.endswith(" ended early: it was cancelled by root (CANCELLED)") for line in lines)
-    assert len(lines) == 2
+    told = lambda: here.eutectic("status", "--name", "s").splitlines()  # noqa: E731
+    ended = " ended early: it was cancelled by root (CANCELLED)"  # of both arrays, and nothing of what follows them
+    until(lambda: [line[-len(ended) :] for line in told() if "ended early" in line] == [ended] * 2, "their end", 30)
     assert "#!/bin/bash" not in whole.eutectic("sweep", "--dry", *SWEEP, "--workers", "2", *WHOLE)
 
 
