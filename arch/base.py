@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-# what a layer carries between tokens: nested tuples of tensors (batch first) and ints
+# what a layer carries between tokens: nested tuples of tensors, batch first; integers among them count tokens
 State = Any
 
 
@@ -104,19 +104,26 @@ class Layer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """forward of x (batch, length, d_model) after the tokens that `state` has seen, and the state after it."""
+        """forward of x (batch, length, d_model) after the tokens that `state` has seen, and the state after it.
+
+        A state that grows with the tokens is written in place, and of rows that have seen equally many. The state after
+        None, the start, has no room for more.
+        """
 
     @abc.abstractmethod
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One token: x (batch, d_model) and the state so far to y (batch, d_model) and the state after it."""
+        """One token: x (batch, d_model) and the state so far to y (batch, d_model) and the state after it.
+
+        Its rows may have seen different numbers of tokens. One that grows is written in place.
+        """
 
     @abc.abstractmethod
-    def init_state(self, batch: int) -> State:
-        """The state before the first token."""
+    def init_state(self, batch: int, capacity: int) -> State:
+        """The state before the first token, all zeros, with room for `capacity` tokens if it grows with them."""
 
     @abc.abstractmethod
     def state_size(self, length: int) -> StateSize:
-        """What one sequence's state holds after `length` tokens: the size of the real tensors."""
+        """What one sequence's state holds after `length` tokens: the size of the real tensors, but for the integers."""
 
 
 class Mixer(Layer):
@@ -151,7 +158,7 @@ class ChannelMixer(Layer):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self(x[:, None])[:, 0], ()
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         return ()
 
     def state_size(self, length: int) -> StateSize:

@@ -38,8 +38,8 @@ class GatedConv(Mixer):
         """mix_after of one token: q, k, v (batch, d_inner)."""
 
     @abc.abstractmethod
-    def init_mix(self, batch: int) -> State:
-        """The state of mix before the first token."""
+    def init_mix(self, batch: int, capacity: int) -> State:
+        """The state of mix before the first token, with room for `capacity` if it grows with them."""
 
     @abc.abstractmethod
     def mix_size(self, length: int) -> StateSize:
@@ -67,9 +67,9 @@ class GatedConv(Mixer):
         y, mixed = self.mix_step(q, k, v, mixed)
         return self.out(y), (past, mixed)
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         past = self.qkv.weight.new_zeros(batch, FIR_TAPS - 1, self.qkv.out_features)
-        return past, self.init_mix(batch)
+        return past, self.init_mix(batch, capacity)
 
     def state_size(self, length: int) -> StateSize:
         return StateSize(cached=3 * self.d_inner * (FIR_TAPS - 1)) + self.mix_size(length)

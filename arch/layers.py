@@ -72,18 +72,18 @@ class StaysWide(nn.Module):
 
 @torch.library.custom_op("eutectic::rotary_angles", mutates_args=())
 def rotary_angles(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin (length, dim / 2) of position * base^(-2i/dim) (Su et al. 2021, eq. 15), rounded from float64.
+    """cos and sin (..., dim / 2) of position * base^(-2i/dim) (Su et al. 2021, eq. 15), rounded from float64.
 
     An op of its own: a compiler would fuse it into what follows and compute each angle again for every batch and head.
     """
     inverse = base ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float64) / dim)
-    angles = positions.double()[:, None] * inverse
+    angles = positions.double()[..., None] * inverse
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 @rotary_angles.register_fake
 def _(positions: Tensor, dim: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    empty = positions.new_empty(len(positions), -(-dim // 2), dtype=dtype)
+    empty = positions.new_empty(*positions.shape, -(-dim // 2), dtype=dtype)
     return empty, torch.empty_like(empty)
 
 

@@ -47,8 +47,8 @@ class Block(nn.Module):
         y, channel_state = getattr(self.channel, how)(self.channel_norm(x), state[1])
         return x + y, (mixer_state, channel_state)
 
-    def init_state(self, batch: int) -> State:
-        return self.mixer.init_state(batch), self.channel.init_state(batch)
+    def init_state(self, batch: int, capacity: int) -> State:
+        return self.mixer.init_state(batch, capacity), self.channel.init_state(batch, capacity)
 
     def state_size(self, length: int) -> StateSize:
         return self.mixer.state_size(length) + self.channel.state_size(length)
@@ -89,19 +89,20 @@ class Model(nn.Module):
         return x
 
     def prefill(self, tokens: Tensor, states: list[State] | None = None) -> tuple[Tensor, list[State]]:
-        """Ids (batch, length) after the tokens that `states` have seen to logits and the states after."""
+        """Ids (batch, length) after the tokens that `states` have seen to what `hidden` gives and the states after."""
         return self._advance("prefill", tokens, states or [None] * len(self.blocks))
 
     def step(self, tokens: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         """One token: ids (batch,) and the blocks' states to logits (batch, vocab) and the states after it."""
-        return self._advance("step", tokens, states)
+        x, states = self._advance("step", tokens, states)
+        return self.logits(x), states
 
     def _advance(self, how: str, tokens: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         x, after = self.embedding(tokens), []
         for block, state in zip(self.layers(), states, strict=True):
             x, state = getattr(block, how)(x, state)
             after.append(state)
-        return self.logits(x), after
+        return x, after
 
     def logits(self, x: Tensor) -> Tensor:
         """Of what `hidden` gives; capped softly as cap * tanh(logits / cap) (Gemma 2) where the config says so."""
@@ -125,8 +126,9 @@ class Model(nn.Module):
         parts = [layer.penalty for layer in layers if layer.penalty is not None]
         return torch.stack(parts).sum() if parts else None
 
-    def init_state(self, batch: int) -> list[State]:
-        return [block.init_state(batch) for block in self.layers()]
+    def init_state(self, batch: int, capacity: int) -> list[State]:
+        """The states before the first token, with room for so many tokens a sequence."""
+        return [block.init_state(batch, capacity) for block in self.layers()]
 
     def state_size(self, length: int) -> StateSize:
         """Real numbers one sequence's states hold after `length` tokens, over all layers."""

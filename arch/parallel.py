@@ -44,8 +44,8 @@ class Parallel(Mixer):
         each = [mixer.flops(length, conv_algorithm) for mixer in self._parts()]
         return MixerFlops(*(sum(column) for column in zip(*map(dataclasses.astuple, each), strict=True)))
 
-    def init_state(self, batch: int) -> State:
-        return tuple(mixer.init_state(batch) for mixer in self._parts())
+    def init_state(self, batch: int, capacity: int) -> State:
+        return tuple(mixer.init_state(batch, capacity) for mixer in self._parts())
 
     def state_size(self, length: int) -> StateSize:
         return sum((mixer.state_size(length) for mixer in self._parts()), StateSize())

@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eutectic.kernels import choice, flash_attention, modal_conv, monarch, torch_attention
+from eutectic.kernels import decode_attention as torch_decode_attention
 from eutectic.kernels import fir as torch_fir
 from eutectic.kernels import long_conv as torch_long_conv
 from eutectic.kernels import scalar_decay as torch_scalar_decay
 from eutectic.kernels.reference.attention import causal_attention
+from eutectic.kernels.reference.decode_attention import decode_attention as decode_reference
 from eutectic.kernels.reference.fir import grouped_fir
 from eutectic.kernels.reference.modal_conv import causal_conv
 from eutectic.kernels.reference.scalar_decay import recurrence
@@ -63,6 +65,30 @@ def attention_by(device: torch.device, dtype: torch.dtype, dim: int, grouped: bo
         refusals.append("torch's cuDNN does not add in a fixed order")
     choice.say("attention", "; ".join([library or "torch", *refusals]))
     return library or "torch"
+
+
+def decode_attention(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
+    """Attention of one new token to a cache, as kernels/reference/decode_attention.py; without a gradient."""
+    by = decode_attention_by(q.device.type, q.dtype)
+    if by == "reference":
+        return decode_reference(q, keys, values, lengths)
+    if by == "torch":
+        return torch_decode_attention.masked(q, keys, values, lengths)
+    from eutectic.kernels.triton.decode_attention import decode_attention as fused
+
+    return fused(q, keys, values, lengths)
+
+
+@choice.constant
+def decode_attention_by(device: str, dtype: torch.dtype) -> str:
+    """`reference`, `torch` or `triton`."""
+    if plain := choice.plain("attention to a cache"):
+        return plain
+    can = importlib.util.find_spec("triton") is not None and dtype.itemsize <= 4
+    if can and (device == "cuda" or choice.forced() == "triton"):
+        choice.say("attention to a cache", "Triton, the cache in parts")
+        return "triton"
+    return "torch"
 
 
 @choice.constant

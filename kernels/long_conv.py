@@ -17,9 +17,10 @@ def fft(x: Tensor, h: Tensor) -> Tensor:
     return torch.fft.irfft(spectrum, 2 * length, dim=1)[:, :length]
 
 
-def step(past: Tensor, h: Tensor) -> Tensor:
-    """The last y (batch, channels) alone: the inputs so far, past (batch, length, channels), dotted with the filter."""
-    return torch.einsum("bsc,cs->bc", past.to(h.dtype), h.flip(1))
+def step(past: Tensor, h: Tensor, lags: Tensor, there: Tensor) -> Tensor:
+    """One y (batch, channels) of inputs past (batch, slots, channels) in any order, each as long ago as lags (batch,
+    slots) says, if it is there; h (channels, slots)."""
+    return torch.einsum("bsc,bsc->bc", past.to(h.dtype), h.T[lags] * there[..., None])
 
 
 def flops(channels: int, length: int) -> int:

@@ -7,10 +7,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # what may import only from its own place or from further left; analysis.schema is the contract that logs are written by
-ORDER = ("errors", "files", "config", "schema", "kernels", "arch", "train", "sweeps", "analysis", "display", "commands")
+ORDER = (
+    *("errors", "files", "config", "schema", "kernels", "arch", "train"),
+    *("inference", "sweeps", "analysis", "display", "commands"),
+)
 FILES = sorted(
     path
-    for part in ("analysis", "arch", "kernels", "train", "sweeps", "display", "commands", "")
+    for part in ("analysis", "arch", "kernels", "train", "inference", "sweeps", "display", "commands", "")
     for path in (ROOT / part).glob("**/*.py" if part else "*.py")
     if path.name != "__init__.py"
 )

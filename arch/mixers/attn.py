@@ -7,6 +7,7 @@ qk_norm: RMSNorm of each query and key head (Henry et al. 2020).
 import torch
 from torch import Tensor
 
+from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import linear, rms_norm, rotary_angles, rotate
 from eutectic.kernels import dispatch
@@ -34,39 +35,40 @@ class Attention(Mixer):
         self.q_norm, self.k_norm = (rms_norm(self.d_head, shape.norm_eps) if qk_norm else None for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._out(dispatch.attention(*self._heads(x, 0), self.window))
+        return self._out(dispatch.attention(*self._heads(x, self._positions(x, 0)), self.window))
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """State: keys, rotated, and values, each (batch, kv heads, those kept, d_head), and the tokens seen."""
-        past_keys, past_values, seen = state or self.init_state(len(x))
-        q, k, v = self._heads(x, seen)
-        keys, values = torch.cat([past_keys, k], 2), torch.cat([past_values, v], 2)
-        y = dispatch.attention(q, keys, values, self.window)
-        seen += x.shape[1]
-        first = keys.shape[2] - self._kept(seen)
-        return self._out(y), (keys[:, :, first:], values[:, :, first:], seen)
+        """State: keys, rotated, and values, rings (batch, slots, kv heads, d_head), and the tokens seen, (batch,)."""
+        keys, values, seen = state or self.init_state(len(x), x.shape[1])
+        first = int(seen[0])
+        q, k, v = self._heads(x, self._positions(x, first))
+        k = ring.extend(keys, first, self.window, k.transpose(1, 2)).transpose(1, 2)
+        v = ring.extend(values, first, self.window, v.transpose(1, 2)).transpose(1, 2)
+        return self._out(dispatch.attention(q, k, v, self.window)), (keys, values, seen + x.shape[1])
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """The same as a prefill of one token: attention has no other recurrence."""
-        y, state = self.prefill(x[:, None], state)
-        return y[:, 0], state
+        keys, values, seen = state
+        q, k, v = (t[:, :, 0] for t in self._heads(x[:, None], seen[:, None]))
+        ring.put(keys, seen, self.window, k)
+        ring.put(values, seen, self.window, v)
+        seen = seen + 1
+        y = dispatch.decode_attention(q, keys, values, seen.clamp(max=keys.shape[1]))
+        return self.out(y.flatten(1)), (keys, values, seen)
 
-    def _heads(self, x: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v of x (batch, length, d_model) from position `first` on, each (batch, its heads, length, d_head)."""
+    def _heads(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v (batch, heads, length, d_head) of x (batch, length, d_model) at positions (1 or batch, length)."""
         q, k, v = self.qkv(x).split([self.n_heads * self.d_head, self.d_kv, self.d_kv], -1)
         q, k, v = (t.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for t in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        positions = torch.arange(first, first + x.shape[1], device=x.device)
-        cos, sin = rotary_angles(positions, self.d_head, self.rope_base, q.dtype)
+        cos, sin = (t[:, None] for t in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
         return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def _positions(self, x: Tensor, first: int) -> Tensor:
+        return torch.arange(first, first + x.shape[1], device=x.device)[None]
 
     def _out(self, y: Tensor) -> Tensor:
         return self.out(y.transpose(1, 2).flatten(2))
-
-    def _kept(self, length: int) -> int:
-        """Keys that a token after `length` may still see."""
-        return length if self.window is None else min(length, self.window - 1)
 
     def flops(self, length: int, conv_algorithm: str) -> MixerFlops:
         """Two matmuls of length^2 d_inner, or of the band of a window; causal, both are halved where they are square.
@@ -79,9 +81,10 @@ class Attention(Mixer):
         causal = 4 * d_inner * length * band - 2 * d_inner * band**2
         return MixerFlops(projection, causal, 4 * d_inner * length * band, projection + 4 * d_inner * length**2)
 
-    def init_state(self, batch: int) -> State:
-        empty = self.qkv.weight.new_zeros(batch, self.n_kv_heads, 0, self.d_head)
-        return empty, empty, 0
+    def init_state(self, batch: int, capacity: int) -> State:
+        like = self.qkv.weight
+        shape = batch, ring.slots(capacity, self.window), self.n_kv_heads, self.d_head
+        return like.new_zeros(shape), like.new_zeros(shape), ring.counts(batch, like)
 
     def state_size(self, length: int) -> StateSize:
-        return StateSize(cached=2 * self._kept(length) * self.d_kv)
+        return StateSize(cached=2 * ring.slots(length, self.window) * self.d_kv)

@@ -87,7 +87,7 @@ class DeltaNet(Mixer):
         core += length * self.qkv.out_features * 2 * TAPS
         return MixerFlops(projection, core, core, projection + delta_rule.matmul_flops(length, n_heads, d_head, d_head))
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         past = self.qkv.weight.new_zeros(batch, TAPS - 1, self.qkv.out_features)
         return past, wide(past.new_zeros(batch, self.n_heads, self.d_head, self.d_head))
 

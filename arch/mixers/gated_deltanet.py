@@ -101,7 +101,7 @@ class GatedDeltaNet(Mixer):
         core += length * (len(self.fir) * 2 * TAPS + self.out.in_features)
         return MixerFlops(projection, core, core, projection + delta_rule.matmul_flops(*sizes))
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         past = self.proj.weight.new_zeros(batch, TAPS - 1, len(self.fir))
         return past, wide(past.new_zeros(batch, self.n_v_heads, self.d_k, self.d_v))
 

@@ -74,7 +74,7 @@ class GLA(Mixer):
         core = mixing + length * self.n_heads * self.d_v
         return MixerFlops(projection, core, core, projection + matmul)
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         return wide(self.qkvg.weight.new_zeros(batch, self.n_heads, self.d_k, self.d_v))
 
     def state_size(self, length: int) -> StateSize:

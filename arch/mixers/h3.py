@@ -92,7 +92,7 @@ class H3(Mixer):
         core = fir_charge + ssm + length * self.d_inner * (3 * self.head_dim - 1)
         return MixerFlops(projection, core, core, projection + fir_matmul + ssm_matmul)
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         past = self.qkv.weight.new_zeros(batch, self.taps.shape[1] - 1, self.d_inner)
         return past, self._by_sequence(self.ssm.init_state(batch * self.head_dim**2))
 

@@ -94,7 +94,7 @@ class Hyena(GatedConv):
         conv, matmul = modal_conv.flops(length, self.d_inner, *modes, conv_algorithm)
         return conv + 4 * length * self.d_inner, matmul
 
-    def init_mix(self, batch: int) -> State:
+    def init_mix(self, batch: int, capacity: int) -> State:
         log_poles, _ = self.filter.poles()
         return log_poles.new_zeros(batch, *log_poles.shape)
 

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, decay_window, gated
 from eutectic.arch.layers import StaysWide, exempt
@@ -84,17 +85,24 @@ class HyenaImplicit(GatedConv):
         self.filter = ImplicitFilter(shape.d_inner, max_length, features, frequency)
         self.skip = exempt(torch.randn(shape.d_inner))
 
-    def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """State: every u so far, (batch, tokens, d_inner)."""
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        seen = u if state is None else torch.cat([state, u], 1)
-        y = dispatch.long_conv(seen, self.filter(seen.shape[1]))[:, -u.shape[1] :]
-        return gated(q, u, y, self.skip), seen
+        return gated(q, u, dispatch.long_conv(u, self.filter(u.shape[1])), self.skip)
+
+    def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """State: every u so far, (batch, slots, d_inner), and the tokens seen, (batch,)."""
+        u = k * v
+        past, seen = state or self.init_mix(len(u), u.shape[1])
+        whole = ring.extend(past, int(seen[0]), None, u)
+        y = dispatch.long_conv(whole, self.filter(whole.shape[1]))[:, -u.shape[1] :]
+        return gated(q, u, y, self.skip), (past, seen + u.shape[1])
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
         u = k * v
-        seen = torch.cat([state, u[:, None]], 1)
-        return gated(q, u, long_conv.step(seen, self.filter(seen.shape[1])), self.skip), seen
+        past, seen = state
+        ring.put(past, seen, None, u)
+        y = long_conv.step(past, self.filter(past.shape[1]), *ring.lags(seen, past))
+        return gated(q, u, y, self.skip), (past, seen + 1)
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
         """Charged by `fft` whatever is asked for, as in long_conv.flops, and two gates and the skip at 2 per token and
@@ -103,8 +111,9 @@ class HyenaImplicit(GatedConv):
         conv = long_conv.flops(self.d_inner, length)
         return conv + 4 * length * self.d_inner, self.filter.flops(length)
 
-    def init_mix(self, batch: int) -> State:
-        return self.qkv.weight.new_zeros(batch, 0, self.d_inner)
+    def init_mix(self, batch: int, capacity: int) -> State:
+        past = self.qkv.weight.new_zeros(batch, capacity, self.d_inner)
+        return past, ring.counts(batch, past)
 
     def mix_size(self, length: int) -> StateSize:
         return StateSize(cached=length * self.d_inner)

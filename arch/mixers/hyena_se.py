@@ -57,7 +57,7 @@ class HyenaSE(GatedConv):
         """Whatever is asked for, the direct sum: 2 per tap, token and channel, and two gates."""
         return length * self.d_inner * (2 * self.n_taps + 2), 0
 
-    def init_mix(self, batch: int) -> State:
+    def init_mix(self, batch: int, capacity: int) -> State:
         return self.qkv.weight.new_zeros(batch, self.n_taps - 1, self.d_inner)
 
     def mix_size(self, length: int) -> StateSize:

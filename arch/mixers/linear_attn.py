@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import linear, rotary_angles, rotate, wide
 from eutectic.kernels import dispatch, scalar_decay
@@ -37,19 +38,21 @@ class LinearAttention(Mixer):
         self.out = linear(shape.d_inner, shape.d_model, shape.out_scale)
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """State: S (batch, heads, d_head, d_head) and z (batch, heads, d_head) (eq. 16-20), and the tokens seen."""
-        past, z, seen = state or self.init_state(len(x))
+        """State: S (batch, heads, d_head, d_head) and z (batch, heads, d_head) (eq. 16-20), and the tokens seen,
+        (batch,)."""
+        past, z, seen = state or self.init_state(len(x), 0)
+        positions = seen[:1, None] + torch.arange(x.shape[1], device=x.device)
         q, k, v = self._heads(x)
         z = z[:, None] + wide(k).cumsum(1)
         no_decay = wide(v.new_zeros(v.shape[:3]))
-        y, past = dispatch.scalar_decay(*self._turned(q, k, seen), v, no_decay, past)
+        y, past = dispatch.scalar_decay(*self._turned(q, k, positions), v, no_decay, past)
         return self._out(y, q, z), (past, z[:, -1], seen + x.shape[1])
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         past, z, seen = state
         q, k, v = (wide(part) for part in self._heads(x[:, None]))
         z = z + k[:, 0]
-        turned_q, turned_k = self._turned(q, k, seen)
+        turned_q, turned_k = self._turned(q, k, seen[:, None])
         past = past + turned_k[:, 0, :, :, None] * v[:, 0, :, None]
         y = torch.einsum("bhkv,bhk->bhv", past, turned_q[:, 0])
         return self._out(y, q[:, 0], z), (past, z, seen + 1)
@@ -59,12 +62,11 @@ class LinearAttention(Mixer):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, self.d_head)).unbind(-3)
         return feature_map(q), feature_map(k), v
 
-    def _turned(self, q: Tensor, k: Tensor, first: int) -> tuple[Tensor, Tensor]:
-        """R phi(q) and R phi(k), from position `first` on."""
+    def _turned(self, q: Tensor, k: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """R phi(q) and R phi(k), at positions (1 or batch, length)."""
         if not self.rotary:
             return q, k
-        positions = torch.arange(first, first + q.shape[1], device=q.device)
-        cos, sin = (angle[:, None] for angle in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
+        cos, sin = (angle[:, :, None] for angle in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
         return rotate(q, cos, sin), rotate(k, cos, sin)
 
     def _out(self, y: Tensor, q: Tensor, z: Tensor) -> Tensor:
@@ -90,9 +92,9 @@ class LinearAttention(Mixer):
         core += 4 * length * d_inner
         return MixerFlops(projection, core, core, projection + matmul)
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         z = wide(self.out.weight.new_zeros(batch, self.n_heads, self.d_head))
-        return z.new_zeros(*z.shape, self.d_head), z, 0
+        return z.new_zeros(*z.shape, self.d_head), z, ring.counts(batch, z)
 
     def state_size(self, length: int) -> StateSize:
         return StateSize(wide=self.out.in_features * (self.d_head + 1))

@@ -93,7 +93,7 @@ class Mamba(Mixer):
         core += length * self.d_inner * (2 * CONV_TAPS + 4)
         return MixerFlops(projection, core, core, projection)
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         past = self.out.weight.new_zeros(batch, CONV_TAPS - 1, self.d_inner)
         return past, wide(self.out.weight.new_zeros(batch, self.d_inner, self.d_state))
 

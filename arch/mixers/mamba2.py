@@ -101,7 +101,7 @@ class Mamba2(Mixer):
         core += length * ((2 * CONV_TAPS + 1) * self.d_conv + 4 * self.d_inner + self.n_heads)
         return MixerFlops(projection, core, core, projection + scalar_decay.matmul_flops(*sizes))
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         past = self.out.weight.new_zeros(batch, CONV_TAPS - 1, self.d_conv)
         return past, wide(self.out.weight.new_zeros(batch, self.n_heads, self.d_state, self.d_head))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, linear, wide
 from eutectic.errors import UserError
@@ -31,7 +32,7 @@ class Mega(Mixer):
             "h_t = alpha beta x_t + (1 - alpha delta) h_{t-1}, x'_t = silu(eta' h_t + omega x_t); "
             "gated attention of x' in chunks"
         ),
-        state="ema_dim d + (9 / 4) d (L mod chunk)",
+        state="ema_dim d + (9 / 4) d min(L, chunk)",
         time="L chunk",
         oracle="the paper's 3.1 and 3.2, with the authors' skip and silu, in float64",
     )
@@ -67,26 +68,31 @@ class Mega(Mixer):
         return self._out(x, chunk_attention(q, k, v, self.lag_bias), *gates)
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """State: keys (batch, n, d_z) and values (batch, n, d_v) of the n = length % chunk tokens of an unfinished
-        chunk, and the averages less their factor alpha beta, (batch, d_model, ema_dim).
+        """State: keys (batch, slots, d_z) and values (batch, slots, d_v) of a chunk, the averages less their factor
+        alpha beta, (batch, d_model, ema_dim), and the tokens seen, (batch,).
         """
-        past_keys, past_values, means = state or self.init_state(len(x))
+        keys, values, means, seen = state or self.init_state(len(x), x.shape[1])
         averaged, means = modal_conv.prefill(x, *self.average(), means)
         q, k, v, *gates = self._inputs(x, averaged)
-        keys, values = torch.cat([past_keys, k], 1), torch.cat([past_values, v], 1)
-        y = self._out(x, chunk_attention(q, keys, values, self.lag_bias), *gates)
-        return y, (self._unfinished(keys), self._unfinished(values), means)
+        first = int(seen[0])
+        unfinished = first % self.chunk + x.shape[1]  # tokens since a chunk began
+        k, v = (ring.extend(*of) for of in ((keys, first, self.chunk, k), (values, first, self.chunk, v)))
+        k, v = (t[:, t.shape[1] - unfinished :] for t in (k, v))
+        y = self._out(x, chunk_attention(q, k, v, self.lag_bias), *gates)
+        return y, (keys, values, means, seen + x.shape[1])
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        past_keys, past_values, means = state
+        keys, values, means, seen = state
         log_poles, residues = self.average()
         means = means * log_poles.exp() + x[..., None]
         q, k, v, *gates = self._inputs(x, (means * residues).sum(-1).to(x.dtype))
-        keys, values = torch.cat([past_keys, k[:, None]], 1), torch.cat([past_values, v[:, None]], 1)
-        bias = self.lag_bias[: keys.shape[1]].flip(0).to(x.dtype)
+        ring.put(keys, seen, self.chunk, k)
+        ring.put(values, seen, self.chunk, v)
+        lag = (seen % self.chunk)[:, None] - torch.arange(keys.shape[1], device=x.device)
+        bias = self.lag_bias[lag.clamp(min=0)].masked_fill(lag < 0, float("-inf")).to(x.dtype)
         weights = (torch.einsum("bz,bsz->bs", q, keys) + bias).softmax(-1)
         y = self._out(x, torch.einsum("bs,bsv->bv", weights, values), *gates)
-        return y, (self._unfinished(keys), self._unfinished(values), means)
+        return y, (keys, values, means, seen + 1)
 
     def _inputs(self, x: Tensor, averaged: Tensor) -> tuple[Tensor, ...]:
         """q over sqrt(d_z), k, v, gamma, W_phi X' and W_h X' of x and its average, (..., d_model)."""
@@ -97,9 +103,6 @@ class Mega(Mixer):
 
     def _out(self, x: Tensor, attended: Tensor, reset: Tensor, update: Tensor, candidate: Tensor) -> Tensor:
         return torch.sigmoid(update) * (F.silu(candidate + self.out(reset * attended)) - x)
-
-    def _unfinished(self, kept: Tensor) -> Tensor:
-        return kept[:, kept.shape[1] - kept.shape[1] % self.chunk :]
 
     def flops(self, length: int, conv_algorithm: str) -> MixerFlops:
         """The average, as kernels/modal_conv.py charges a convolution with ema_dim real poles a channel.
@@ -115,12 +118,14 @@ class Mega(Mixer):
         rest = average + length * (4 * self.d_z + self.d_v + 5 * self.d_model)
         return MixerFlops(projection, rest + causal, rest + attention, projection + toeplitz + attention)
 
-    def init_state(self, batch: int) -> State:
-        zeros = self.value.weight.new_zeros
-        return zeros(batch, 0, self.d_z), zeros(batch, 0, self.d_v), wide(zeros(batch, self.d_model, self.ema_dim))
+    def init_state(self, batch: int, capacity: int) -> State:
+        zeros, slots = self.value.weight.new_zeros, ring.slots(capacity, self.chunk)
+        means = wide(zeros(batch, self.d_model, self.ema_dim))
+        return zeros(batch, slots, self.d_z), zeros(batch, slots, self.d_v), means, ring.counts(batch, means)
 
     def state_size(self, length: int) -> StateSize:
-        return StateSize(cached=length % self.chunk * (self.d_z + self.d_v), wide=self.d_model * self.ema_dim)
+        slots = ring.slots(length, self.chunk)
+        return StateSize(cached=slots * (self.d_z + self.d_v), wide=self.d_model * self.ema_dim)
 
 
 def chunk_attention(q: Tensor, k: Tensor, v: Tensor, lag_bias: Tensor) -> Tensor:

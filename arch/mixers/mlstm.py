@@ -98,7 +98,7 @@ class MLSTM(Mixer):
         core = scalar_decay.flops(*sizes, conv_algorithm) + elementwise
         return MixerFlops(projection, core, core, projection + scalar_decay.matmul_flops(*sizes))
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         return wide(self.out.weight.new_zeros(batch, self.n_heads, self.d_k, self.d_v + 1))
 
     def state_size(self, length: int) -> StateSize:

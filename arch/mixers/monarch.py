@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, decay_window, gated
 from eutectic.arch.layers import exempt, wide
@@ -23,7 +24,7 @@ class Monarch(GatedConv):
     card = Card(
         paper="Fu et al. 2023, Monarch Mixer: A Simple Sub-Quadratic GEMM-Based Architecture",
         equation="y = W_out(q * (M^-1 (M h * M u) + D u)), u = k * v, M = P_3 diag(B_2) P_2 diag(B_1) P_1",
-        state="min(L, max_length - 1) d of the inputs so far + 6 d of the FIR",
+        state="min(L, max_length) d of the inputs so far + 6 d of the FIR",
         time="L^1.5; max_length for one more token",
         oracle="the Toeplitz matrix and the dense Monarch factors, in float64",
     )
@@ -47,18 +48,24 @@ class Monarch(GatedConv):
         t = torch.arange(length, device=like.device, dtype=torch.float64)
         return decay_window(t, self.d_inner, self.max_length).T.to(like.dtype)
 
-    def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """State: the last u, (batch, min(tokens, max_length - 1), d_inner)."""
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        seen = u if state is None else torch.cat([state, u], 1)
-        y = monarch.causal_conv(seen, self.filter(seen.shape[1]))[:, -u.shape[1] :]
-        return gated(q, u, y, self.skip), seen[:, -(self.max_length - 1) :]
+        return gated(q, u, monarch.causal_conv(u, self.filter(u.shape[1])), self.skip)
+
+    def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """State: the last u, a ring (batch, slots, d_inner), and the tokens seen, (batch,)."""
+        u = k * v
+        past, seen = state or self.init_mix(len(u), u.shape[1])
+        whole = ring.extend(past, int(seen[0]), self.max_length, u)
+        y = monarch.causal_conv(whole, self.filter(whole.shape[1]))[:, -u.shape[1] :]
+        return gated(q, u, y, self.skip), (past, seen + u.shape[1])
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
         u = k * v
-        seen = torch.cat([state, u[:, None]], 1)
-        y = long_conv.step(seen, self.filter(seen.shape[1]))
-        return gated(q, u, y, self.skip), seen[:, -(self.max_length - 1) :]
+        past, seen = state
+        ring.put(past, seen, self.max_length, u)
+        y = long_conv.step(past, self.filter(past.shape[1]), *ring.lags(seen, past))
+        return gated(q, u, y, self.skip), (past, seen + 1)
 
     def mix_flops(self, length: int, conv_algorithm: str) -> tuple[int, int]:
         """Per token and channel, two gates and the skip at 2; and the convolution.
@@ -77,8 +84,9 @@ class Monarch(GatedConv):
         }[conv_algorithm]
         return conv + 4 * length * self.d_inner, matmul
 
-    def init_mix(self, batch: int) -> State:
-        return self.qkv.weight.new_zeros(batch, 0, self.d_inner)
+    def init_mix(self, batch: int, capacity: int) -> State:
+        past = self.qkv.weight.new_zeros(batch, ring.slots(capacity, self.max_length), self.d_inner)
+        return past, ring.counts(batch, past)
 
     def mix_size(self, length: int) -> StateSize:
-        return StateSize(cached=min(length, self.max_length - 1) * self.d_inner)
+        return StateSize(cached=ring.slots(length, self.max_length) * self.d_inner)

@@ -77,7 +77,7 @@ class MultiHyena(GatedConv):
         }[conv_algorithm]
         return mixing, matmul
 
-    def init_mix(self, batch: int) -> State:
+    def init_mix(self, batch: int, capacity: int) -> State:
         log_poles, _ = self.filter.poles()
         return log_poles.real.new_zeros(batch, self.n_heads, self.filter.rows, self.d_head, self.d_head)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import linear, rotary_angles, rotate, wide
 from eutectic.errors import UserError
@@ -46,16 +47,17 @@ class Retention(Mixer):
         self.out = linear(d_value, shape.d_model, shape.out_scale)
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """State: S (batch, heads, d_head, expand_v d_head) and the tokens seen."""
-        past, seen = state or (None, 0)
-        q, k, v, gate = self._heads(x, seen)
+        """State: S (batch, heads, d_head, expand_v d_head) and the tokens seen, (batch,)."""
+        past, seen = state or self.init_state(len(x), 0)
+        positions = seen[:1, None] + torch.arange(x.shape[1], device=x.device)
+        q, k, v, gate = self._heads(x, positions)
         log_decay = self.log_decay().to(wide(v).dtype).expand(v.shape[:3])
         y, past = dispatch.scalar_decay(q, k, v, log_decay, past)
         return self._out(y, gate), (past, seen + x.shape[1])
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         past, seen = state
-        q, k, v, gate = self._heads(x[:, None], seen)
+        q, k, v, gate = self._heads(x[:, None], seen[:, None])
         q, k, v = (wide(part[:, 0]) for part in (q, k, v))
         past = self.log_decay().exp().to(past.dtype)[:, None, None] * past + k[..., :, None] * v[..., None, :]
         y = torch.einsum("bhkv,bhk->bhv", past, q).to(x.dtype)
@@ -66,12 +68,12 @@ class Retention(Mixer):
         head = torch.arange(self.n_heads, device=self.out.weight.device, dtype=torch.float64)
         return torch.log1p(-torch.exp2(-5 - head))
 
-    def _heads(self, x: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """q, k, v (batch, length, heads, .) and the gate's input, of x (batch, length, .) from position `first` on."""
+    def _heads(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """q, k, v (batch, length, heads, .) and the gate's input, of x (batch, length, .) at positions (1 or batch,
+        length)."""
         q, k, v, gate = self.qkvg(x).split(self.widths, -1)
         q, k, v = (part.unflatten(-1, (self.n_heads, -1)) for part in (q, k, v))
-        positions = torch.arange(first, first + x.shape[1], device=x.device)
-        cos, sin = (angle[:, None] for angle in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
+        cos, sin = (angle[:, :, None] for angle in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
         return rotate(q, cos, sin), rotate(k * self.d_head**-0.5, cos, sin), v, gate
 
     def _out(self, y: Tensor, gate: Tensor) -> Tensor:
@@ -84,8 +86,9 @@ class Retention(Mixer):
         core = scalar_decay.flops(*sizes, conv_algorithm) + length * self.out.in_features
         return MixerFlops(projection, core, core, projection + scalar_decay.matmul_flops(*sizes))
 
-    def init_state(self, batch: int) -> State:
-        return wide(self.out.weight.new_zeros(batch, self.n_heads, self.d_head, self.expand_v * self.d_head)), 0
+    def init_state(self, batch: int, capacity: int) -> State:
+        past = wide(self.out.weight.new_zeros(batch, self.n_heads, self.d_head, self.expand_v * self.d_head))
+        return past, ring.counts(batch, past)
 
     def state_size(self, length: int) -> StateSize:
         return StateSize(wide=self.n_heads * self.expand_v * self.d_head**2)

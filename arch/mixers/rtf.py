@@ -57,7 +57,7 @@ class RTF(GatedConv):
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: w of the companion form, (batch, order, d_inner)."""
         u = k * v
-        y, state = rational.prefill(u, *self.coefficients(), self.init_mix(len(u)) if state is None else state)
+        y, state = rational.prefill(u, *self.coefficients(), self.init_mix(len(u), 0) if state is None else state)
         return gated(q, u, y, self.skip), state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:
@@ -75,7 +75,7 @@ class RTF(GatedConv):
         conv = recurrence if conv_algorithm == "recurrence" else long_conv.flops(self.d_inner, length)
         return conv + 4 * length * self.d_inner, 0
 
-    def init_mix(self, batch: int) -> State:
+    def init_mix(self, batch: int, capacity: int) -> State:
         return wide(self.numerator).new_zeros(batch, self.order, self.d_inner)
 
     def mix_size(self, length: int) -> StateSize:

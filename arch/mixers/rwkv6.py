@@ -101,7 +101,7 @@ class RWKV6(Mixer):
         core = mixing + length * (6 * d_inner + 18 * d_model)
         return MixerFlops(projection, core, core, projection + matmul)
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         zeros = self.out.weight.new_zeros
         return zeros(batch, self.out.out_features), wide(zeros(batch, self.n_heads, self.d_head, self.d_head))
 

@@ -111,7 +111,7 @@ class RWKV7(Mixer):
         core = dplr.flops(*sizes, conv_algorithm) + length * (13 * d_model + 12 * d_inner)
         return MixerFlops(projection, core, core, projection + dplr.matmul_flops(*sizes))
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         zeros = self.out.weight.new_zeros
         return zeros(batch, self.out.out_features), wide(zeros(batch, self.n_heads, self.d_head, self.d_head))
 

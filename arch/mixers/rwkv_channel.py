@@ -55,7 +55,7 @@ class RWKVChannel(ChannelMixer):
     def flops(self, length: int) -> int:
         return 2 * length * sum(layer.weight.numel() for layer in (self.key, self.receptance, self.value))
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         return self.key.weight.new_zeros(batch, self.key.in_features)
 
     def state_size(self, length: int) -> StateSize:

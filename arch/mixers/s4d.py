@@ -122,7 +122,7 @@ class S4D(Mixer):
         core, matmul = self.ssm.flops(length, conv_algorithm)
         return MixerFlops(projection, core, core, projection + matmul)
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int, capacity: int) -> State:
         return self.ssm.init_state(batch)
 
     def state_size(self, length: int) -> StateSize:

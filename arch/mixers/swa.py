@@ -9,12 +9,12 @@ from eutectic.errors import UserError
 
 
 class SlidingWindow(Attention):
-    """Attention of each token to itself and the window - 1 before it; the state keeps those."""
+    """Attention of each token to itself and the window - 1 before it; the state keeps as many."""
 
     card = Card(
         paper="Beltagy et al. 2020, Longformer; Jiang et al. 2023, Mistral 7B",
         equation="y_t = sum_{t-W<s<=t} softmax_s(q_t k_s / sqrt(d_head)) v_s",
-        state="2 min(L, W - 1) d n_kv_heads / n_heads",
+        state="2 min(L, W) d n_kv_heads / n_heads",
         time="L W",
         oracle="transformers MistralForCausalLM",
     )

@@ -59,7 +59,10 @@ def test_triton_equals_the_toeplitz_matrix(data: st.DataObject, length: int, bat
 @given(length=st.integers(1, 40))
 def test_step_is_the_last_output(length: int) -> None:
     x, h = _inputs(length)
-    torch.testing.assert_close(long_conv.step(x, h), causal_conv(x, h)[:, -1], rtol=1e-12, atol=1e-12)
+    lags = torch.stack([torch.randperm(x.shape[1]) for _ in x])
+    shuffled = torch.stack([row[-1 - lag] for row, lag in zip(x, lags, strict=True)])
+    y = long_conv.step(shuffled, h, lags, torch.ones_like(lags, dtype=torch.bool))
+    torch.testing.assert_close(y, causal_conv(x, h)[:, -1], rtol=1e-12, atol=1e-12)
 
 
 def test_bf16_inputs_are_convolved_in_the_filters_precision() -> None:

@@ -46,7 +46,7 @@ def perturbed(layout: str, channel: str = "swiglu") -> Model:
 @torch.no_grad()
 def stepped(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     """A layer's outputs for x (batch, length, d_model), token by token."""
-    state, rows = layer.init_state(len(x)), []
+    state, rows = layer.init_state(len(x), x.shape[1]), []
     for token in x.unbind(1):
         y, state = layer.step(token, state)
         rows.append(y)

@@ -76,8 +76,8 @@ def test_only_distances_matter_and_only_to_rotary(rotary: bool) -> None:
     """Moved as a whole, a text is read the same; with its past reversed it is not, unless that is a set."""
     mixer, x = _mixer(SHAPE, rotary)
     mixer, x = mixer.double(), x.double()
-    s, z, _ = mixer.init_state(2)
-    assert_same(mixer.prefill(x, (s, z, 1000))[0], mixer(x), 1e-10)
+    s, z, _ = mixer.init_state(2, 0)
+    assert_same(mixer.prefill(x, (s, z, torch.tensor([1000, 1000])))[0], mixer(x), 1e-10)
     reversed_past = torch.cat([x[:, :-1].flip(1), x[:, -1:]], 1)
     same = torch.allclose(mixer(reversed_past)[:, -1], mixer(x)[:, -1], rtol=0, atol=1e-10)
     assert same != rotary

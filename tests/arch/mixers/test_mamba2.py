@@ -64,7 +64,7 @@ def test_groups_step_as_they_scan(n_groups: int) -> None:
     torch.manual_seed(1)
     mixer, x = Mamba2(SHAPE, d_state=3, n_groups=n_groups).double(), torch.randn(2, 70, 24, dtype=torch.float64)
     expected, _ = mixer.prefill(x, None)
-    state = mixer.init_state(2)
+    state = mixer.init_state(2, 70)
     for t in range(70):
         y, state = mixer.step(x[:, t], state)
         torch.testing.assert_close(y, expected[:, t], rtol=1e-10, atol=1e-10)

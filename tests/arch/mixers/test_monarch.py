@@ -45,14 +45,14 @@ def test_beyond_max_length_it_forgets() -> None:
     mixer = perturb(Monarch(_shape(), max_length=20).double()).requires_grad_(False)
     x = torch.randn(2, 60, 16, dtype=torch.float64)
     expected = mixer(x)
-    first, state = mixer.prefill(x[:, :7], None)
+    first, state = mixer.prefill(x[:, :7], mixer.init_state(2, 60))
     second, state = mixer.prefill(x[:, 7:45], state)
     rows = [first, second]
     for t in range(45, 60):
         y, state = mixer.step(x[:, t], state)
         rows.append(y[:, None])
     torch.testing.assert_close(torch.cat(rows, 1), expected, rtol=0, atol=1e-11 * float(expected.abs().max()))
-    assert state[1].shape == (2, 19, 16)
+    assert state[1][0].shape == (2, 20, 16)
     changed = x.clone()
     changed[:, 10] += 1
     difference = (mixer(changed) - expected).abs().amax((0, 2))
