@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class RunConfig:
         """Kind of device that it was planned for."""
         return "cuda" if self.precision == "bf16" else "cpu"
 
-    @property
+    @functools.cached_property
     def run_id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the canonical JSON, less the names that do not change the loss.
 
@@ -139,7 +140,10 @@ class RunConfig:
         return hashlib.sha256(canonical_json(fields).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """As dataclasses.asdict, without its deep copies, most of the time that a plan of many runs would take."""
+        return {
+            key: _fields(value) if dataclasses.is_dataclass(value) else value for key, value in _fields(self).items()
+        }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "RunConfig":
@@ -153,6 +157,10 @@ class RunConfig:
                 )
         values = {k: nested[k](**v) if k in nested else v for k, v in fields.items()}
         return cls(**values | {"mixers": tuple(fields.get("mixers", ()))})
+
+
+def _fields(of: Any) -> dict[str, Any]:
+    return {field.name: getattr(of, field.name) for field in dataclasses.fields(of)}
 
 
 def canonical_json(value: Any) -> str:

@@ -4,8 +4,9 @@ NAME/sweep.json     a list of {code, recipe, mixers}, the last as it is now; any
 """
 
 import dataclasses
+import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from eutectic.sweeps import claim
 from eutectic.sweeps.recipe import Recipe
 from eutectic.train.log import commit
 
-# packages of which a change may change a loss
+# packages of which a change may change a loss, and what makes of a recipe the runs that it comes to
 TRAINING = ("arch", "kernels", "train")
+PLANNING = ("config.py", "sweeps/plan.py", "sweeps/match.py", "sweeps/cells.py")
+KERNELS = ("triton", "flash-attn-4", "flash-attn")  # whose numbers a GPU's are
 # of a recipe, what is not compared: names, and what they come to is; and what asks for more runs
 NAMES = ("name", "doc", "source", "device", "workers")
 MORE_RUNS = ("archs", "budgets", "sizes", "seeds", "ladder", "optimal_params")
@@ -31,18 +34,33 @@ Record = dict[str, dict[str, Any]]
 def of_code() -> Record:
     """Versions, a hash of the source that trains, and the commit, which is told and not compared."""
     root = Path(eutectic.__file__).parent
-    paths = sorted(path for package in TRAINING for path in (root / package).rglob("*.py"))
-    source = files.digest({str(path.relative_to(root)): path.read_bytes() for path in paths})
+    paths = [path.relative_to(root) for package in TRAINING for path in (root / package).rglob("*.py")]
     torch_version = ".".join(torch.__version__.split(".")[:2])
-    versions = {"eutectic": eutectic.__version__, "torch": torch_version, "source": source}
-    return {"code": versions | {"commit": commit()}}
+    kernels = {name: _version(name) for name in KERNELS} if torch.cuda.is_available() else {}
+    versions = {"eutectic": eutectic.__version__, "torch": torch_version} | kernels
+    return {"code": versions | {"source": _digest(map(str, paths)), "commit": commit()}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _digest(paths: Iterable[str]) -> str:
+    """Of files of the package."""
+    root = Path(eutectic.__file__).parent
+    return files.digest({path: (root / path).read_bytes() for path in sorted(paths)})
 
 
 def of_plan(recipe: Recipe, runs: Sequence[RunConfig]) -> Record:
-    """The choices that all runs of a plan share, and the mixers from elsewhere that any of them has."""
+    """The choices that all runs of a plan share, a hash of the source that planned them, and the mixers from elsewhere
+    that any of them has."""
     fields = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in NAMES + MORE_RUNS}
     one = runs[0]
     shared = {"corpus_sha256": one.data.corpus_sha256, "precision": one.precision, "settings": one.settings}
+    shared["planning"] = _digest(PLANNING)
     mixers = dict(entry.split("=", 1) for run in runs for entry in run.mixers)
     return {"recipe": _flat(fields) | shared, "mixers": mixers}
 

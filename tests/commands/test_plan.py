@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from eutectic import config
 from eutectic.cli import main
 from eutectic.display.words import duration
 from eutectic.sweeps.cost import Load, wall_seconds, worker_seconds
@@ -56,3 +57,14 @@ def test_hours_and_price_are_of_gpus(
     # what several GPUs compute they share, and what starts them they all wait for
     compute, starts = sum(run["flops"] for run in runs) / 50e12, 20.0 * devices * min(len(runs), workers)
     assert seconds >= compute + starts
+
+
+def test_each_run_is_named_once(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hash of its whole config is most of what a run more costs a plan of thousands."""
+    monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path))
+    hashed = []
+    monkeypatch.setattr(config, "canonical_json", lambda value: hashed.append(1) or json.dumps(value))
+    assert main([*PLAN, "--source", str(corpus)]) == 0
+    assert len(hashed) == 5

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from eutectic import files
@@ -179,6 +180,29 @@ def test_the_hash_is_of_the_code_that_trains(tmp_path: Path, monkeypatch: pytest
     assert provenance.of_code()["code"]["source"] == source
     (tmp_path / "arch/mixers/attn.py").write_text("x = 2\n")
     assert provenance.of_code()["code"]["source"] != source
+
+
+def test_code_that_plans_is_asked_after_where_it_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(provenance.eutectic.__file__).parent
+    copied = [*provenance.PLANNING, *(str(path.relative_to(root)) for path in (root / "train").glob("*.py"))]
+    for name in copied:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((root / name).read_bytes())
+    monkeypatch.setattr(provenance.eutectic, "__file__", str(tmp_path / "__init__.py"))
+    sweep = tmp_path / "sweep"
+    provenance.open_sweep(sweep, record() | provenance.of_code(), False)
+    (tmp_path / "sweeps/plan.py").write_text("FEWEST_STEPS = 20\n")
+    provenance.open_sweep(sweep, provenance.of_code(), False)  # as `retry` does, which plans nothing
+    with pytest.raises(UserError, match=r"trained otherwise:\n  planning was \w{12} and is \w{12}\n"):
+        provenance.open_sweep(sweep, record() | provenance.of_code(), False)
+
+
+def test_a_gpus_kernels_are_told_by_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "flash-attn-4" not in provenance.of_code()["code"]
+    monkeypatch.setattr(provenance.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(provenance, "KERNELS", ("numpy", "flash-attn-0"))
+    code = provenance.of_code()["code"]
+    assert (code["numpy"], code["flash-attn-0"]) == (numpy.__version__, "none")
 
 
 @pytest.fixture
