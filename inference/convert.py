@@ -55,19 +55,21 @@ class Rational(NamedTuple):
 def modal_to_rational(modal: Modal, tolerance: float = TOLERANCE) -> Rational:
     """The rational form of as many coefficients as modes, or twice as many where they are complex.
 
-    A's roots are the poles and their conjugates, a real pole counts once, and A b_i = sum_j a_j h_{i-j} gives b.
+    A's roots are the poles and their conjugates, a real pole counts once; B is the sum of partial fractions,
+    (Re(R p) z^-1 - Re(R) |p|^2 z^-2) / ((1 - p z^-1) (1 - p* z^-1)) of a pair.
     """
     log_poles, residues, skip = (_wide(t) for t in modal)
     _refuse_unstable(log_poles.exp())
     modal, used = Modal(log_poles, residues, skip), residues != 0
     pairs = is_pair(log_poles) & used
     poles = torch.where(used, log_poles.exp(), 0)
-    a = _polynomial(poles, pairs)
-    n = a.shape[1] - 1
-    h = modal.response(n + 1)
-    b = causal_conv(h[None, :, 1:].mT, a[:, :n])[0].T
-    degree = used.sum(1) + pairs.sum(1)
-    found = Rational(h[:, 0], a[:, 1:], b * (torch.arange(n, device=b.device) < degree[:, None]))
+    others = ~torch.eye(poles.shape[1], dtype=torch.bool, device=poles.device)
+    without = _polynomial((poles[:, None] * others).flatten(0, 1), (pairs[:, None] & others).flatten(0, 1))
+    without = without.unflatten(0, poles.shape)[..., :-1]
+    once = torch.where(pairs, (residues * poles).real, residues.real * poles.real)[..., None]
+    twice = torch.where(pairs, -residues.real * poles.abs().square(), 0)[..., None]
+    b = (once * without + twice * pad(without, (1, -1))).sum(1)
+    found = Rational(skip + residues.real.sum(1), _polynomial(poles, pairs)[:, 1:], b)
     length = _length(log_poles.real)
     _refuse_error(
         _error(found.response(length), modal.response(length)),

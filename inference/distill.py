@@ -5,6 +5,8 @@ and residues to the response over its length, all channels at once. (Massaroli e
 fit by gradients from random poles; the bounds are theirs, too.)
 """
 
+import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -75,19 +77,17 @@ def _distill(h: Tensor, max_order: int, tolerance: float, steps: int) -> tuple[T
     tails = factors.tails()
     enough = tails[:, :max_order] <= tolerance * tails[:, :1]
     order = torch.where(enough.any(1), enough.long().argmax(1), max_order)
-    modes = modal_fit.stabilized(modal_fit.modes_of(_poles(factors, order, max_order)), h.shape[1])
     size = h[:, 1:].norm(dim=1)
     unit = torch.where(size == 0, 1.0, size)
     y = h[:, 1:] / unit[:, None]
-    begun = modal_fit.fitted(y, modes)
-    fit = modal_fit.refined(y, begun, steps)
+    begun = functools.reduce(modal_fit.better, (modal_fit.fitted(y, modes) for modes in _starts(h, factors, order)))
+    fit = modal_fit.widened(modal_fit.refined(y, begun, steps), max_order)
     amplitudes = fit.amplitudes * unit[:, None]
     v = modal_fit.powers(fit.modes.log_poles, h.shape[1] - 1)
     wrong = h[:, 1:] - (amplitudes[:, None] @ v)[:, 0].real
-    idle = (0, max_order - amplitudes.shape[1])
     return (
-        pad(fit.modes.log_poles, idle, value=-1.0),
-        pad(amplitudes, idle),
+        fit.modes.log_poles,
+        amplitudes,
         order,
         fit.modes.used.sum(1),
         fit.loss.sqrt(),
@@ -98,9 +98,26 @@ def _distill(h: Tensor, max_order: int, tolerance: float, steps: int) -> tuple[T
     )
 
 
-def _poles(factors: hankel.Factors, order: Tensor, max_order: int) -> Tensor:
-    """Kung's (channels, max_order), as many as a channel's order, and zeros."""
-    poles = torch.zeros(len(order), max_order, dtype=torch.complex128, device=order.device)
+def _starts(h: Tensor, factors: hankel.Factors, order: Tensor) -> Iterator[modal_fit.Modes]:
+    """Modes to begin from: Kung's; these lifted; and where some are unstable, those of h as a filter that ends.
+
+    Kung's realization of a response that has not decayed goes on as it will; one that ends in zeros has a Hankel matrix
+    that is the operator's, whose realization is balanced truncation and stable.
+    """
+    poles = _poles(factors, order)
+    kung = modal_fit.stabilized(modal_fit.modes_of(poles), h.shape[1])
+    yield kung
+    yield modal_fit.lifted(kung, order)
+    open_ended = (poles.abs() >= 1).any(1)
+    if bool(open_ended.any()):
+        ended = hankel.factor(pad(h[open_ended], (0, h.shape[1])), factors.values.shape[1])
+        poles[open_ended] = _poles(ended, order[open_ended])
+        yield modal_fit.stabilized(modal_fit.modes_of(poles), h.shape[1])
+
+
+def _poles(factors: hankel.Factors, order: Tensor) -> Tensor:
+    """Kung's (channels, k), as many as a channel's order, and zeros."""
+    poles = torch.zeros_like(factors.values, dtype=torch.complex128)
     for d in order.unique().tolist():
         if d:
             poles[order == d, :d] = hankel.shift_poles(factors.vectors[order == d, :, :d])

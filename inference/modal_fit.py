@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from eutectic.inference.hankel import is_pair
 
@@ -15,6 +16,7 @@ RIDGE = 1e-13  # of unit diagonals: above the rounding of normal equations, so t
 POLISH = 3  # passes that solve for what a solution left
 BLOCK = 64  # of powers, which are products of those within a block and those of blocks
 FASTEST, SLOWEST = 7.0, 1e-3  # decays that poles keep to: a thousandth a step, and a thousandth over all of h
+ALIAS = 1e-4
 DAMPING, EASIER, HARDER, STUCK = 1e-3, 0.2, 5.0, 1e6
 PROGRESS, EXACT = 1e-4, 1e-30  # of the loss in a step, and of h's energy: less is not gone after
 
@@ -43,9 +45,34 @@ def modes_of(poles: Tensor) -> Modes:
 
 
 def stabilized(modes: Modes, length: int) -> Modes:
-    """Poles outside the unit circle reflected into it, and all kept within the decays that a fit explores."""
-    decay = modes.log_poles.real.abs().clamp(SLOWEST / length, FASTEST)
-    return modes._replace(log_poles=torch.complex(-decay, modes.log_poles.imag))
+    """Poles brought within the decays that a fit explores, those outside the unit circle just into it."""
+    decay = modes.log_poles.real.clamp(-FASTEST, -SLOWEST / length)
+    return modes._replace(log_poles=torch.complex(decay, modes.log_poles.imag))
+
+
+def lifted(modes: Modes, order: Tensor) -> Modes:
+    """Poles |p|^order >= ALIAS. A response that ends has all its poles at 0, where no mode is; n modes on a circle of
+    radius r repeat it after n steps, r^n times as large, with residues that grow as r^-n.
+    """
+    slowest = math.log(ALIAS) / order.clamp(min=1)[:, None]
+    return modes._replace(log_poles=torch.complex(modes.log_poles.real.maximum(slowest), modes.log_poles.imag))
+
+
+def better(one: Fit, other: Fit) -> Fit:
+    """Of two fits, each channel's better one."""
+    width = max(one.amplitudes.shape[1], other.amplitudes.shape[1])
+    one, other = widened(one, width), widened(other, width)
+    first = (one.loss <= other.loss)[:, None]
+    log_poles = torch.where(first, one.modes.log_poles, other.modes.log_poles)
+    modes = Modes(log_poles, torch.where(first, one.modes.used, other.modes.used))
+    return Fit(modes, torch.where(first, one.amplitudes, other.amplitudes), torch.minimum(one.loss, other.loss))
+
+
+def widened(fit: Fit, width: int) -> Fit:
+    """With idle modes, up to `width` of all."""
+    (log_poles, used), amplitudes, loss = fit
+    idle = (0, width - amplitudes.shape[1])
+    return Fit(Modes(pad(log_poles, idle, value=-1.0), pad(used, idle)), pad(amplitudes, idle), loss)
 
 
 def powers(log_poles: Tensor, length: int) -> Tensor:
