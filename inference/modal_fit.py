@@ -15,7 +15,7 @@ from eutectic.inference.hankel import is_pair
 RIDGE = 1e-13  # of unit diagonals: above the rounding of normal equations, so that they stay positive
 POLISH = 3  # passes that solve for what a solution left
 BLOCK = 64  # of powers, which are products of those within a block and those of blocks
-FASTEST, SLOWEST = 7.0, 1e-3  # decays that poles keep to: a thousandth a step, and a thousandth over all of h
+FASTEST, SLOWEST = 5.0, 1e-3  # decays that poles keep to, a step and over all of h: R = c / p, too large, would round
 ALIAS = 1e-4
 DAMPING, EASIER, HARDER, STUCK = 1e-3, 0.2, 5.0, 1e6
 PROGRESS, EXACT = 1e-4, 1e-30  # of the loss in a step, and of h's energy: less is not gone after

@@ -106,9 +106,8 @@ def test_the_error_falls_with_the_order_and_keeps_its_bounds(kind: str) -> None:
 def test_an_fir_of_few_taps_is_kept_by_as_many_states(taps: int) -> None:
     """Its poles are all at 0, where no mode is: modes on a circle repeat it, far smaller."""
     h = fir(4, 2 * taps, taps)
-    modal, report = distill(h, taps - 1, 1e-9)
+    _, report = distill(h, taps - 1, 1e-9)
     assert float(report.error.max()) < 1e-3
-    assert float(modal.residues.abs().max()) < 1e5
 
 
 def test_refinement_finds_displaced_poles() -> None:

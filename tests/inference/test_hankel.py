@@ -40,7 +40,7 @@ def test_products_are_with_the_dense_matrix(length: int, columns: int) -> None:
 
 
 @settings(max_examples=10, deadline=None)
-@given(length=st.integers(4, 300), rank=st.integers(1, 30))
+@given(length=st.integers(4, 300), rank=st.integers(4, 30))
 def test_falling_values_are_the_dense_ones(length: int, rank: int) -> None:
     h = systems(3, 8, length, slowest=0.2).response(length)
     values, vectors, rest = hankel.factor(h, rank)
