@@ -19,7 +19,7 @@ from eutectic.inference.convert import Modal
 
 SPARE = 16  # singular vectors beyond the highest order
 STEPS = 50
-AT_ONCE = 2**20  # numbers of responses that are distilled at once, for memory
+CPU_AT_ONCE, GPU_AT_ONCE = 2**16, 2**22  # numbers of responses that are distilled together: for caches, and for memory
 GRID = 4  # frequencies to a step of the response
 
 
@@ -29,8 +29,8 @@ class Report(NamedTuple):
     order: real states, as inference/hankel.py counts; modes: what they fill of the modal form. peak: the largest error
     of the response at any frequency; lower: sigma_{order + 1}, below which no filter of that order comes; upper:
     2 (sigma_{order + 1} + ...), to which balanced truncation is held. Both are of the Hankel matrix of what was given,
-    so lower holds for any filter, and upper for one that has decayed within half its length. h_0 has no part in all
-    this: the skip has it.
+    so lower holds for any filter; upper does where it has decayed within half its length, and least squares over time,
+    which refinement is after, may exceed it. h_0 has no part in all this: the skip has it.
     """
 
     order: Tensor
@@ -62,7 +62,8 @@ def distill(h: Tensor, max_order: int, tolerance: float = 1e-3, steps: int = STE
     if not bool(h.isfinite().all()):
         channel = int((~h.isfinite()).any(1).nonzero()[0])
         raise UserError(f"channel {channel} of the filter is not finite; distill one that is.")
-    parts = [_distill(part, max_order, tolerance, steps) for part in h.split(max(1, AT_ONCE // length))]
+    at_once = max(1, (CPU_AT_ONCE if h.device.type == "cpu" else GPU_AT_ONCE) // length)
+    parts = [_distill(part, max_order, tolerance, steps) for part in h.split(at_once)]
     log_poles, amplitudes, *columns = (torch.cat(column) for column in zip(*parts, strict=True))
     report = Report(*columns)
     width = max(1, int(report.modes.max()))

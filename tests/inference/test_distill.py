@@ -137,7 +137,7 @@ def test_growing_filters_become_stable_ones() -> None:
 def test_parts_are_distilled_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     h = torch.cat([order_8(real=True), order_8()])
     whole = distill(h, 12, 1e-3)
-    monkeypatch.setattr(distillery, "AT_ONCE", 3 * 512)
+    monkeypatch.setattr(distillery, "CPU_AT_ONCE", 3 * 512)
     parts = distill(h, 12, 1e-3)
     assert torch.equal(parts[1].order, whole[1].order)
     torch.testing.assert_close(parts[0].response(512), whole[0].response(512), rtol=0, atol=1e-7)
