@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from eutectic.errors import UserError
 from eutectic.inference import hankel, modal_fit
 from eutectic.inference.hankel import is_pair
-from eutectic.kernels import modal_conv, rational
+from eutectic.kernels import modal_conv
 from eutectic.kernels.reference.modal_conv import causal_conv
 
 TOLERANCE = 1e-8
@@ -42,14 +42,22 @@ class Modal(NamedTuple):
 
 
 class Rational(NamedTuple):
-    """h_0 (channels,), a and b (channels, n). A state is n real numbers."""
+    """h_0 (channels,), a and b (channels, n). A state is n real numbers. The response is by the difference equation:
+
+    kernels/rational.py's, by Fourier transforms, loses all digits where a few poles remember some hundred steps.
+    """
 
     h_0: Tensor
     a: Tensor
     b: Tensor
 
     def response(self, length: int) -> Tensor:
-        return rational.impulse_response(self.a, self.b, length) + pad(self.h_0[:, None], (0, length - 1))
+        forced = pad(self.b, (0, max(0, length - 1 - self.b.shape[1])))
+        past, h = torch.zeros_like(self.a), [self.h_0]
+        for t in range(length - 1):
+            h.append(forced[:, t] - (self.a * past).sum(1))
+            past = torch.cat([h[-1][:, None], past[:, :-1]], 1)
+        return torch.stack(h, 1)
 
 
 def modal_to_rational(modal: Modal, tolerance: float = TOLERANCE) -> Rational:
@@ -248,7 +256,7 @@ def _gaps(p: Tensor, roots: Tensor) -> Tensor:
 
 
 def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+    return x.detach().to(torch.complex128 if x.is_complex() else torch.float64)
 
 
 def _length(decay: Tensor) -> int:

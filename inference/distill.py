@@ -53,7 +53,7 @@ def distill(h: Tensor, max_order: int, tolerance: float = 1e-3, steps: int = STE
     max_order. It fills modes for pairs of poles and for real poles; the form has as many modes as its fullest channel,
     between max_order / 2 and max_order at most, and states of Modal's size.
     """
-    length = h.shape[1]
+    h, length = h.detach(), h.shape[1]
     if not 1 <= max_order < length // 2:
         raise UserError(
             f"filters of {length} taps cannot be distilled to an order of up to {max_order}; "

@@ -128,6 +128,28 @@ def test_many_poles_around_the_circle_convert_as_rtf_has_them() -> None:
     same(again.b[:, :64], form.b)
 
 
+def test_small_roots_come_out_as_exactly_as_large_ones() -> None:
+    """Polished: the companion matrix' eigenvalues alone are up to 7e-14 off here."""
+    g = torch.Generator().manual_seed(0)
+    size = 0.01 + 0.97 * torch.rand(200, 6, generator=g, dtype=torch.float64)
+    turn = (torch.arange(6) + 0.2 + 0.6 * torch.rand(200, 6, generator=g, dtype=torch.float64)) / 6
+    modal = Modal(torch.complex(size.log(), math.pi * turn), torch.ones_like(size) + 0j, torch.zeros(200).double())
+    found = convert.rational_to_modal(convert.modal_to_rational(modal), 1e-4).log_poles.exp()
+    poles = modal.log_poles.exp()
+    assert float(((found[:, None] - poles[..., None]).abs().amin(2) / poles.abs()).max()) < 1e-14
+
+
+def test_slow_poles_convert_where_transforms_would_lose_them() -> None:
+    """Two pairs that remember 1 and 256 steps, as StripedHyena's begin: kernels/rational.py is 1e-2 off or more."""
+    log_poles = torch.tensor([[-1 + 1j, -1 / 256 + 0.006j]], dtype=torch.complex128)
+    modal = Modal(log_poles, torch.ones_like(log_poles), torch.zeros(1, dtype=torch.float64))
+    h_0, a, b = form = convert.modal_to_rational(modal)
+    expected = modal.response(2048)
+    same(form.response(2048), expected)
+    assert float((rational.impulse_response(a, b, 2048) - expected)[:, 1:].abs().max()) > 1e-2
+    assert float(h_0) == 2
+
+
 def test_poles_at_zero_that_nothing_uses_are_left_out() -> None:
     start = Rational(torch.tensor([3.0]), torch.zeros(1, 4), torch.zeros(1, 4))  # as RTF begins
     modal = convert.rational_to_modal(start)
