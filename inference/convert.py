@@ -66,10 +66,11 @@ def modal_to_rational(modal: Modal, tolerance: float = TOLERANCE) -> Rational:
     A's roots are the poles and their conjugates, a real pole counts once; B is the sum of partial fractions,
     (Re(R p) z^-1 - Re(R) |p|^2 z^-2) / ((1 - p z^-1) (1 - p* z^-1)) of a pair.
     """
+    pairs = is_pair(modal.log_poles)  # as precisely as angles were given
     log_poles, residues, skip = (_wide(t) for t in modal)
     _refuse_unstable(log_poles.exp())
     modal, used = Modal(log_poles, residues, skip), residues != 0
-    pairs = is_pair(log_poles) & used
+    pairs = pairs & used
     poles = torch.where(used, log_poles.exp(), 0)
     others = ~torch.eye(poles.shape[1], dtype=torch.bool, device=poles.device)
     without = _polynomial((poles[:, None] * others).flatten(0, 1), (pairs[:, None] & others).flatten(0, 1))

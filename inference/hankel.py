@@ -189,7 +189,7 @@ def _in_orthonormal_basis(log_poles: Tensor, residues: Tensor) -> tuple[Tensor, 
     """
     wide = torch.complex128
     log_poles, residues, pairs = log_poles.to(wide), residues.to(wide), is_pair(log_poles)
-    p = log_poles.exp()
+    p = torch.where(pairs, log_poles.exp(), log_poles.exp().real)
     z, q = p[:, :, None], p[:, None]  # at the poles z, for the poles q
     room = -torch.expm1(2 * log_poles.real)[:, None]
     alone, both = 1 - q.conj() * z, (1 - q.conj() * z) * (1 - q * z)

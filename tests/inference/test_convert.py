@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eutectic.errors import UserError
-from eutectic.inference import convert
+from eutectic.inference import convert, hankel
 from eutectic.inference.convert import Modal, Rational
 from eutectic.kernels import modal_conv, rational
 from eutectic.kernels.reference.rational import difference_equation
@@ -87,6 +87,16 @@ def test_real_modes_stay_half_as_many() -> None:
     assert form.a.shape == (1, 3)
     same(form.a[0], torch.tensor([-1.6, 0.73, -0.09], dtype=torch.float64), 1e-15)  # (1 - .9x)(1 - .5x)(1 - .2x)
     same(form.response(50), modal.response(50), 1e-13)
+
+
+def test_a_negative_real_pole_in_float32_counts_once() -> None:
+    """Its angle is pi but for 9e-8."""
+    log_poles = torch.tensor([[-0.5 + 1j * math.pi, -0.3 + 1j]], dtype=torch.complex64)
+    modal = Modal(log_poles, torch.ones_like(log_poles), torch.zeros(1))
+    form = convert.modal_to_rational(modal, 1e-5)
+    assert form.a[0, 3] == 0 and form.a[0, 2] != 0
+    same(form.response(100).float(), modal.response(100), 1e-6)
+    assert float(hankel.modal_values(*modal[:2])[0, 3]) < 1e-12
 
 
 def test_the_rational_form_is_the_kernels_and_the_modal_one_too() -> None:
