@@ -7,12 +7,21 @@ from typing import Any, TypeVar
 from eutectic.cli import Options
 from eutectic.commands.console import err
 from eutectic.config import RunConfig
+from eutectic.errors import UserError
 from eutectic.sweeps.cost import AT_ONCE, Load, job_hours, job_memory
 from eutectic.sweeps.ledger import Ledger
 
 SHARDED = {None: None, "ddp": False, "fsdp2": True}
 POLL_SECONDS = 0.5
 Asked = TypeVar("Asked", bound=Load)
+
+
+def check_place(options: Options) -> None:
+    """Raises UserError for options of a place that is not asked for."""
+    if options.slurm and options.cluster != "slurm":
+        raise UserError(f"--slurm {' '.join(options.slurm)} is for jobs of Slurm; add --cluster slurm.")
+    if getattr(options, "spread", None) and devices_of(options) == 1:
+        raise UserError(f"--spread {options.spread} is for several devices that train a run; add --devices N.")
 
 
 def to_submit(options: Options, ledger: Ledger, loads: Mapping[str, Asked]) -> dict[str, Asked]:

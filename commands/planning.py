@@ -9,7 +9,7 @@ from typing import Any
 
 from eutectic.cli import Options, numbers
 from eutectic.commands.console import aside, err, named, sweep_folder, tuning_folder, warn
-from eutectic.commands.placing import devices_of
+from eutectic.commands.placing import check_place, devices_of
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
@@ -23,6 +23,7 @@ PLANNING = ("recipe", "budget", "archs", "seeds", "channel", "match", "mixer_fil
 def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
     """The recipe with the options' choices, its runs with their cost, the sweep's folder, and, where that sweep is
     extended, why by each run."""
+    check_place(options)
     if options.command != "tune" and options.extend:
         return _extended(options, prepare)
     from eutectic.arch import registry

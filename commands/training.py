@@ -13,6 +13,7 @@ from eutectic.commands.placing import (
     POLL_SECONDS,
     SHARDED,
     at_once,
+    check_place,
     cluster_of_runs,
     devices_of,
     ended_on_interrupt,
@@ -117,11 +118,14 @@ def run(options: Options) -> int:
 def retry(options: Options) -> int:
     from eutectic.sweeps import foreign, provenance, recipe_file
 
+    check_place(options)
     ledger = Ledger(sweep_folder(options))
     go_on(options, ledger.folder, provenance.of_code())
     failed = {i: ledger.failure(i) for i, status in ledger.statuses().items() if status == "failed"}
     if not failed:
         err().print(f"nothing in {ledger.folder} has failed.")
+        if options.json:
+            print_json({"statuses": {}, "failed": {}, "report": None})
         return 0
     configs = [c for i in failed if (c := ledger.config(i))]
     if not configs:
@@ -156,7 +160,7 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: M
     planned = to_submit(options, ledger, loads)
     jobs = submit_runs(options, ledger, device, workers, planned) if planned else []
     if options.cluster == "slurm":
-        _leave_to_slurm(ledger, jobs, planned)
+        _leave_to_slurm(options, ledger, jobs, planned)
         return 0
     labels = {}
     for run_id in loads:
@@ -172,13 +176,15 @@ def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: M
     return _conclude(options, ledger, list(loads))
 
 
-def _leave_to_slurm(ledger: Ledger, jobs: list[Any], submitted: Iterable[str]) -> None:
-    """Write down which runs the jobs are to train."""
+def _leave_to_slurm(options: Options, ledger: Ledger, jobs: list[Any], submitted: Iterable[str]) -> None:
+    """Write down which runs the jobs are to train, and say so."""
     from eutectic.sweeps import queued
 
     run_ids = list(submitted)
     if jobs:
         queued.note(ledger.folder, jobs[0].job_id, run_ids)
+    if options.json:
+        print_json({"jobs": [job.job_id for job in jobs], "runs": run_ids if jobs else []})
     text = f"{len(jobs)} jobs submitted for {len(run_ids)} runs" if jobs else "nothing is left to submit"
     err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
 

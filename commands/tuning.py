@@ -125,9 +125,14 @@ def _queue_up(options: Options, studies: Any, url: str | None, recipe: Recipe) -
     if not left:
         text = "nothing is left to submit; when the jobs have ended, the same command shows what they found."
         err().print(text, soft_wrap=True)
+        if options.json:
+            print_json({"jobs": [], "trials": {}})
         return
     jobs = _submit(options, studies, left, url, recipe)
-    queued.note_trials(studies.ledger.folder, jobs[0].job_id, {cell.study: studies.trials for cell in left})
+    trials = {cell.study: studies.trials for cell in left}
+    queued.note_trials(studies.ledger.folder, jobs[0].job_id, trials)
+    if options.json:
+        print_json({"jobs": [job.job_id for job in jobs], "trials": trials})
     err().print(f"{len(jobs)} jobs submitted; when they have ended, the same command shows what they found.")
 
 

@@ -72,6 +72,8 @@ def shape_of(model: ModelConfig) -> Shape:
 
 
 def _difference(then: RunConfig, now: RunConfig) -> str:
-    old, new = (config.to_dict() | vars(config.model) | vars(config.optim) | vars(config.data) for config in (then, now))
+    old, new = (
+        config.to_dict() | vars(config.model) | vars(config.optim) | vars(config.data) for config in (then, now)
+    )
     changed = [k for k in old if old[k] != new[k] and k not in ("model", "optim", "data")]
     return ", ".join(f"{k} was {old[k]} and is {new[k]}" for k in changed)

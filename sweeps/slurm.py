@@ -17,6 +17,16 @@ Options = dict[str, Any]
 
 LINES = ("setup", "teardown", "srun_args")
 NUMBERS = {"array_parallelism": 1, "nodes": 1, "signal_delay_s": 0}  # and the least that each may be
+# what a sweep's script has for itself, and submitit's words for Slurm's: what to say instead
+INSTEAD = {
+    "array": "--workers N and --slurm array_parallelism=N",
+    "output": "`eutectic status`, which names the logs",
+    "error": "`eutectic status`, which names the logs",
+    "open_mode": "nothing: logs are appended to",
+    "wrap": "--slurm 'setup=COMMAND'",
+    "mem_gb": "--slurm mem=8GB",
+    "timeout_min": "--slurm time=30",
+}
 COLLECTOR = "eutectic-collect"  # the name of the job that follows an array
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD")
 GOING = (*WAITING, "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "COMPLETED")
@@ -40,8 +50,12 @@ def options(words: Iterable[str]) -> Options:
     found: Options = {}
     lines: dict[str, list[str]] = {}
     for word in words:
-        key, _, text = word.partition("=")
+        key, sign, text = word.partition("=")
         name = key.replace("-", "_")
+        if name in INSTEAD:
+            raise UserError(f"--slurm {key} cannot be set for jobs of a sweep; use {INSTEAD[name]}.")
+        if sign and not text:
+            raise UserError(f"--slurm {word} has no value; give one, or leave it out.")
         if name in LINES:
             lines.setdefault(name, []).extend(text.splitlines())
         elif name in NUMBERS and not (text.isdigit() and int(text) >= NUMBERS[name]):

@@ -114,8 +114,11 @@ def test_a_second_sweep_submits_what_is_left_alone(
         assert cli.main([*sweep, *more]) == 0
         return capsys.readouterr().err
 
-    assert told().startswith("2 jobs submitted for ")
-    runs = len(Ledger(place / "results/s").run_ids())
+    assert cli.main([*sweep, "--json"]) == 0
+    submitted = json.loads(capsys.readouterr().out)
+    assert submitted["jobs"] == ["7_0", "7_1"]
+    assert sorted(submitted["runs"]) == sorted(Ledger(place / "results/s").run_ids())
+    runs = len(submitted["runs"])
     assert arrays(place) == ["1", ""]
     (place / "queue").write_text("7|PENDING\n7|PENDING\n8|PENDING\n")
     theirs, ours = told().splitlines()
@@ -130,6 +133,8 @@ def test_a_second_sweep_submits_what_is_left_alone(
     assert cli.main(["status", "--name", "s", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["s"]
     assert (found["jobs_waiting"], found["jobs_running"]) == (2, 0)
+    assert cli.main([*sweep, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"jobs": [], "runs": []}
     more = told("--seeds", "0 1").splitlines()
     assert more[0].startswith(f"{runs} runs are left to the jobs of 7 ")
     assert more[1].startswith(f"2 jobs submitted for {runs} runs;")

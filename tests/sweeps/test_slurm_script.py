@@ -131,7 +131,10 @@ def test_no_job_need_be_told_before_its_end() -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["array_parallelism=many", "array_parallelism=0", "nodes=0", "signal-delay-s=-1", "time=long", "time=1:2:3:4"],
+    [
+        *("array_parallelism=many", "array_parallelism=0", "nodes=0", "signal-delay-s=-1", "time=long", "time=1:2:3:4"),
+        "partition=",
+    ],
 )
 def test_a_value_that_cannot_be_is_named(word: str) -> None:
     with pytest.raises(UserError, match=word):
@@ -174,3 +177,32 @@ def test_the_time_limit_is_reckoned_for_those_at_once_unless_the_user_gives_one(
         array, after = capsys.readouterr().out.split("#!/bin/bash")[1:]
         assert f"#SBATCH --time={math.ceil(60 * hours)}\n" in array
         assert "#SBATCH --time=60\n" in after
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("array=0-9", "--workers N and --slurm array_parallelism=N"),
+        ("output=/tmp/x.log", "`eutectic status`"),
+        ("mem_gb=3", "--slurm mem=8GB"),
+        ("timeout-min=5", "--slurm time=30"),
+    ],
+)
+def test_what_a_sweep_s_script_has_for_itself_is_refused(word: str, instead: str) -> None:
+    with pytest.raises(UserError, match=f"--slurm {word.partition('=')[0]} cannot be set.* use {instead}"):
+        options([word])
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep", "tune", "retry"])
+def test_options_of_slurm_without_it_are_refused(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command, "--slurm", "partition=gpu", "time=60"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "eutectic: --slurm partition=gpu time=60 is for jobs of Slurm; add --cluster slurm.\n"
+    )
+    if command != "tune":
+        assert cli.main([command, "--spread", "fsdp2"]) == 1
+        assert "--spread fsdp2 is for several devices that train a run; add --devices N." in capsys.readouterr().err

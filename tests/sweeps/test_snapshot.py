@@ -18,6 +18,8 @@ from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import provenance, snapshot, submit, worker
 from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.worker import Place
+from eutectic.train.parallel import Ranks
 from eutectic.train.shards import Manifest
 
 Capture = pytest.CaptureFixture[str]
@@ -181,8 +183,13 @@ def test_compiled_kernels_are_not_loaded_from_where_others_may_write(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     files.own_folder(tmp_path / "compiled").chmod(0o775)
-    with pytest.raises(UserError, match="compiled can be written to by other users"):
-        worker.fill_gpu([], tmp_path, 0)
+    together = Place("cuda", tmp_path, Ranks(0, 2))
+    for begin in (lambda: worker.fill_gpu([], tmp_path, 0), lambda: worker.work(tmp_path, [], together)):
+        with pytest.raises(UserError, match="compiled can be written to by other users"):
+            begin()
+    (tmp_path / "compiled").chmod(0o755)
+    worker.work(tmp_path, [], together)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
 
 
 @pytest.mark.parametrize("name", ["a:b", "a%j"])
