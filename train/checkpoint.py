@@ -1,9 +1,10 @@
 """A run's state in one safetensors file: weights, AdamW's moments, and the log so far. No pickle, written whole."""
 
 import dataclasses
+import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eutectic import files
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
 from eutectic.train.parallel import ALONE, Ranks
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -92,8 +95,31 @@ def _read(path: Path, run_id: str) -> tuple[Progress, dict[str, Tensor]] | None:
 
 
 def save_weights(path: Path, config: str, model: nn.Module, ranks: Ranks = ALONE) -> None:
-    """The trained weights alone, with the run's config as the only metadata: the format does not order several."""
+    """The trained weights alone, with one string of metadata, for the format does not order several: the run's config
+    and a hash of the weights, as JSON."""
     weights = _gathered(((name, p.data) for name, p in model.named_parameters()), ranks)
     if ranks.first:
         with files.replacing(path) as scratch:
-            save_file(weights, scratch, {"config": config})
+            told = {"config": json.loads(config), "sha256": _sha256(weights)}
+            save_file(weights, scratch, {"run": json.dumps(told, sort_keys=True)})
+
+
+def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
+    """What save_weights wrote. Raises UserError for a file that is not whole, or not as it was written."""
+    try:
+        with safe_open(path, "pt") as file:
+            told = json.loads(file.metadata()["run"])
+            config, weights = RunConfig.from_dict(told["config"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"cannot read the weights {path} ({error}); train that run again.") from None
+    if _sha256(weights) != told["sha256"]:
+        raise UserError(f"the weights in {path} are not those that were written; train that run again.")
+    return config, weights
+
+
+def _sha256(weights: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

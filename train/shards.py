@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from eutectic import files
+from eutectic.config import DataConfig
 from eutectic.errors import UserError
 from eutectic.train import corpus, tokenizer
+from eutectic.train.tokenizer import Tokenizer
 
 VALID_SHARE = 0.04
 
@@ -90,6 +92,20 @@ def open_shards(cache: Path, corpus_sha256: str, tokenizer_sha256: str) -> Manif
             f"the tokens of corpus {corpus_sha256[:16]} are not in {cache}; run the sweep again to make them."
         )
     return manifest
+
+
+def tokenizer_of(data: DataConfig, cache: Path) -> Tokenizer:
+    """What a run's text was tokenized with. Raises UserError where it was trained and is gone."""
+    if data.tokenizer == "bytes":
+        return tokenizer.make(data.tokenizer, lambda: iter(()))
+    path = cache / "tokens" / _folder_name(data.corpus_sha256, data.tokenizer_sha256) / "tokenizer.json"
+    found = tokenizer.from_definition(data.tokenizer, path.read_text()) if path.exists() else None
+    if found is None or found.sha256 != data.tokenizer_sha256:
+        raise UserError(
+            f"tokenizer {data.tokenizer} of corpus {data.corpus_sha256[:16]} is not in {cache}; "
+            f"`eutectic sweep --source {data.source} --tokenizer {data.tokenizer}` makes it again."
+        )
+    return found
 
 
 def _folder_name(corpus_sha256: str, tokenizer_sha256: str) -> str:

@@ -1,5 +1,6 @@
 """Text to token ids: raw bytes, or a byte-level BPE trained on the corpus at hand (Sennrich 2016; Radford 2019)."""
 
+import codecs
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,18 +11,23 @@ import numpy as np
 from eutectic.errors import UserError
 
 Ids = np.ndarray[Any, np.dtype[Any]]
+Decoder = Callable[[int], str]
 _ALPHABET = 256
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """vocab_size ids, of which `separator` ends each document; sha256 is of `definition`, empty for bytes."""
+    """vocab_size ids, of which `separator` ends each document; sha256 is of `definition`, empty for bytes.
+
+    decoder: a new one, which takes ids one by one and gives the text that each completes.
+    """
 
     name: str
     vocab_size: int
     separator: int
     definition: str
     encode: Callable[[list[str]], list[Ids]]
+    decoder: Callable[[], Decoder]
 
     @property
     def sha256(self) -> str:
@@ -38,7 +44,7 @@ def make(name: str, training_texts: Callable[[], Iterator[str]]) -> Tokenizer:
     Raises UserError for any other name, or a vocabulary that does not hold the 256 bytes and the separator.
     """
     if name == "bytes":
-        return Tokenizer(name, _ALPHABET, 0, "", _encode_bytes)
+        return Tokenizer(name, _ALPHABET, 0, "", _encode_bytes, _byte_decoder)
     kind, _, size = name.partition("-")
     if kind != "bpe" or not size.isdecimal():
         raise UserError(f"unknown tokenizer {name!r}; use bytes, or bpe-VOCAB such as bpe-4096.")
@@ -47,9 +53,10 @@ def make(name: str, training_texts: Callable[[], Iterator[str]]) -> Tokenizer:
     return from_definition(name, _train_bpe(training_texts(), int(size)))
 
 
-def from_definition(name: str, definition: str) -> Tokenizer:
+def from_definition(name: str, definition: str, separator: int = 0) -> Tokenizer:
     """A trained tokenizer from its JSON."""
     from tokenizers import Tokenizer as Bpe
+    from tokenizers.decoders import DecodeStream
 
     bpe = Bpe.from_str(definition)
     bpe.encode_special_tokens = True  # text that spells the separator stays text
@@ -57,11 +64,20 @@ def from_definition(name: str, definition: str) -> Tokenizer:
     def encode(texts: list[str]) -> list[Ids]:
         return [np.array(e.ids, np.int64) for e in bpe.encode_batch(texts, add_special_tokens=False)]
 
-    return Tokenizer(name, bpe.get_vocab_size(), 0, definition, encode)
+    def decoder() -> Decoder:
+        stream = DecodeStream(skip_special_tokens=True)
+        return lambda token: stream.step(bpe, token) or ""
+
+    return Tokenizer(name, bpe.get_vocab_size(), separator, definition, encode, decoder)
 
 
 def _encode_bytes(texts: list[str]) -> list[Ids]:
     return [np.frombuffer(text.encode(), np.uint8) for text in texts]
+
+
+def _byte_decoder() -> Decoder:
+    text = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda token: text.decode(bytes([token]))
 
 
 def _train_bpe(texts: Iterator[str], vocab_size: int) -> str:

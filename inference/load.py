@@ -1,0 +1,70 @@
+"""A trained model and its tokenizer from where a sweep or another library left them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from eutectic import files
+from eutectic.arch.importers import checkpoint as importers
+from eutectic.arch.model import Model, build
+from eutectic.config import RunConfig
+from eutectic.errors import UserError
+from eutectic.train import checkpoint, shards, tokenizer
+from eutectic.train.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """run: None of a model from elsewhere."""
+
+    model: Model
+    tokenizer: Tokenizer
+    run: RunConfig | None = None
+
+
+def load(path: Path, cache: Path) -> Trained:
+    """The model of a run's folder or weights, or of a folder as Hugging Face writes them, in float32 on the CPU.
+
+    cache: where the run's tokens are, and its tokenizer with them. Raises UserError where there is no such model, its
+    files are damaged, or they are not what they say.
+    """
+    weights = path / "weights.safetensors" if path.is_dir() else path
+    if weights.is_file():
+        run, tensors = checkpoint.load_weights(weights)
+        model = build(run.model, run.seed)
+        fill(model, tensors, f"{weights}, of {run.model.layout},")
+        return Trained(model, shards.tokenizer_of(run.data, cache), run)
+    if (path / "config.json").is_file() and (path / "tokenizer.json").is_file():
+        separator = _separator(path)
+        made = tokenizer.from_definition(path.name, (path / "tokenizer.json").read_text(), separator)
+        return Trained(importers.load(path), made)
+    raise UserError(
+        f"no model at {path}; name a run that is trained, e.g. results/NAME/runs/RUN, or a folder with config.json, "
+        "model.safetensors and tokenizer.json."
+    )
+
+
+def fill(model: Model, weights: Mapping[str, Tensor], what: str) -> None:
+    """Give a model these weights. Raises UserError, with the differences, where they are not a model's of its shape."""
+    own = model.state_dict()
+    lines = [f"{name} is not there" for name in own if name not in weights]
+    lines += [f"{name} is none of the model's" for name in weights if name not in own]
+    for name in own.keys() & weights.keys():
+        if own[name].shape != weights[name].shape:
+            lines.append(f"{name} is {tuple(weights[name].shape)} and not {tuple(own[name].shape)}")
+    if lines:
+        shown = "".join(f"\n  {line}" for line in sorted(lines)[:8])
+        raise UserError(f"{what} does not fit the model in {len(lines)} tensors, such as:{shown}")
+    model.load_state_dict(dict(weights))
+
+
+def _separator(folder: Path) -> int:
+    """What ends a text."""
+    config = files.read_object(folder / "config.json")
+    end = config.get("eos_token_id")
+    first = end[0] if isinstance(end, list) and end else end
+    if not isinstance(first, int):
+        raise UserError(f"{folder}/config.json has no eos_token_id, the token that ends a text; add it.")
+    return first
