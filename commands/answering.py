@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from eutectic.cli import Options, numbers, print_json
+from eutectic.arguments import Options, numbers
+from eutectic.cli import print_json
 from eutectic.commands.console import finite, out, sweep_folder, tuning_folder
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import sweeps

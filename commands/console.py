@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from eutectic import files
-from eutectic.cli import Options
+from eutectic.arguments import Options
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger, sweeps
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from eutectic.cli import Options
+from eutectic.arguments import Options
 from eutectic.commands.console import err
 from eutectic.config import RunConfig
 from eutectic.errors import UserError

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from eutectic.cli import Options, numbers
+from eutectic.arguments import Options, numbers
 from eutectic.commands.console import aside, err, named, sweep_folder, tuning_folder, warn
 from eutectic.commands.placing import check_place, devices_of
 from eutectic.config import RunConfig

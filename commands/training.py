@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from eutectic.cli import Options, print_json
+from eutectic.arguments import Options
+from eutectic.cli import print_json
 from eutectic.commands.answering import sweep_report
 from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
 from eutectic.commands.placing import (

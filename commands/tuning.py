@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eutectic.cli import Options, numbers, print_json
+from eutectic.arguments import Options, numbers
+from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, out, say_failed, warn
 from eutectic.commands.placing import POLL_SECONDS, at_once, cluster_of, ended_on_interrupt, say_covered
 from eutectic.commands.planning import open_sweep, plan_of, say_refusals

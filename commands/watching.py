@@ -4,7 +4,8 @@ import contextlib
 import time
 from typing import Any
 
-from eutectic.cli import Options, print_json
+from eutectic.arguments import Options
+from eutectic.cli import print_json
 from eutectic.commands.console import err, out, page, sweep_folder, warn
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import FINISHED, Ledger, sweeps

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from eutectic.analysis.compare import Estimate
-from eutectic.cli import COMMANDS
+from eutectic.arguments import COMMANDS
 from eutectic.display.answer import _away
 from eutectic.display.words import capped, digits, interval, short
 

@@ -26,6 +26,7 @@ from eutectic.analysis.hyper_law import HyperLaw
 from eutectic.analysis.load import load
 from eutectic.analysis.tuned import Beside, Tuned, TunedLaw, tuned
 from eutectic.arch import flops
+from eutectic.arguments import parser
 from eutectic.config import RunConfig
 from eutectic.display.tune import show_tuned
 from eutectic.display.words import compute
@@ -495,7 +496,7 @@ def test_hopeless_runs_are_given_up_and_dropped_and_the_optimum_is_as_good(
 
 
 def options(*arguments: str) -> argparse.Namespace:
-    return cli._parser().parse_args(["tune", *arguments])
+    return parser().parse_args(["tune", *arguments])
 
 
 def test_the_command_trains_shows_and_goes_on(
