@@ -29,6 +29,8 @@ examples:
   eutectic predict --flops 1e13                   what to train with that: mix, size, tokens, learning rate, loss
   eutectic predict --gpu-hours 100 --device h200 --compare attn 'hyena*3+attn'
   eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
+  eutectic generate results/quick/runs/RUN --prompt "The state of the union"      what a trained model writes
+  eutectic cache --archs attn 'hyena*3+attn' --lengths 32768 1048576              what decoding keeps, in bytes
   eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
 
 A layout names a block of mixers that repeats: hyena*3+attn is three hyena layers to one of attention.
@@ -44,6 +46,8 @@ COMMANDS = {
     "fit": "print isoFLOP optima, laws and the best share of attention of a sweep, or a law fitted to any table",
     "predict": "say what to train with a compute budget, from a sweep's runs, and how far beyond them that is",
     "figures": "draw every figure from the parquet logs",
+    "generate": "continue texts by a trained model",
+    "cache": "print the bytes that decoding keeps, by kind of layer and length, by formula and as they are",
 }
 
 
@@ -95,6 +99,10 @@ def parser() -> argparse.ArgumentParser:
             _fitting(command)
         if name == "predict":
             _predicting(command)
+        if name == "generate":
+            _generating(command)
+        if name == "cache":
+            _caching(command)
         if name == "run":
             command.add_argument("run_id", help="as `eutectic plan --json` lists it")
             command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -225,6 +233,35 @@ def _predicting(command: argparse.ArgumentParser) -> None:
     add("--compare", nargs="+", default=[], type=_words, metavar="LAYOUT", help="two, e.g. attn 'hyena*3+attn'")
 
 
+def _generating(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a trained run's folder, or one of Hugging Face's form")
+    add("--prompt", action="append", required=True, metavar="TEXT", help="text to continue; may be given again")
+    add("--tokens", type=_count("--tokens", "writes"), default=200, metavar="N", help="at most so many (default: 200)")
+    add(
+        "--temperature",
+        type=_number(float, "--temperature"),
+        default=1.0,
+        metavar="T",
+        help="of the draws (default: 1)",
+    )
+    add("--greedy", action="store_true", help="take the likeliest token each time")
+    add("--top-k", type=_number(int, "--top-k"), default=0, metavar="K", help="draw among so many tokens; 0: all")
+    add("--top-p", type=_number(float, "--top-p"), default=1.0, metavar="P", help="draw among the likeliest of so much")
+    add("--seed", type=_number(int, "--seed"), default=0, metavar="S", help="of the draws (default: 0)")
+    add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
+    add("--rows", type=_count("--rows", "continues"), default=8, metavar="N", help="texts at once (default: 8)")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+
+
+def _caching(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--archs", nargs="+", required=True, type=_words, metavar="LAYOUT", help="e.g. attn 'hyena*3+attn'")
+    add("--lengths", nargs="+", default=[["32768"]], type=_words, metavar="L", help="tokens (default: 32768)")
+    add("--shape", default="7b", help="7b, of StripedHyena-7B (default), or LAYERSxWIDTHxHEADSxKV_HEADS")
+    add("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the model (default: bfloat16)")
+
+
 def _words(text: str) -> list[str]:
     """An option's words, also when a shell or make handed them over as one."""
     return text.split()
@@ -248,11 +285,11 @@ def _tracker(word: str) -> str:
     return word
 
 
-def _count(what: str) -> Callable[[str], int]:
+def _count(what: str, does: str = "trains") -> Callable[[str], int]:
     def read(word: str) -> int:
         count: int = _number(int, what)(word)
         if count == 0:
-            raise UserError(f"{what} 0 trains nothing; give 1 or more.")
+            raise UserError(f"{what} 0 {does} nothing; give 1 or more.")
         return count
 
     return read

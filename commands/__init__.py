@@ -1,8 +1,22 @@
 """What each command of the CLI does, in terms of the parts that do it: a function of its name for each."""
 
 from eutectic.commands.answering import figures, fit, predict
+from eutectic.commands.generating import cache, generate
 from eutectic.commands.training import plan, retry, run, sweep
 from eutectic.commands.tuning import tune
 from eutectic.commands.watching import collect, status
 
-__all__ = ["collect", "figures", "fit", "plan", "predict", "retry", "run", "status", "sweep", "tune"]
+__all__ = [
+    "cache",
+    "collect",
+    "figures",
+    "fit",
+    "generate",
+    "plan",
+    "predict",
+    "retry",
+    "run",
+    "status",
+    "sweep",
+    "tune",
+]

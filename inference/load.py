@@ -1,6 +1,6 @@
 """A trained model and its tokenizer from where a sweep or another library left them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +24,16 @@ class Trained:
     run: RunConfig | None = None
 
 
-def load(path: Path, cache: Path) -> Trained:
+def load(path: Path, cache: Path, prepare: Callable[[RunConfig], None] = lambda run: None) -> Trained:
     """The model of a run's folder or weights, or of a folder as Hugging Face writes them, in float32 on the CPU.
 
-    cache: where the run's tokens are, and its tokenizer with them. Raises UserError where there is no such model, its
-    files are damaged, or they are not what they say.
+    cache: where the run's tokens are, and its tokenizer with them. prepare: is called before a run's model is made.
+    Raises UserError where there is no such model, its files are damaged, or they are not what they say.
     """
     weights = path / "weights.safetensors" if path.is_dir() else path
     if weights.is_file():
         run, tensors = checkpoint.load_weights(weights)
+        prepare(run)
         model = build(run.model, run.seed)
         fill(model, tensors, f"{weights}, of {run.model.layout},")
         return Trained(model, shards.tokenizer_of(run.data, cache), run)
