@@ -1,5 +1,6 @@
 """Which kernels the user asks for, and word of which were chosen; for compiled code as well."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -35,6 +36,22 @@ def forced() -> str | None:
     if name not in (None, *NAMES):
         raise UserError(f"{VARIABLE} is {name!r}; set it to {', '.join(NAMES[:-1])} or {NAMES[-1]}, or unset it.")
     return name
+
+
+@constant
+def has_triton(device: str) -> bool:
+    """Whether a Triton kernel can run there: on a GPU, or elsewhere by Triton's interpreter.
+
+    Raises UserError where it is forced and cannot.
+    """
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    can = importlib.util.find_spec("triton") is not None and (device == "cuda" or interpreted)
+    if forced() == "triton" and not can:
+        raise UserError(
+            f"{VARIABLE}=triton cannot be had on a {device.upper()} here; unset it, or install triton and set "
+            "TRITON_INTERPRET=1, which is slow and for tests."
+        )
+    return can
 
 
 @constant

@@ -1,6 +1,5 @@
 """Which implementation of an op runs where; arch/ asks here for ops that have several."""
 
-import importlib.util
 from collections.abc import Callable
 
 import torch
@@ -84,7 +83,7 @@ def decode_attention_by(device: str, dtype: torch.dtype) -> str:
     """`reference`, `torch` or `triton`."""
     if plain := choice.plain("attention to a cache"):
         return plain
-    can = importlib.util.find_spec("triton") is not None and dtype.itemsize <= 4
+    can = choice.has_triton(device) and dtype.itemsize <= 4
     if can and (device == "cuda" or choice.forced() == "triton"):
         choice.say("attention to a cache", "Triton, the cache in parts")
         return "triton"
@@ -100,10 +99,10 @@ def ordered() -> bool:
 @choice.constant
 def fuses_modal_conv(device: str, dtype: torch.dtype) -> bool:
     """Whether gated_modal_conv is quicker than its parts one by one: in bfloat16 on a GPU."""
-    forced = choice.forced()
-    if importlib.util.find_spec("triton") is None or forced not in (None, "triton"):
+    if choice.plain("gated modal convolution"):
         return False
-    fuses = forced == "triton" or (device == "cuda" and dtype == torch.bfloat16)
+    can = choice.has_triton(device) and dtype.itemsize <= 4
+    fuses = can and (choice.forced() == "triton" or (device == "cuda" and dtype == torch.bfloat16))
     if fuses:
         choice.say("gated modal convolution", "one Triton kernel for FIRs, gates and convolution")
     return fuses
@@ -114,6 +113,15 @@ def gated_modal_conv(qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tens
     from eutectic.kernels.triton.gated_modal_conv import gated_modal_conv as fused  # torch for CPUs has no Triton
 
     return fused(qkv, fir, log_poles, residues, skip)
+
+
+def gated_modal_prefill(
+    qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor, initial: Tensor
+) -> tuple[Tensor, Tensor]:
+    """gated_modal_conv after other tokens, and the state after, as prefill() of kernels/triton/gated_modal_conv.py."""
+    from eutectic.kernels.triton.gated_modal_conv import prefill
+
+    return prefill(qkv, fir, log_poles, residues, skip, initial)
 
 
 def fir(x: Tensor, taps: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -151,7 +159,7 @@ def fir_by(device: str, dtype: torch.dtype, taps: int, group: int, compiling: bo
     op = "short FIR" if few else "FIR"
     if plain := choice.plain(op):
         return plain
-    can = importlib.util.find_spec("triton") is not None and taps <= torch_fir.MOST_TAPS and dtype.itemsize <= 4
+    can = choice.has_triton(device) and taps <= torch_fir.MOST_TAPS and dtype.itemsize <= 4
     pays = device == "cuda" and (not compiling if few else dtype.itemsize == 2 and group >= LEAST_GROUP)
     if can and (pays or choice.forced() == "triton"):
         choice.say(op, "Triton, taps in registers" if few else "Triton, Toeplitz matrices on tensor cores")
@@ -178,12 +186,12 @@ def long_conv_by(device: str, dtype: torch.dtype, taps: int) -> str:
     """`reference`, `torch`, which is by FFT, `monarch`, which is by FFT in matmuls, or `triton`, which is direct."""
     if plain := choice.plain("long convolution"):
         return plain
-    can = importlib.util.find_spec("triton") is not None and dtype.itemsize <= 4
+    can = choice.has_triton(device) and dtype.itemsize <= 4
     if can and (choice.forced() == "triton" or (device == "cuda" and dtype.itemsize == 2 and taps <= DIRECT_TAPS)):
         choice.say("long convolution", "Triton, Toeplitz matrices on tensor cores")
         return "triton"
     if device == "cuda":
-        by = "monarch" if dtype.itemsize == 2 else "torch"
+        by = "monarch" if dtype == torch.bfloat16 else "torch"  # whose sums are beyond float16's largest number
         choice.say("long convolution", "Monarch's Fourier matrices" if by == "monarch" else "torch.fft")
         return by
     return "torch"
@@ -210,7 +218,7 @@ def scalar_decay_by(device: str, dtype: torch.dtype, alike: bool, d_k: int) -> s
     """`reference`, `torch` or `triton`. alike: whether q and k have v's dtype."""
     if plain := choice.plain("scalar decay"):
         return plain
-    can = importlib.util.find_spec("triton") is not None and alike and dtype.itemsize <= 4 and d_k <= WIDEST_KEYS
+    can = choice.has_triton(device) and alike and dtype.itemsize <= 4 and d_k <= WIDEST_KEYS
     if can and (choice.forced() == "triton" or (device == "cuda" and dtype.itemsize == 2)):
         choice.say("scalar decay", "Triton, chunks on tensor cores")
         return "triton"

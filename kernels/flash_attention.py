@@ -52,11 +52,17 @@ LIBRARIES = (
 )
 
 
+# by library and module, what is called beside the module's flash_attn_func
+CALLED = {"flash-attn-4": {"flash_attn.cute.interface": "_flash_attn_bwd"}}
+
+
 @functools.cache
 def importable(name: str, module: str) -> bool:
-    """Whether a library is there. Says, where it is installed and yet cannot be imported, for what error."""
+    """Whether a library is there with all that is called of it. Says, where it is installed and yet cannot be imported,
+    for what error."""
     try:
-        importlib.import_module(module)
+        for place, called in {module: "flash_attn_func", **CALLED.get(name, {})}.items():
+            getattr(importlib.import_module(place), called)
     except Exception as error:  # of any kind: their imports load drivers and compilers
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or not f"{module}.".startswith(f"{missing}."):
@@ -94,7 +100,7 @@ def attend(library: str, q: Tensor, k: Tensor, v: Tensor, window: int | None, or
     if library == "flash-attn-3":
         from flash_attn_interface import flash_attn_func
     else:
-        from flash_attn import flash_attn_func
+        from flash_attn.flash_attn_interface import flash_attn_func
     sides = (-1, -1) if left is None else (left, 0)
     y = flash_attn_func(q, k, v, causal=True, window_size=sides, deterministic=ordered)
     return (y[0] if isinstance(y, tuple) else y).transpose(1, 2)  # some releases of 3 return the normalizers as well

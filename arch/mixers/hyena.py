@@ -65,12 +65,28 @@ class Hyena(GatedConv):
 
     def forward(self, x: Tensor) -> Tensor:
         """Where it is fused, projections are made to (channels, tokens), which a matmul gives as readily."""
-        if self.conv is not modal_conv.chunked or not dispatch.fuses_modal_conv(x.device.type, working_dtype(x)):
+        if not self._fuses(x):
             return super().forward(x)
-        qkv = self.qkv.weight @ x.flatten(0, 1).T
-        poles = self.filter.poles()
-        y = dispatch.gated_modal_conv(qkv.unflatten(1, x.shape[:2]), wide(self.fir), *poles, wide(self.skip))
+        y = dispatch.gated_modal_conv(self._channels_first(x), wide(self.fir), *self.filter.poles(), wide(self.skip))
         return self.out(y.flatten(1).T).view(x.shape)
+
+    def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        if not self._fuses(x):
+            return super().prefill(x, state)
+        past, modes = state or self.init_state(len(x), 0)
+        qkv = self._channels_first(x)
+        qkv = torch.cat([past.permute(2, 0, 1).to(qkv.dtype), qkv], 2)
+        filters = wide(self.fir), *self.filter.poles(), wide(self.skip)
+        y, modes = dispatch.gated_modal_prefill(qkv, *filters, modes)
+        past = qkv[:, :, qkv.shape[2] - past.shape[1] :].permute(1, 2, 0)
+        return self.out(y.flatten(1).T).view(x.shape), (past, modes)
+
+    def _fuses(self, x: Tensor) -> bool:
+        return self.conv is modal_conv.chunked and dispatch.fuses_modal_conv(x.device.type, working_dtype(x))
+
+    def _channels_first(self, x: Tensor) -> Tensor:
+        """q, k and v before their FIRs, (3 d_inner, batch, length)."""
+        return (self.qkv.weight @ x.flatten(0, 1).T).unflatten(1, x.shape[:2])
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v

@@ -8,12 +8,15 @@ import triton
 from torch import Tensor
 from torch.nn import functional as F
 
+from eutectic.kernels import modal_conv
+from eutectic.kernels.fir import shifted
 from eutectic.kernels.modal_conv import parts, powers, product
 from eutectic.kernels.triton.fir_gate import fir_gate_backward
 from eutectic.kernels.triton.modal_passes import backward, forward
 
 CHUNK = 32
 CHUNKS = 16  # of a block: the rows that a tensor core multiplies at once
+LEAD = 2  # inputs that FIRs of three taps see before their own
 LEAST_MODES = 8  # of which real and imaginary parts are as many columns
 # as timed on an H100: of a warp each, and the blocks that loads are issued ahead
 PROGRAMS, STAGES = 1024, 3
@@ -58,19 +61,47 @@ def gated_modal_conv(qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tens
 
 
 def prefill(
-    qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor, initial: Tensor, lead: int
+    qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor, initial: Tensor
 ) -> tuple[Tensor, Tensor]:
     """gated_modal_conv after other tokens: y (channels, batch, length), and the state after it.
 
-    qkv (3 channels, batch, lead + length) begins with the `lead` inputs of before that the FIRs still see: 0 or 2.
-    initial: the modes' state before, (batch, channels, n), real or complex as residues. length: a multiple of CHUNK.
+    qkv (3 channels, batch, 2 + length) begins with the two inputs of before that the FIRs still see. initial: the
+    modes' state before, (batch, channels, n), real or complex as residues. Steps that fill no chunk are left to plain
+    torch: a chunk with zeros at its end would leave its state decayed.
     """
+    length = qkv.shape[2] - LEAD
+    whole = length - length % CHUNK
+    outputs, state = [], initial
+    if whole:
+        y, state = _chunks(qkv[..., : LEAD + whole].contiguous(), fir, log_poles, residues, skip, state)
+        outputs.append(y)
+    if whole < length:
+        y, state = _rest(qkv[..., whole:], fir, log_poles, residues, skip, state)
+        outputs.append(y)
+    return torch.cat(outputs, 2), state
+
+
+def _chunks(
+    qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor, initial: Tensor
+) -> tuple[Tensor, Tensor]:
+    """prefill of a length that is a multiple of CHUNK."""
     made, n = matrices(log_poles, residues, skip), residues.shape[1]
     fill = made.decay.shape[1] // 2 - n
     state = _side_by_side([part[..., None].flatten(0, 1) for part in parts(initial)], fill).view(*initial.shape[:2], -1)
-    y, last, *_ = _op(qkv, fir, *made, state, lead)
+    y, last, *_ = _op(qkv, fir, *made, state, LEAD)
     each = last.unflatten(2, (-1, 2))[:, :, :n]
     return y, torch.complex(each[..., 0], each[..., 1]) if residues.is_complex() else each[..., 0]
+
+
+def _rest(
+    qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor, initial: Tensor
+) -> tuple[Tensor, Tensor]:
+    """prefill in torch, in float32."""
+    past, x = qkv.permute(1, 2, 0).to(fir.dtype).tensor_split([LEAD], 1)
+    q, k, v = shifted(x, fir, past)[0].chunk(3, -1)
+    u = k * v
+    y, state = modal_conv.prefill(u, log_poles, residues, initial)
+    return (q * (y + skip * u)).to(qkv.dtype).permute(2, 0, 1), state
 
 
 @torch.library.custom_op("eutectic::gated_modal_conv", mutates_args=())

@@ -5,7 +5,7 @@ float32, Triton's in float32 by its interpreter; in parts; and a mixer by either
 import pytest
 import torch
 from gradients import assert_near, assert_to_rounding, by_paths, outcome
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -40,11 +40,13 @@ def test_torch_equals_the_formula(form: str, length: int, n: int, groups: int) -
     sizes=st.sampled_from([(1, 1), (1, 6), (3, 6), (6, 6), (2, 34), (1, 70)]),
     batch=st.integers(1, 3),
 )
+@example(length=65, n=1, sizes=(1, 1), batch=1)  # the taps' gradient is one sum, of which 99% cancel
 def test_triton_equals_the_formula(length: int, n: int, sizes: tuple[int, int], batch: int) -> None:
     fused = pytest.importorskip("eutectic.kernels.triton.fir")
     inputs = _inputs(length, n, *sizes, batch)
     narrow = [t.float() for t in inputs]
-    assert_to_rounding(outcome(fused.fir, narrow), outcome(grouped_fir, narrow), outcome(grouped_fir, inputs), 1e-6)
+    oracle = outcome(grouped_fir, narrow), outcome(grouped_fir, inputs)
+    assert_to_rounding(outcome(fused.fir, narrow), *oracle, 1e-6, outcome(grouped_fir, inputs, absolute=True))
 
 
 def test_segments_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:

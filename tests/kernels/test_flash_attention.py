@@ -156,6 +156,7 @@ def test_a_cpu_has_torchs_and_nothing_to_say(
         ("OSError('undefined symbol\\nand more')", "OSError: undefined symbol"),
         ("RuntimeError()", "RuntimeError: "),
         ("ModuleNotFoundError('No module named x', name='x')", "ModuleNotFoundError: No module named x"),
+        ("AttributeError('no such function')", "AttributeError: no such function"),
     ],
 )
 def test_one_that_cannot_be_imported_is_said_once_and_done_without(
@@ -167,13 +168,24 @@ def test_one_that_cannot_be_imported_is_said_once_and_done_without(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _package(tmp_path, "flash_attn.cute", f"raise {raised}")
-    _package(tmp_path, "flash_attn_interface", "")
+    _package(tmp_path, "flash_attn_interface", "flash_attn_func = print")
     monkeypatch.syspath_prepend(tmp_path)
     for _ in range(2):
         assert dispatch.attention_by(CUDA, BF16, 64, False) == "flash-attn-3"
     assert capsys.readouterr().err == (
         f"flash-attn-4: cannot be imported ({said}); attention does without\nattention: flash-attn-3\n"
     )
+
+
+def test_one_of_which_a_part_is_missing_is_done_without(
+    hopper: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found when it is chosen, and not by the first gradient."""
+    _package(tmp_path, "flash_attn.cute", "flash_attn_func = print")
+    _package(tmp_path, "flash_attn.cute.interface", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not flash_attention.importable("flash-attn-4", "flash_attn.cute")
+    assert "flash-attn-4: cannot be imported (AttributeError: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -188,7 +200,8 @@ def test_the_two_that_share_a_package_are_told_apart(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """flash-attn-4 is a part of a package that only flash-attn has a head of."""
-    _package(tmp_path, module, "")
+    _package(tmp_path, module, "flash_attn_func = print")
+    _package(tmp_path, f"{module}.interface", "_flash_attn_bwd = print")
     if name == "flash-attn":
         _package(tmp_path, "flash_attn", "")
     monkeypatch.syspath_prepend(tmp_path)

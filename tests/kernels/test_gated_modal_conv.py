@@ -9,9 +9,11 @@ from torch import Tensor
 
 from eutectic.arch.base import LayerShape
 from eutectic.arch.mixers.hyena import Hyena
+from eutectic.kernels.reference.fir import grouped_fir
 from eutectic.kernels.reference.gated_modal_conv import gated_modal_conv as oracle
 
 fused = pytest.importorskip("eutectic.kernels.triton.gated_modal_conv")
+prefill = fused.prefill
 
 
 def inputs(batch: int, length: int, channels: int, n: int, is_complex: bool) -> list[Tensor]:
@@ -74,20 +76,54 @@ def test_several_blocks_of_several_sequences(monkeypatch: pytest.MonkeyPatch, le
     assert_equals_the_oracle(inputs(5, length, 1, 3, True))
 
 
+def state_after(qkv: Tensor, fir: Tensor, log_poles: Tensor, *_: Tensor) -> Tensor:
+    """(batch, channels, n), by the formula: S = sum_s p^{L-1-s} u_s of the gated inputs u."""
+    _, k, v = grouped_fir(qkv, fir).chunk(3, -1)
+    ago = torch.arange(qkv.shape[1] - 1, -1, -1)
+    decays = torch.exp(log_poles[..., None] * ago)
+    return torch.einsum("btc,cnt->bcn", (k * v).to(decays.dtype), decays)
+
+
 @pytest.mark.parametrize("is_complex", [True, False])
-def test_a_sequence_goes_on_from_its_state(is_complex: bool) -> None:
-    """In two parts, the second after the first's state and last two inputs: outputs, state, and gradients of both."""
-    qkv, *rest = inputs(2, 96, 2, 3, is_complex)
-    whole = run(qkv, *rest)
-    x, zero = qkv.permute(2, 0, 1), torch.zeros(2, 2, 3, dtype=rest[2].dtype)
-    first, state = fused.prefill(x[..., :64].contiguous(), *rest, zero, 0)
-    second, last = fused.prefill(x[..., 62:].contiguous(), *rest, state, 2)
-    assert_near(torch.cat([first, second], 2).permute(1, 2, 0), whole)
-    assert_near(last, fused.prefill(x.contiguous(), *rest, zero, 0)[1])
-    parts, weight = (first, second), like(x[:2])
-    got = torch.autograd.grad(torch.cat(parts, 2), [qkv, *rest], weight)
-    for a, b in zip(got, torch.autograd.grad(whole, [qkv, *rest], weight.permute(1, 2, 0)), strict=True):
-        assert_near(a, b, 1e-5)  # of two sums in float32 whose terms mostly cancel
+@pytest.mark.parametrize("cuts", [[64, 32], [70, 1], [3, 2, 40, 33], [1]])
+def test_a_sequence_goes_on_from_its_state(cuts: list[int], is_complex: bool) -> None:
+    """In parts, each after the state and the last two inputs of those before: outputs, state, and gradients of both."""
+    mine = inputs(2, sum(cuts), 2, 3, is_complex)
+    qkv, *rest = mine
+    state, outputs = torch.zeros(2, 2, 3, dtype=rest[2].dtype), []
+    padded, at = torch.nn.functional.pad(qkv.permute(2, 0, 1), (2, 0)), 0
+    for length in cuts:
+        y, state = fused.prefill(padded[..., at : at + 2 + length].contiguous(), *rest, state)
+        outputs.append(y)
+        at += length
+    got = torch.cat(outputs, 2).permute(1, 2, 0), state
+    every = []
+    for tensors, found in (
+        (mine, got),
+        *((t, (oracle(*t), state_after(*t))) for t in (mine, [exact(t) for t in mine])),
+    ):
+        loss = (found[0] * like(found[0])).sum() + (found[1] * like(found[1].real)).real.sum()
+        every.append([*found, *torch.autograd.grad(loss, tensors)])
+    assert_to_rounding(*every, 2e-6)
+
+
+def test_a_layer_prefills_by_either_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = Hyena(LayerShape(12, 8, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3)).requires_grad_(False)
+    torch.nn.init.normal_(layer.fir)
+    x = torch.randn(2, 80, 12)
+    entered = []
+    monkeypatch.setattr(fused, "prefill", lambda *given: entered.append(1) or prefill(*given))
+    whole = {}
+    for path in ("torch", "triton"):
+        monkeypatch.setenv("EUTECTIC_KERNELS", path)
+        first, state = layer.prefill(x[:, :37], None)
+        second, (past, modes) = layer.prefill(x[:, 37:], state)
+        whole[path] = torch.cat([first, second], 1), past, modes, layer.step(x[:, 0], (past, modes))[0]
+    assert len(entered) == 2
+    for a, b in zip(whole["triton"], whole["torch"], strict=True):
+        assert_near(a, b)
+    assert_near(whole["triton"][0], layer(x))
 
 
 def test_what_is_not_finite_stays_in_its_sequence() -> None:

@@ -120,7 +120,7 @@ MODULES = {
         "flash_attn.cute.interface": {"_flash_attn_bwd": flash_attn_bwd_4},
     },
     "flash-attn-3": {"flash_attn_interface": {"flash_attn_func": flash_attn_func_3}},
-    "flash-attn": {"flash_attn": {"flash_attn_func": flash_attn_func_2}, "flash_attn.flash_attn_interface": {}},
+    "flash-attn": {"flash_attn": {}, "flash_attn.flash_attn_interface": {"flash_attn_func": flash_attn_func_2}},
 }
 
 
