@@ -1,6 +1,9 @@
-"""An op's forms beside each other: forward and backward, captured as CUDA graphs, and their errors in float64."""
+"""An op's forms beside each other: forward and backward, captured as CUDA graphs, and their errors against float64."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from types import EllipsisType
+from typing import Any
 
 import pandas as pd
 import torch
@@ -10,6 +13,15 @@ from torch import Tensor
 INPUTS = 3  # in rotation
 
 Form = Callable[..., Tensor]
+# of the op's tensors in float64, y in parts, each with its place in y: whole, what a long sequence needs does not fit
+Place = tuple[slice | EllipsisType, ...]
+Oracle = Callable[..., Iterator[tuple[Place, Tensor]]]
+
+
+def blocks(channels: int, size: int) -> Iterator[slice]:
+    """All channels in order, size at a time."""
+    for first in range(0, channels, size):
+        yield slice(first, min(first + size, channels))
 
 
 def there_and_back(run: Form, tensors: list[Tensor], dy: Tensor) -> list[Tensor]:
@@ -19,13 +31,33 @@ def there_and_back(run: Form, tensors: list[Tensor], dy: Tensor) -> list[Tensor]
     return [y.detach(), *torch.autograd.grad(y, tensors, dy)]
 
 
-def timed(run: Form, tensors: list[Tensor], dy: Tensor, compiled: bool) -> tuple[float, str]:
-    """Milliseconds there and back, and what went wrong, where they are infinite."""
+def measured(run: Form, oracle: Oracle, tensors: list[Tensor], dy: Tensor, compiled: bool) -> dict[str, Any]:
+    """Of a form, there and back, ms and, of y and every gradient of that very program, the relative errors in L2.
+
+    Columns: ms, error (what went wrong, where ms is infinite), worst_error, error_y and an error_NAME for each of the
+    oracle's arguments; no errors where there is no outcome, or no room for float64's.
+    """
+    ms, outcome, went_wrong = timed(run, tensors, dy, compiled)
+    torch.cuda.empty_cache()  # of graphs that are gone
+    row = {"ms": ms, "error": went_wrong, "worst_error": float("nan")}
+    if outcome is None:
+        return row
+    try:
+        errors = against(oracle, outcome, tensors, dy)
+    except torch.OutOfMemoryError:
+        return row
+    finally:
+        torch.cuda.empty_cache()
+    return row | {"worst_error": max(errors.values())} | {f"error_{name}": error for name, error in errors.items()}
+
+
+def timed(run: Form, tensors: list[Tensor], dy: Tensor, compiled: bool) -> tuple[float, list[Tensor] | None, str]:
+    """Milliseconds there and back, y and all gradients, and what went wrong, where they are infinite and None."""
     torch.compiler.reset()
     if compiled:
         run = torch.compile(run, dynamic=False)
+    graphs = []
     try:
-        graphs = []
         for _ in range(INPUTS):
             mine = [tensors[0].detach().clone(), *(t.detach() for t in tensors[1:])]
             there_and_back(run, mine, dy)
@@ -34,24 +66,38 @@ def timed(run: Form, tensors: list[Tensor], dy: Tensor, compiled: bool) -> tuple
             with torch.cuda.graph(graph):
                 outcome = there_and_back(run, mine, dy)
             graphs.append((graph, mine, outcome))
-        return milliseconds(lambda number: graphs[number % INPUTS][0].replay()), ""
+        ms = milliseconds(lambda number: graphs[number % INPUTS][0].replay())
+        return ms, [t.clone() for t in graphs[0][2]], ""
     except Exception as error:
-        return float("inf"), f"{type(error).__name__}: {str(error)[:100]}"
-    finally:
-        torch.cuda.empty_cache()
+        return float("inf"), None, f"{type(error).__name__}: {' '.join(str(error)[:100].split())}"
 
 
-def worst_error(run: Form, oracle: Form, tensors: list[Tensor], dy: Tensor) -> float:
-    """Of y and all gradients, relative, in L2, against the oracle in float64 on the same inputs."""
-    got = there_and_back(run, tensors, dy)
-    wide = [t.detach().cpu().to(torch.complex128 if t.is_complex() else torch.float64) for t in tensors]
-    expected = there_and_back(oracle, wide, dy.cpu().double())
-    return max(float((a.cpu() - b).norm() / b.norm()) for a, b in zip(got, expected, strict=True))
+def against(oracle: Oracle, outcome: list[Tensor], tensors: list[Tensor], dy: Tensor) -> dict[str, float]:
+    """Relative errors in L2 of y and all gradients, by name, against the oracle in float64 on the same inputs."""
+    wide = [t.detach().to(torch.promote_types(t.dtype, torch.float64)).requires_grad_() for t in tensors]
+    y = torch.empty_like(dy, dtype=torch.float64)
+    for place, part in oracle(*wide):
+        y[place] = part.detach()
+        part.backward(dy[place].double())
+    names = ["y", *inspect.signature(oracle).parameters]
+    expected = [y, *(t.grad for t in wide)]
+    return {name: _distance(a, b) for name, a, b in zip(names, outcome, expected, strict=True)}
 
 
-def table(found: pd.DataFrame, title: str, script: str) -> str:
-    """Markdown of rows with batch, length, channels and perhaps taps, form, ms, limit_ms, worst_error and error."""
-    lines = [f"# {title}\n", f"Written by `bench/{script} --table`.\n"]
+def _distance(a: Tensor, b: Tensor | None) -> float:
+    assert b is not None
+    return float((a.to(b.dtype) - b).norm() / b.norm())
+
+
+def table(found: pd.DataFrame, title: str, script: str, note: str = "") -> str:
+    """Markdown of rows with batch, length, channels and perhaps taps, form, ms, limit_ms, worst_error and error.
+
+    checked: the shape of a row's error where that is not its own, as in rows from before each had its own.
+    """
+    lines = [f"# {title}\n", f"Written by `bench/{script} --table`.{note}\n"]
+    checked = found["checked"].dropna().unique() if "checked" in found else ()
+    for shape in checked:
+        lines.append(f"\\* an error at {shape}, not at the row's own shape.\n")
     lines.append("| device | batch x length x channels | form | ms | over the memory's limit | worst error |")
     lines.append("|---|---|---|--:|--:|--:|")
     shape = [name for name in ("taps", "batch", "length", "channels") if name in found]
@@ -59,6 +105,13 @@ def table(found: pd.DataFrame, title: str, script: str) -> str:
         size = f"{row['batch']} x {row['length']:,} x {row['channels']:,}"
         if "taps" in found:
             size += f", {row['taps']} taps"
-        took = row["error"] or f"{row['ms']:.3f} | {row['ms'] / row['limit_ms']:.1f}"
-        lines.append(f"| {row['device']} | {size} | {row['form']} | {took} | {row['worst_error']:.1e} |")
+        took = (row["error"].split(".")[0], "") if row["error"] else _took(row)
+        error = "" if pd.isna(row["worst_error"]) else f"{row['worst_error']:.1e}"
+        if error and pd.notna(row.get("checked")):
+            error += " \\*"
+        lines.append("| " + " | ".join((row["device"], size, row["form"], *took, error)) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _took(row: pd.Series) -> tuple[str, str]:
+    return f"{row['ms']:.3f}", f"{row['ms'] / row['limit_ms']:.1f}"

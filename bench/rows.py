@@ -1,6 +1,9 @@
-"""Measurements as they come, in a parquet file, and the device's peaks that they are held to."""
+"""Measurements as they come, in a parquet file, with what they were taken by, and the device's peak of copying."""
 
+import functools
+import importlib.metadata
 import statistics
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,40 @@ import pandas as pd
 import torch
 
 from eutectic import files
+from eutectic.kernels.flash_attention import LIBRARIES
+from eutectic.train.log import commit
+
+
+@functools.cache
+def versions() -> dict[str, str | None]:
+    """Of what a row was measured by, and the commit of the code; None for what is not there.
+
+    flash_attn: of each library of that family that is installed. driver: NVIDIA's; cuda: the runtime's.
+    """
+    flash = [f"{library.name} {found}" for library in LIBRARIES if (found := _version(library.name))]
+    return {
+        "torch": torch.__version__,
+        "triton": _version("triton"),
+        "flash_attn": ", ".join(flash) or None,
+        "cuda": torch.version.cuda,
+        "driver": _driver() if torch.cuda.is_available() else None,
+        "commit": commit() or None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def write(row: dict[str, Any], path: Path, key: list[str]) -> None:
@@ -19,6 +56,11 @@ def write(row: dict[str, Any], path: Path, key: list[str]) -> None:
         table = pd.concat([pd.read_parquet(path), table]).drop_duplicates(key, keep="last")
     with files.replacing(path) as scratch:
         table.to_parquet(scratch, index=False)
+
+
+def tell(row: dict[str, Any], key: list[str]) -> None:
+    """Print what a row of forms.measured() is about and what it says."""
+    print({name: row.get(name) for name in (*key, "ms", "limit_ms", "worst_error", "error")}, flush=True)
 
 
 def milliseconds(call: Callable[[int], object], repeats: int = 21) -> float:

@@ -87,7 +87,7 @@ def device_name(device: str) -> str:
 
 @functools.cache
 def commit() -> str:
-    """Of the code that runs, with a + where files differ from it; empty where it is from no checkout."""
+    """Of the code that runs, with a + where files but results differ from it; empty where it is from no checkout."""
     root = Path(__file__).parents[1]
     if (root / "COMMIT").exists():  # a sweep's copy of the code
         return (root / "COMMIT").read_text()
@@ -95,7 +95,8 @@ def commit() -> str:
         return ""
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
-        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True)
+        changes = ["git", "status", "--porcelain", "-uno", "--", ".", ":!results"]
+        dirty = subprocess.run(changes, cwd=root, capture_output=True, text=True)
     except OSError:
         return ""
     return head.stdout.strip() + ("+" if dirty.stdout else "")
