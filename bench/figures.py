@@ -21,6 +21,7 @@ COLOURS = {
     "direct": "#0072B2",
     "monarch": "#009E73",
     "fft": "#D55E00",
+    "fft, filter given": "#CC79A7",
     "chunked": "#E69F00",
     "torch": "#E69F00",
     "conv1d": "#CC79A7",
@@ -115,8 +116,9 @@ def speed() -> Figure:
     figure, (long, step) = style.panels(2)
     rows = pd.read_parquet(RESULTS / "long_sequences.parquet")
     rows = rows[(rows["error"] == "") & (rows["layers"] == 4)]
-    for attention, stroke, name in (("best", "o-", "flash-attn-4"), ("fa2", "s--", "FlashAttention-2")):
-        drawn(long, rows[rows["attention"] == attention], stroke, f", {name}")
+    for attention, stroke in (("best", "o-"), ("fa2", "s--")):
+        own = rows[rows["attention"] == attention]
+        drawn(long, own, stroke, f", {said(own['library'])}")
     long.set_title("four layers of 7B's shape, batch 1")
     steps = pd.read_parquet(RESULTS / "training_step.parquet")
     steps = steps[(steps["error"] == "") & (steps["kernels"] == "best")]
@@ -131,12 +133,28 @@ def speed() -> Figure:
         axes.legend()
     long.set_ylabel("speed over all attention")
     text = (
-        "Forward and backward passes of hybrids of hyena and attention beside a Transformer of equal width and depth, "
-        "parameters equal within 1%; bfloat16, compiled; medians. Right, with flash-attn-4 and AdamW. One device:"
+        "Hybrids of hyena and attention beside a Transformer of equal width and depth; bfloat16, compiled; medians. "
+        f"Left: forward and backward passes; {more_parameters(rows)} the Transformer's parameters. Right: whole steps "
+        f"by AdamW, with {said(steps['attention'])} in all, whose gradients add in a fixed order, as all sums do, at "
+        f"the cost of some speed; {more_parameters(steps)} the parameters. One device:"
     )
     devices = sorted({*rows["device"], *steps["device"]})
     style.below(figure, f"{text} {', '.join(devices)}.")
     return figure
+
+
+def said(names: pd.Series) -> str:
+    return " or ".join(sorted(names.unique()))
+
+
+def more_parameters(rows: pd.DataFrame) -> str:
+    """Of each hybrid over the Transformer of its size, at the most."""
+    size = "d_model" if "d_model" in rows else "layers"
+    by = rows.pivot_table(index=size, columns="layout", values="params")
+    return " and ".join(
+        f"{SHARES[layout]} has {'up to ' if len(by) > 1 else ''}{(by[layout] / by['attn']).max():.3f} times"
+        for layout in LAYOUTS
+    )
 
 
 def drawn(axes: Axes, rows: pd.DataFrame, stroke: str, name: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from rows import write
+from rows import versions, write
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -54,7 +54,8 @@ def main() -> None:
         for attention in options.attentions:
             dispatch.attention = best if attention == "best" else flash_attention_2
             for layout in options.layouts:
-                row = measure(layout, options.layers, length, options.repeats) | {"attention": attention}
+                row = measure(layout, options.layers, length, options.repeats)
+                row |= {"attention": attention, "library": library(attention)}
                 print(
                     {name: row[name] for name in ("layout", "attention", "length", "seconds", "gib", "error")},
                     flush=True,
@@ -67,7 +68,7 @@ def measure(layout: str, layers: int, length: int, repeats: int) -> dict[str, An
     torch.compiler.reset()
     model = ModelConfig(layout, layers, WIDTH, HEADS, KV_HEADS, FFN, 256)
     row: dict[str, Any] = {"layout": layout, "layers": layers, "length": length}
-    row |= {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "seconds": float("inf"), "error": ""}
+    row |= {"device": torch.cuda.get_device_name(), "seconds": float("inf"), "error": "", **versions()}
     row["checkpointed"] = ACTIVATIONS * length * WIDTH * 2 * layers > ROOM * torch.cuda.mem_get_info()[1]
     try:
         blocks = made(model)
@@ -79,6 +80,12 @@ def measure(layout: str, layers: int, length: int, repeats: int) -> dict[str, An
     except Exception as error:
         row["error"] = f"{type(error).__name__}: {str(error)[:200]}"
     return row | {"gib": torch.cuda.max_memory_allocated() / 2**30, "tokens_per_second": length / row["seconds"]}
+
+
+def library(attention: str) -> str:
+    if attention == "fa2":
+        return "FlashAttention-2"
+    return dispatch.attention_by(torch.device("cuda", 0), torch.bfloat16, WIDTH // HEADS, HEADS > KV_HEADS)
 
 
 def made(model: ModelConfig) -> nn.ModuleList:
@@ -117,14 +124,16 @@ def flash_attention_2(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window:
 
 def table(found: pd.DataFrame) -> str:
     """Seconds, speed over all attention with the same attention, and peak memory."""
-    lines = ["| device | layers | length | layout | attention | seconds | over all attention | GiB | recomputed |"]
-    lines.append("|---" * 9 + "|")
+    lines = ["# 7B-shaped layers over one long sequence\n", "Written by `bench/long_sequences.py --table`.\n"]
+    measures = "seconds | over all attention | GiB | recomputed"
+    lines.append(f"| device | layers | length | layout | parameters | attention | {measures} |")
+    lines.append("|---" * 10 + "|")
     for _, row in found.sort_values(KEY).iterrows():
         same = found[(found[SAME] == row[SAME]).all(axis=1)]
         baseline = same.loc[same["layout"] == "attn", "seconds"]
         runs = len(baseline) and not row["error"]
         speed = f"{baseline.iloc[0] / row['seconds']:.2f}" if runs else ""
-        cells = (row["device"], row["layers"], row["length"], row["layout"], row["attention"])
+        cells = (*row[["device", "layers", "length", "layout"]], f"{row['params'] / 1e6:,.0f} M", row["library"])
         took = (
             row["error"].split(".")[0] or f"{row['seconds']:.3f}",
             speed,
