@@ -18,7 +18,7 @@ PRICED = $(if $(PRICE),--price '$(PRICE)')
 TUNED = $(if $(SETTINGS),--settings '$(SETTINGS)')
 GO_ON = $(if $(CONTINUE),--continue)
 
-BENCHES := gated_modal_conv fir long_conv scalar_decay mixers training_step long_sequences distill
+BENCHES := gated_modal_conv fir long_conv scalar_decay mixers training_step long_sequences utilization distill
 
 .PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
 
@@ -96,7 +96,6 @@ bench: .venv/.dev  # on a GPU, an hour or so; rows are kept as they come
 	for name in $(BENCHES); do \
 		$(BIN)/python bench/$$name.py $$(if [ $$name = mixers ]; then echo --device cuda; fi) && \
 		$(BIN)/python bench/$$name.py --table > results/bench/$$name.md || exit; done
-	$(BIN)/python bench/utilization.py > results/bench/utilization.md
 	$(BIN)/python bench/figures.py
 
 schema: .venv/.dev

@@ -17,13 +17,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from rows import write
+from rows import versions, write
 from together import Row, measured
 from torch import Tensor, nn
 
 from eutectic.arch import registry
 from eutectic.arch.base import LayerShape, Mixer
 from eutectic.arch.layout import parse
+from eutectic.kernels import dispatch
 
 OUT = Path("results/bench/mixers.parquet")
 LENGTHS = (1024, 2048, 4096, 16384)
@@ -87,10 +88,17 @@ def passes(mixer: str, device: str, lengths: tuple[int, ...]) -> Iterator[Row | 
             "mfu": 3 * (flops.projection + flops.core) * TOKENS / length / row["seconds"] / peak,
             "peak_flops": peak,
             "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads",
-            "torch": torch.__version__,
+            "attention": attention_of(device, d_model // n_heads),
             "error": errors[length],
+            **versions(),
         }
         yield row
+
+
+def attention_of(device: str, dim: int) -> str:
+    """By what attention is, of a head of dim: where the mixer has some, and of the one that it stands beside."""
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    return dispatch.attention_by(torch.device(device), dtype, dim, False)
 
 
 def inputs(d_model: int, length: int, device: str) -> Tensor:
