@@ -7,7 +7,7 @@ import pytest
 import sweep_table
 
 from eutectic.analysis import audit as audits
-from eutectic.analysis.audit import Distance, Holdout, audit, best_law, distances, leave_one_out, part
+from eutectic.analysis.audit import Distance, Holdout, LeftOut, audit, best_law, distances, leave_one_out, part
 from eutectic.analysis.laws import HYBRIDS
 from eutectic.analysis.load import Runs, screen
 
@@ -15,6 +15,8 @@ BUDGETS = (1e15, 3e15, 1e16, 3e16, 1e17, 3e17)
 
 
 NOISE = 0.001
+
+pytestmark = pytest.mark.usefixtures("few_starts")
 
 
 def chinchilla(n: float, d: float, share: float) -> float:
@@ -24,6 +26,21 @@ def chinchilla(n: float, d: float, share: float) -> float:
 
 def gamma(n: float, d: float, share: float) -> float:
     return 1.7 + (3000 / n**0.7 + 30000 / d**0.62) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Runs:
+    return screen(sweep_table.table(chinchilla, budgets=BUDGETS[:3], noise=NOISE))
+
+
+@pytest.fixture(scope="module")
+def audited(mixed: Runs) -> list[Holdout]:
+    return audit(mixed)
+
+
+@pytest.fixture(scope="module")
+def left(mixed: Runs) -> tuple[LeftOut, ...]:
+    return leave_one_out(mixed)
 
 
 def test_every_budget_above_every_two_or_more_is_predicted() -> None:
@@ -37,10 +54,9 @@ def test_every_budget_above_every_two_or_more_is_predicted() -> None:
     assert len(found) == 9
 
 
-def test_a_family_of_three_shares_has_its_nested_laws() -> None:
-    found = audit(screen(sweep_table.table(chinchilla, budgets=BUDGETS[:3], noise=NOISE)))
-    rows = {(h.arch, h.law): h for h in found}
-    assert len(rows) == len(found) == 5 * 3 + 5
+def test_a_family_of_three_shares_has_its_nested_laws(audited: list[Holdout]) -> None:
+    rows = {(h.arch, h.law): h for h in audited}
+    assert len(rows) == len(audited) == 5 * 3 + 5
     assert rows["hyena family", "chinchilla"].n == 35
     # laws without the planted minimum inside miss it; those with it come to the noise
     errors = {law: rows["hyena family", law].rms for law in (h.name for h in HYBRIDS)}
@@ -104,24 +120,22 @@ def test_too_few_runs_are_a_row_that_says_so() -> None:
     assert all((h.n, h.predicted) == (0, ()) and np.isnan(h.rms) for h in rows.values())
 
 
-def test_order_of_rows_does_not_matter() -> None:
-    frame = sweep_table.table(chinchilla, budgets=BUDGETS[:3], noise=NOISE)
-    shuffled = frame.sample(frac=1.0, random_state=0).reset_index(drop=True)
-    for hold in (audit, left_out):
-        ours, theirs = ({(h.arch, h.law, h.held): h for h in hold(screen(f))} for f in (frame, shuffled))
+def test_order_of_rows_does_not_matter(mixed: Runs, audited: list[Holdout], left: tuple[LeftOut, ...]) -> None:
+    shuffled = screen(mixed.used.sample(frac=1.0, random_state=0).reset_index(drop=True))
+    for both in ((audited, audit(shuffled)), (holdouts(left), holdouts(leave_one_out(shuffled)))):
+        ours, theirs = ({(h.arch, h.law, h.held): h for h in held} for held in both)
         assert ours.keys() == theirs.keys()
         for key, row in ours.items():
             assert row.predicted == pytest.approx(theirs[key].predicted, rel=1e-4, nan_ok=True)
             assert row.observed == pytest.approx(theirs[key].observed, rel=1e-12)
 
 
-def left_out(runs: Runs) -> list[Holdout]:
-    return [h for one in leave_one_out(runs) for h in one.holdouts]
+def holdouts(left: tuple[LeftOut, ...]) -> list[Holdout]:
+    return [h for one in left for h in one.holdouts]
 
 
-def test_an_architecture_left_out_is_predicted_by_the_mix() -> None:
-    runs = screen(sweep_table.table(chinchilla, budgets=BUDGETS[:3], noise=NOISE))
-    shares, rows = leave_one_out(runs), left_out(runs)
+def test_an_architecture_left_out_is_predicted_by_the_mix(left: tuple[LeftOut, ...]) -> None:
+    shares, rows = left, holdouts(left)
     assert [(h.arch, h.held) for h in rows] == [(arch, b) for arch in sweep_table.ARCHS for b in BUDGETS[:3]]
     assert all(h.trained == BUDGETS[:3] and h.n == 7 for h in rows)
     assert [h.decades for h in rows[:3]] == pytest.approx([-1, -0.5229, 0], abs=1e-4)
@@ -136,8 +150,8 @@ def test_an_architecture_left_out_is_predicted_by_the_mix() -> None:
     odd = sweep_table.table(
         lambda n, d, r: chinchilla(n, d, r) * (1.05 if r == 0.5 else 1), budgets=BUDGETS[:3], noise=NOISE
     )
-    left = next(one for one in leave_one_out(screen(odd)) if one.share == 0.5)
-    assert [left.bias, *(h.bias for h in left.holdouts)] == pytest.approx([np.log(1.05)] * 4, abs=2 * NOISE)
+    off = next(one for one in leave_one_out(screen(odd)) if one.share == 0.5)
+    assert [off.bias, *(h.bias for h in off.holdouts)] == pytest.approx([np.log(1.05)] * 4, abs=2 * NOISE)
     # of three shares two are left, and no curve in the share goes through them alone
     three = leave_one_out(screen(sweep_table.table(chinchilla, {"hyena": 0.0, "hyena+attn": 0.5, "attn": 1.0})))
     assert all(one.refusal and (one.law, one.n) == ("", 0) and np.isnan(one.rms) for one in three)

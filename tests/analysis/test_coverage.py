@@ -11,6 +11,8 @@ from eutectic.analysis.hybrid import hybrid_law
 from eutectic.analysis.laws import CHINCHILLA, HYBRID_INTERIOR, Array
 from eutectic.analysis.optimum import Cost, best_share, optimum
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 NOISE = 0.003  # of ln L: about a seed's
 ASKED = np.array([1e18, 1e20])  # within the data, and a decade beyond
 # Hoffmann et al. 2022; the other architecture has smaller coefficients

@@ -12,6 +12,8 @@ from eutectic.analysis.predict import Answer, _rungs, compute_of, predict
 from eutectic.errors import UserError
 from eutectic.sweeps.recipe import LADDER
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 ARCHS = {"hyena": 0.0, "hyena+attn": 0.5, "attn": 1.0}
 BUDGETS = (1e15, 4e15, 1.6e16, 6.4e16)
 COMPUTE = 1e18
@@ -105,21 +107,19 @@ def test_a_size_off_the_ladder_is_said(runs: Runs) -> None:
 
 
 def test_distances_are_from_what_was_trained(runs: Runs, answer: Answer) -> None:
-    rows, reach = runs.select("hyena+attn"), answer.reach
+    rows, reach, audited = runs.select("hyena+attn"), answer.reach, audit(runs)
     assert reach.compute == pytest.approx(np.log10(COMPUTE / 6.4e16))
     assert reach.params == pytest.approx(max(0.0, np.log10(answer.params.value / rows["params"].max())))
     assert reach.tokens == pytest.approx(max(0.0, np.log10(answer.tokens.value / rows["tokens"].max())))
     # 1.19 decades up; two, four and sixteen times were tried: the last, once, from the lowest two budgets
     (tried,) = [
-        h
-        for h in audit(runs)
-        if (h.arch, h.law, h.held) == ("hyena+attn", "chinchilla", 6.4e16) and len(h.trained) == 2
+        h for h in audited if (h.arch, h.law, h.held) == ("hyena+attn", "chinchilla", 6.4e16) and len(h.trained) == 2
     ]
     assert (reach.audited, reach.rms, reach.n) == (pytest.approx(np.log10(16)), pytest.approx(tried.rms, rel=1e-6), 7)
     inside = predict(runs, 5e15).reach
     assert (inside.compute, inside.params, inside.tokens) == (0.0, 0.0, 0.0)
     # two held-out budgets at a factor of four, pooled
-    pooled = [h for h in audit(runs) if (h.arch, h.law) == ("hyena+attn", "chinchilla") and h.decades < 0.7]
+    pooled = [h for h in audited if (h.arch, h.law) == ("hyena+attn", "chinchilla") and h.decades < 0.7]
     assert (inside.n, inside.rms) == (14, pytest.approx(np.sqrt(np.mean([h.rms**2 for h in pooled])), rel=1e-6))
 
 

@@ -16,6 +16,8 @@ from eutectic.analysis.report import Report, report
 from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 ARCHS = {"hyena": 0.0, "hyena*3+attn": 0.25, "hyena+attn": 0.5, "hyena+attn*3": 0.75, "attn": 1.0}
 BUDGETS = (1e15, 3e15, 1e16)
 
@@ -149,7 +151,8 @@ def test_what_cannot_be_fitted_says_why() -> None:
 
 def test_an_architecture_whose_resamples_fail_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """And no more than that: the others have their laws and comparisons."""
-    runs, drawn, original = screen(table()), [], compare.wild
+    frame = table()
+    runs, drawn, original = screen(frame[frame["arch"].str.count(r"\*") == 0]), [], compare.wild
 
     def fails_for_the_third(fit: Fit, signs: np.ndarray) -> Resamples:
         drawn.append(fit)
@@ -159,7 +162,7 @@ def test_an_architecture_whose_resamples_fail_is_left_out(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(compare, "wild", fails_for_the_third)
     found = report(runs)
-    assert set(found.laws) == {*runs.archs} - {runs.archs[2]} and len(found.laws) == len(found.comparisons) + 1 == 4
+    assert set(found.laws) == {*runs.archs} - {runs.archs[2]} and len(found.laws) == len(found.comparisons) + 1 == 2
     assert found.refusals == {runs.archs[2]: "only 861 of 1000 resamples of chinchilla converged; it has no intervals."}
 
 

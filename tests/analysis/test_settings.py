@@ -10,18 +10,19 @@ from rich.console import Console
 from scipy import stats
 from tuning_table import BUDGETS, STEEP, best_batch, best_lr, loss, planted, tuning
 
-from eutectic.analysis.audit import audit
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.hyper import HyperOptimum
 from eutectic.analysis.hyper_law import law
 from eutectic.analysis.load import OUTDONE, Runs, screen
 from eutectic.analysis.predict import Answer, predict
-from eutectic.analysis.report import report
+from eutectic.analysis.report import Report, report
 from eutectic.analysis.settings import Beyond, _tuned, settings
 from eutectic.analysis.tuned import tuned
 from eutectic.display.answer import show_answer
 from eutectic.display.report import show_report
 from eutectic.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("few_starts")
 
 ARCHS = {"hyena": 0.0, "hyena+attn": 0.5, "attn": 1.0}
 COMPUTE = 1e20
@@ -165,13 +166,18 @@ def spoilt() -> tuple[Runs, Runs]:
     return screen(frame), screen(pd.concat([lost, both], ignore_index=True))
 
 
-def test_badly_chosen_settings_enter_no_law(spoilt: tuple[Runs, Runs]) -> None:
+@pytest.fixture(scope="module")
+def of_spoilt(spoilt: tuple[Runs, Runs]) -> Report:
+    return report(spoilt[1])
+
+
+def test_badly_chosen_settings_enter_no_law(spoilt: tuple[Runs, Runs], of_spoilt: Report) -> None:
     clean, mixed = spoilt
     assert set(mixed.used["run_id"]) == set(clean.used["run_id"]) and len(mixed.tried) == 2 * len(clean.used)
     reasons = mixed.dropped.set_index("run_id")["reason"]
     assert reasons.pop("lost") == "diverged"
     assert set(reasons) == {OUTDONE} and set(reasons.index) == {f"bad{i}" for i in clean.used["run_id"]}
-    ours, theirs = report(mixed), report(clean)
+    ours, theirs = of_spoilt, report(clean)
     assert ours.n_runs == theirs.n_runs == 84
     for arch in ARCHS:
         assert ours.laws[arch].fit.theta == pytest.approx(theirs.laws[arch].fit.theta, rel=1e-5)
@@ -181,14 +187,16 @@ def test_badly_chosen_settings_enter_no_law(spoilt: tuple[Runs, Runs]) -> None:
         assert one_family.law is not None and other_family.law is not None
         shares = [[o.share.value for o in f.law.optima] for f in (one_family, other_family) if f.law]
         assert shares[0] == pytest.approx(shares[1], rel=1e-4)
-    held, theirs_held = ({(h.arch, h.law, h.trained, h.held): h.rms for h in audit(r)} for r in spoilt)
+    # of which each has the audits of its runs
+    held, theirs_held = (
+        {(h.arch, h.law, h.trained, h.held): h.rms for h in found.audits.held} for found in (ours, theirs)
+    )
+    assert held
     assert held == pytest.approx(theirs_held, rel=1e-3, nan_ok=True)
 
 
-def test_many_left_out_for_one_reason_are_counted(
-    spoilt: tuple[Runs, Runs], capsys: pytest.CaptureFixture[str]
-) -> None:
-    show_report(Console(width=120, highlight=False), report(spoilt[1]))
+def test_many_left_out_for_one_reason_are_counted(of_spoilt: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    show_report(Console(width=120, highlight=False), of_spoilt)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not used")]
     assert lines == ["not used: lost (hyena at 1e15): diverged", f"not used: 84 runs: {OUTDONE}"]
 
