@@ -81,15 +81,18 @@ def test_a_kept_file_that_was_changed_is_not_run(ema: Path, small_run: RunConfig
 
 
 def test_a_file_is_held_to_the_contract(ema: Path, tmp_path: Path) -> None:
+    """And another, with a fault in it, fails: in what the fault is in."""
+    faulty = ema.with_name("faulty.py")
+    text = ema.read_text().replace('"ema"', '"faulty_ema"')
+    faulty.write_text(text.replace("decay * state + (1 - decay)", "decay * state + decay"))
     suite = str(ROOT / "tests/arch/test_mixers.py")
-    options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-k", "ema", "-p", "no:cacheprovider"]
-    done = run("pytest", suite, "--mixer-file", str(ema), *options, cwd=ROOT, cache=tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"\d\d passed", done.stdout)
-    # and a fault in it is found
-    ema.write_text(ema.read_text().replace("decay * state + (1 - decay)", "decay * state + decay"))
-    done = run("pytest", suite, "--mixer-file", str(ema), *options, cwd=ROOT, cache=tmp_path)
-    assert "test_step_and_prefill_equal_forward[ema]" in done.stdout and done.returncode == 1
+    options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-k", "ema", "-p", "no:cacheprovider", "-rA"]
+    files = ["--mixer-file", str(ema), "--mixer-file", str(faulty)]
+    done = run("pytest", suite, *files, *options, cwd=ROOT, cache=tmp_path)
+    found = re.findall(r"^(PASSED|FAILED|ERROR) \S+::(\w+)\[(ema|faulty_ema)\b", done.stdout, re.MULTILINE)
+    assert ("FAILED", "test_step_and_prefill_equal_forward", "faulty_ema") in found and done.returncode == 1
+    assert {outcome for outcome, _, name in found if name == "ema"} == {"PASSED"}
+    assert len({test for _, test, name in found if name == "ema"}) >= 10
 
 
 def test_entry_points_of_packages_are_mixers(ema: Path, monkeypatch: pytest.MonkeyPatch) -> None:
