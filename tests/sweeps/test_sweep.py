@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import inside
 import pyarrow.parquet as pq
 import pytest
 import tiny
@@ -39,9 +41,25 @@ def finished(process: "subprocess.Popen[str]", status: int = 0) -> Any:
     return json.loads(out)
 
 
+def told(*arguments: str, cwd: Path, cache: Path) -> Any:
+    """Of a command in this process."""
+    done = inside.eutectic(*arguments, cwd=cwd, EUTECTIC_CACHE=str(cache))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def numbers(path: Path, *keys: str) -> list[dict[str, Any]]:
     rows = [{k: v for k, v in row.items() if k not in CLOCK} for row in pq.read_table(path).to_pylist()]
     return sorted(rows, key=lambda row: [row[key] for key in keys])
+
+
+def forget(ledger: Ledger, *run_ids: str) -> None:
+    """As if these runs had not been trained."""
+    for run_id in run_ids:
+        for path in (ledger.runs / run_id).glob("*.parquet"):
+            path.unlink()
+    for name in ("runs", "curves"):
+        (ledger.folder / f"{name}.parquet").unlink()
 
 
 def kill_all(folder: Path, process: "subprocess.Popen[str]") -> None:
@@ -95,7 +113,7 @@ def test_a_killed_sweep_is_finished_by_the_next_call(corpus: Path, whole: tuple[
     kill_all(folder, first)
     done = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.parquet")}
     assert 2 <= len(done) < 5, "killed too late to test anything"
-    second = finished(eutectic(*command, cwd=tmp_path, cache=whole[1]))
+    second = told(*command, cwd=tmp_path, cache=whole[1])
     assert set(second["statuses"].values()) == {"done"}
     again = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.parquet")}
     assert done.items() <= again.items(), "a finished run was trained again"
@@ -108,18 +126,18 @@ def test_a_second_sweep_trains_nothing(corpus: Path, whole: tuple[Path, Path]) -
     folder, cache = whole
     before = (folder / "results/s/runs.parquet").read_bytes()
     logs = len(list((folder / "results/s/jobs").iterdir()))
-    finished(eutectic(*SWEEP, "--source", str(corpus), "--name", "s", cwd=folder, cache=cache))
+    told(*SWEEP, "--source", str(corpus), "--name", "s", cwd=folder, cache=cache)
     assert (folder / "results/s/runs.parquet").read_bytes() == before
     assert len(list((folder / "results/s/jobs").iterdir())) == logs, "a job was submitted"
 
 
 def test_fit_and_status_and_figures_read_what_was_written(whole: tuple[Path, Path]) -> None:
     folder, cache = whole
-    status = finished(eutectic("status", "--json", cwd=folder, cache=cache))
+    status = told("status", "--json", cwd=folder, cache=cache)
     assert [run["status"] for run in status["s"]["runs"].values()] == ["done"] * 5
-    report = finished(eutectic("fit", "--name", "s", "--json", cwd=folder, cache=cache))
+    report = told("fit", "--name", "s", "--json", cwd=folder, cache=cache)
     assert (report["n_runs"], report["seeds"]) == (5, [0])
-    drawn = finished(eutectic("figures", "--json", cwd=folder, cache=cache))
+    drawn = told("figures", "--json", cwd=folder, cache=cache)
     # one architecture at one budget bears no other
     assert [Path(path).name for path in drawn] == [
         f"{name}.{kind}" for name in ("isoflop", "envelope") for kind in ("png", "svg")
@@ -145,7 +163,7 @@ def test_what_failed_or_lost_its_worker_is_retried_and_nothing_else(
     assert "its worker ended without a word" in report["failed"][lost]
     stop.rmdir()
     rows = {p.parent.name: p.stat().st_mtime_ns for p in runs.glob("*/run.parquet")}
-    report = finished(eutectic("retry", "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
+    report = told("retry", "--name", "s", "--json", cwd=tmp_path, cache=whole[1])
     assert report["statuses"] == {stuck: "done", lost: "done"}
     after = {p.parent.name: p.stat().st_mtime_ns for p in runs.glob("*/run.parquet")}
     assert len(rows) == 3 and rows.items() < after.items()
@@ -155,15 +173,15 @@ def test_what_failed_or_lost_its_worker_is_retried_and_nothing_else(
 
 
 def test_run_and_debug_train_the_same_numbers(corpus: Path, whole: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [*SWEEP, "--source", str(corpus), "--name", "s"]
-    finished(eutectic(*command, "--cluster", "debug", cwd=tmp_path, cache=whole[1]))
+    """Three of a finished sweep's runs, and one of these again."""
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     ledger = Ledger(tmp_path / "results/s")
-    victim = ledger.run_ids()[0]
-    for path in (ledger.runs / victim).glob("*.parquet"):
-        path.unlink()
-    for name in ("runs", "curves"):
-        (ledger.folder / f"{name}.parquet").unlink()
-    alone = finished(eutectic("run", victim, "--name", "s", "--json", cwd=tmp_path, cache=whole[1]))
+    victim, *others = ledger.run_ids()[:3]
+    forget(ledger, victim, *others)
+    told(*SWEEP, "--source", str(corpus), "--name", "s", "--cluster", "debug", cwd=tmp_path, cache=whole[1])
+    assert set(ledger.statuses().values()) == {"done"}
+    forget(ledger, victim)
+    alone = told("run", victim, "--name", "s", "--json", cwd=tmp_path, cache=whole[1])
     assert alone["status"] == "done"
     expected = {row["run_id"]: row for row in numbers(whole[0] / "results/s/runs.parquet", "run_id")}
     found = numbers(tmp_path / "results/s/runs.parquet", "run_id")
