@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import search
 import torch
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # which Triton asks when a kernel is defined
 
-from eutectic.analysis import solve
 from eutectic.arch import registry
 from eutectic.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from eutectic.train import shards
@@ -76,11 +76,7 @@ def manifest(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest
 
 @pytest.fixture(scope="module")
 def few_starts() -> Iterator[None]:
-    """Fits search from 7 starts instead of 32, for tests of what is done with fits: fewer find their minimum less
-    often, and none finds a better one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solve, "POLISHED", 3)
-        patch.setattr(solve, "STRAYED", 4)
+    with search.few_starts():
         yield
 
 

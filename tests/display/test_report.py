@@ -13,6 +13,8 @@ from eutectic.analysis.load import screen
 from eutectic.analysis.report import Report, report
 from eutectic.display.report import show_report
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 SEVEN = {"hyena": 0.0, "hyena*5+attn": 1 / 6, "hyena*2+attn": 1 / 3, "hyena+attn": 0.5, "hyena+attn*2": 2 / 3}
 SEVEN |= {"hyena+attn*5": 5 / 6, "attn": 1.0}
 

@@ -15,7 +15,7 @@ WIDTHS = (32, 64, 128, 256)
 EQUAL_HEADS = [Shape(4, width, width // 16, width // 16) for width in WIDTHS]
 RUNGS = [shape for shape in LADDER if shape.n_layers == 4 and shape.d_model in WIDTHS]
 BASE, STEPS, LR = 32, 5, 1e-2
-ROWS = torch.randint(64, (8, 33), generator=torch.Generator().manual_seed(0))
+ROWS = torch.randint(64, (4, 33), generator=torch.Generator().manual_seed(0))
 
 
 def moved(layout: str, channel: str, shape: Shape, mup: bool) -> list[float]:

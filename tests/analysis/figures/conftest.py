@@ -2,6 +2,7 @@
 
 import drawing
 import pytest
+from search import few_starts
 
 from eutectic.analysis.load import Runs, screen
 from eutectic.analysis.report import Report, report
@@ -11,4 +12,5 @@ from eutectic.analysis.report import Report, report
 def sweep() -> tuple[Runs, Report]:
     frame = drawing.table()
     runs = screen(frame, drawing.curves(frame))
-    return runs, report(runs)
+    with few_starts():
+        return runs, report(runs)

@@ -13,6 +13,8 @@ from eutectic.analysis.load import Runs, screen
 from eutectic.analysis.report import Report, report
 from eutectic.analysis.tuned import tuned
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 @pytest.fixture(scope="module")
 def tunings() -> tuple[Runs, Report]:

@@ -12,6 +12,8 @@ from eutectic.analysis.figures.draw import FIGURES
 from eutectic.analysis.load import Runs, load, screen
 from eutectic.analysis.report import Report, report
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 def test_contours_pass_through_the_fitted_losses(sweep: tuple[Runs, Report]) -> None:
     runs, found = sweep
