@@ -78,7 +78,7 @@ class Hyena(GatedConv):
         qkv = torch.cat([past.permute(2, 0, 1).to(qkv.dtype), qkv], 2)
         filters = wide(self.fir), *self.filter.poles(), wide(self.skip)
         y, modes = dispatch.gated_modal_prefill(qkv, *filters, modes)
-        past = qkv[:, :, qkv.shape[2] - past.shape[1] :].permute(1, 2, 0)
+        past = qkv[:, :, qkv.shape[2] - past.shape[1] :].permute(1, 2, 0).contiguous()  # or it would hold all of qkv
         return self.out(y.flatten(1).T).view(x.shape), (past, modes)
 
     def _fuses(self, x: Tensor) -> bool:
