@@ -36,6 +36,7 @@ class Cache:
         # of one slot more: where a row that does not go on is written all the same
         self.states = model.init_state(rows, capacity + 1)
         self.seen = [0] * rows
+        self._graph: torch.cuda.CUDAGraph | None = None
 
     @torch.no_grad()
     def prefill(self, row: int, tokens: Tensor, chunk: int = PREFILL) -> Tensor:
@@ -51,13 +52,33 @@ class Cache:
     def step(self, tokens: Tensor, going: Sequence[int] | None = None) -> Tensor:
         """Have rows read one token each, of tokens (rows,); the logits (rows, vocab) after it.
 
-        going: the rows that do, if not all; the others' logits mean nothing.
+        going: the rows that do, if not all; the others' logits mean nothing. On a GPU the step is compiled and captured
+        once, and the next may overwrite its logits.
         """
         rows = range(len(self.seen)) if going is None else going
         self._make_room(rows, 1)
         mask = torch.zeros(len(self.seen), dtype=torch.bool)
         mask[list(rows)] = True
-        return self._take(tokens, mask.to(tokens.device))
+        take = self._replay if tokens.is_cuda else self._take
+        return take(tokens, mask.to(tokens.device))
+
+    def _replay(self, tokens: Tensor, going: Tensor) -> Tensor:
+        if self._graph is None:
+            self._tokens, self._going = tokens.clone(), torch.zeros_like(going)
+            take = torch.compile(self._take, dynamic=False)
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):  # to compile, and with no row going: no state moves
+                take(self._tokens, self._going)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._logits = take(self._tokens, self._going)
+            self._graph = graph
+        self._tokens.copy_(tokens)
+        self._going.copy_(going)
+        self._graph.replay()
+        return self._logits
 
     def _take(self, tokens: Tensor, going: Tensor) -> Tensor:
         logits, after = self.model.step(tokens, self.states)
