@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rows import write
+from rows import versions, write
 from torch import Tensor
 
 from eutectic.arch.mixers.hyena import ModalFilter
@@ -58,7 +58,7 @@ def main() -> None:
         _, report = distill(h, ORDER)
         modes = float(report.modes.double().mean())  # waits for the device
         row = {"device": name, "kind": kind, "channels": channels, "length": LENGTH, "order": ORDER}
-        row |= {"seconds": time.perf_counter() - began, "modes": modes, "torch": torch.__version__}
+        row |= {"seconds": time.perf_counter() - began, "modes": modes} | versions()
         row |= {"start": float(report.start.median()), "error": float(report.error.median())}
         row |= {"over_upper": float((report.peak / report.upper).max())}
         row |= {"over_lower": float((report.peak / report.lower).max())}
