@@ -1,28 +1,20 @@
-"""Which implementation of an op runs where; arch/ asks here for ops that have several."""
-
-from collections.abc import Callable
+"""Which implementation of an op runs where; kernels/plain.py is of ops that have only a formula and a form in torch."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eutectic.kernels import choice, flash_attention, modal_conv, monarch, torch_attention
+from eutectic.kernels import choice, flash_attention, monarch, torch_attention
 from eutectic.kernels import decode_attention as torch_decode_attention
 from eutectic.kernels import fir as torch_fir
 from eutectic.kernels import long_conv as torch_long_conv
 from eutectic.kernels import scalar_decay as torch_scalar_decay
+from eutectic.kernels.plain import exactly
 from eutectic.kernels.reference.attention import causal_attention
 from eutectic.kernels.reference.decode_attention import decode_attention as decode_reference
 from eutectic.kernels.reference.fir import grouped_fir
 from eutectic.kernels.reference.modal_conv import causal_conv
 from eutectic.kernels.reference.scalar_decay import recurrence
-
-ModalConv = Callable[[Tensor, Tensor, Tensor], Tensor]
-MODAL_CONVS: dict[str, ModalConv] = {
-    "naive": modal_conv.naive,
-    "fft": modal_conv.fft,
-    "chunked": modal_conv.chunked,
-}
 
 LEAST_GROUP = 8  # channels that share a filter: a vector's load
 WIDEST_KEYS = 256  # of scalar_decay, whose programs hold whole rows
@@ -206,7 +198,7 @@ def scalar_decay(
     if by == "torch":
         return torch_scalar_decay.chunked(q, k, v, log_decay, initial)
     if by == "reference":
-        y, last = recurrence(q, k, v, log_decay, initial)
+        y, last = exactly(recurrence, q, k, v, log_decay, initial)
         return y.to(v.dtype), last
     from eutectic.kernels.triton.scalar_decay import scalar_decay as fused
 

@@ -4,6 +4,8 @@ The filter is h_t = Re(sum_n R_n p_n^t). Poles are given as log p = decay + i an
 p^t = exp(t log p) exact at any t.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,10 @@ def prefill(x: Tensor, log_poles: Tensor, residues: Tensor, initial: Tensor | No
     decayed = residues[..., None] * torch.exp(log_poles[..., None] * t)
     y = y + torch.einsum("bcn,cnt->btc", initial, decayed).real.to(y.dtype)
     return y, state + initial * torch.exp(log_poles * length)
+
+
+# by the names that layouts have for them; they agree to rounding
+FORMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"naive": naive, "fft": fft, "chunked": chunked}
 
 
 def flops(length: int, channels: int, n_modes: int, complex_poles: bool, algorithm: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from eutectic.arch.layers import (
     uniform_taps,
     wide,
 )
-from eutectic.kernels import delta_rule
+from eutectic.kernels import delta_rule, plain
 
 TAPS = 4
 
@@ -54,7 +54,7 @@ class DeltaNet(Mixer):
         qkv, beta = self.qkv(x), self._beta(x)
         convolved, past = short_conv(wide(qkv), self.fir, past)
         q, k, v = (part.to(qkv.dtype) for part in self._heads(convolved))
-        y, memory = delta_rule.chunked(q, k, v, beta, torch.zeros_like(beta), memory)
+        y, memory = plain.delta_rule(q, k, v, beta, torch.zeros_like(beta), memory)
         return self._out(y), (past.to(qkv.dtype), memory)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

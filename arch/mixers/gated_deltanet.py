@@ -11,7 +11,7 @@ from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, State
 from eutectic.arch.layers import exempt, l2_norm, linear, rms_norm, short_conv, short_conv_step, uniform_taps, wide
 from eutectic.arch.mixers.mamba import dt_bias_start
 from eutectic.errors import UserError
-from eutectic.kernels import delta_rule
+from eutectic.kernels import delta_rule, plain
 
 TAPS = 4
 LARGEST_A = 16.0
@@ -64,7 +64,7 @@ class GatedDeltaNet(Mixer):
         qkv, gate, beta, log_decay = self._projected(x)
         convolved, past = short_conv(wide(qkv), self.fir, past)
         q, k, v = (part.to(qkv.dtype) for part in self._heads(convolved))
-        y, memory = delta_rule.chunked(q, k, v, beta, log_decay, memory)
+        y, memory = plain.delta_rule(q, k, v, beta, log_decay, memory)
         return self._out(y, gate), (past.to(qkv.dtype), memory)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

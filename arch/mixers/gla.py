@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import linear, rms_norm, wide
-from eutectic.kernels import vector_decay
+from eutectic.kernels import plain, vector_decay
 
 # a = sigmoid(.)^(1 / TAU), and the rank of the gate's projection (4.4)
 TAU, GATE_RANK = 16, 16
@@ -46,7 +46,7 @@ class GLA(Mixer):
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: S (batch, heads, d_k, d_v)."""
         q, k, v, log_decay, gate = self._inputs(x)
-        y, state = vector_decay.chunked(q, k, v, log_decay, state)
+        y, state = plain.vector_decay(q, k, v, log_decay, state)
         return self._out(y, gate), state
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

@@ -9,7 +9,7 @@ from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, gated
 from eutectic.arch.layers import exempt, wide, working_dtype
 from eutectic.errors import UserError
-from eutectic.kernels import dispatch, modal_conv
+from eutectic.kernels import dispatch, modal_conv, plain
 
 # poles start with memories of 1 to 256 tokens, evenly in log
 SHORTEST_MEMORY, LONGEST_MEMORY = 1.0, 256.0
@@ -57,9 +57,9 @@ class Hyena(GatedConv):
 
     def __init__(self, shape: LayerShape, *, conv: str = "chunked"):
         super().__init__(shape)
-        if conv not in dispatch.MODAL_CONVS:
-            raise UserError(f"hyena has no conv {conv!r}; there are {', '.join(dispatch.MODAL_CONVS)}.")
-        self.conv = dispatch.MODAL_CONVS[conv]
+        if conv not in modal_conv.FORMS:
+            raise UserError(f"hyena has no conv {conv!r}; there are {', '.join(modal_conv.FORMS)}.")
+        self.conv = modal_conv.FORMS[conv]
         self.filter = ModalFilter(shape.d_inner, shape.n_modes, shape.poles == "complex")
         self.skip = exempt(torch.ones(shape.d_inner))
 
@@ -90,12 +90,12 @@ class Hyena(GatedConv):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        return gated(q, u, self.conv(u, *self.filter.poles()), self.skip)
+        return gated(q, u, plain.modal_conv(u, *self.filter.poles(), self.conv), self.skip)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the modes, (batch, d_inner, n_modes)."""
         u = k * v
-        y, state = modal_conv.prefill(u, *self.filter.poles(), state)
+        y, state = plain.modal_prefill(u, *self.filter.poles(), state)
         return gated(q, u, y, self.skip), state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:

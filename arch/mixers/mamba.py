@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, linear, short_conv, short_conv_step, uniform_taps, wide
 from eutectic.errors import UserError
-from eutectic.kernels import selective_scan
+from eutectic.kernels import plain, selective_scan
 
 CONV_TAPS = 4
 SHORTEST_STEP, LONGEST_STEP, STEP_FLOOR = 1e-3, 1e-1, 1e-4
@@ -59,7 +59,7 @@ class Mamba(Mixer):
         u, past = short_conv(u, self.taps, past)
         u = F.silu(u + self.conv_bias.to(u.dtype))
         dt, b, c = self._selected(u)
-        y, modes = selective_scan.segmented(wide(u), dt, self.rates(), b, c, modes)
+        y, modes = plain.selective_scan(wide(u), dt, self.rates(), b, c, modes)
         return self._out(y, u, z), (past, modes)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

@@ -14,7 +14,7 @@ from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, linear, wide
 from eutectic.errors import UserError
-from eutectic.kernels import modal_conv
+from eutectic.kernels import modal_conv, plain
 
 
 class Mega(Mixer):
@@ -64,7 +64,7 @@ class Mega(Mixer):
         return torch.log1p(-alpha * delta), alpha * wide(self.beta) * wide(self.eta)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v, *gates = self._inputs(x, modal_conv.chunked(x, *self.average()))
+        q, k, v, *gates = self._inputs(x, plain.modal_conv(x, *self.average()))
         return self._out(x, chunk_attention(q, k, v, self.lag_bias), *gates)
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -72,7 +72,7 @@ class Mega(Mixer):
         alpha beta, (batch, d_model, ema_dim), and the tokens seen, (batch,).
         """
         keys, values, means, seen = state or self.init_state(len(x), x.shape[1])
-        averaged, means = modal_conv.prefill(x, *self.average(), means)
+        averaged, means = plain.modal_prefill(x, *self.average(), means)
         q, k, v, *gates = self._inputs(x, averaged)
         first = int(seen[0])
         unfinished = first % self.chunk + x.shape[1]  # tokens since a chunk began

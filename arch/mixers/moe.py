@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from eutectic.arch.base import Card, ChannelMixer, LayerShape
 from eutectic.arch.layers import linear, wide, working_dtype
 from eutectic.errors import UserError
-from eutectic.kernels.grouped_matmul import grouped_matmul
+from eutectic.kernels.plain import grouped_matmul
 
 
 class MoE(ChannelMixer):

@@ -8,7 +8,7 @@ from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, decay_window, gated
 from eutectic.arch.layers import exempt, wide
 from eutectic.errors import UserError
-from eutectic.kernels import long_conv, monarch
+from eutectic.kernels import long_conv, monarch, plain
 
 
 class Monarch(GatedConv):
@@ -50,14 +50,14 @@ class Monarch(GatedConv):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        return gated(q, u, monarch.causal_conv(u, self.filter(u.shape[1])), self.skip)
+        return gated(q, u, plain.monarch_conv(u, self.filter(u.shape[1])), self.skip)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the last u, a ring (batch, slots, d_inner), and the tokens seen, (batch,)."""
         u = k * v
         past, seen = state or self.init_mix(len(u), u.shape[1])
         whole = ring.extend(past, int(seen[0]), self.max_length, u)
-        y = monarch.causal_conv(whole, self.filter(whole.shape[1]))[:, -u.shape[1] :]
+        y = plain.monarch_conv(whole, self.filter(whole.shape[1]))[:, -u.shape[1] :]
         return gated(q, u, y, self.skip), (past, seen + u.shape[1])
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:

@@ -7,7 +7,7 @@ from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv
 from eutectic.arch.layers import exempt, wide
 from eutectic.arch.mixers.hyena import ModalFilter
-from eutectic.kernels import long_conv, multihead_conv
+from eutectic.kernels import long_conv, multihead_conv, plain
 from eutectic.kernels.modal_conv import parts, product
 
 
@@ -34,12 +34,12 @@ class MultiHyena(GatedConv):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = self._heads(q, k, v)
-        return multihead_conv.chunked(q, k, v, *self.filter.poles(), wide(self.skip)).flatten(2)
+        return plain.multihead_conv(q, k, v, *self.filter.poles(), wide(self.skip)).flatten(2)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: the modes, real parts then imaginary parts, (batch, heads, n_modes or twice that, d_head, d_head)."""
         q, k, v = self._heads(q, k, v)
-        y, state = multihead_conv.prefill(q, k, v, *self.filter.poles(), wide(self.skip), state)
+        y, state = plain.multihead_prefill(q, k, v, *self.filter.poles(), wide(self.skip), state)
         return y.flatten(2), state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:

@@ -9,7 +9,7 @@ from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, gated
 from eutectic.arch.layers import exempt, wide
 from eutectic.errors import UserError
-from eutectic.kernels import dispatch, long_conv, rational
+from eutectic.kernels import dispatch, long_conv, plain, rational
 
 
 class RTF(GatedConv):
@@ -51,13 +51,13 @@ class RTF(GatedConv):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        h = rational.impulse_response(*self.coefficients(), u.shape[1])
+        h = plain.rational_filter(*self.coefficients(), u.shape[1])
         return gated(q, u, dispatch.long_conv(u, h), self.skip)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: w of the companion form, (batch, order, d_inner)."""
         u = k * v
-        y, state = rational.prefill(u, *self.coefficients(), self.init_mix(len(u), 0) if state is None else state)
+        y, state = plain.rational_prefill(u, *self.coefficients(), self.init_mix(len(u), 0) if state is None else state)
         return gated(q, u, y, self.skip), state
 
     def mix_step(self, q: Tensor, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, State]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, linear, token_shift, wide
 from eutectic.errors import UserError
-from eutectic.kernels import vector_decay
+from eutectic.kernels import plain, vector_decay
 
 # of the norm of a head's output, 1e-5 for an output divided by 8
 NORM_EPS = 64e-5
@@ -59,7 +59,7 @@ class RWKV6(Mixer):
         past, matrix = state or (None, None)
         before, last = token_shift(x, past)
         r, k, v, log_decay, gate = self._inputs(x, before)
-        y, matrix = vector_decay.chunked(r, k, v, log_decay, matrix, self._bonus())
+        y, matrix = plain.vector_decay(r, k, v, log_decay, matrix, self._bonus())
         return self._out(y, gate), (last, matrix)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

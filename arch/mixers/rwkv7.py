@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, linear, token_shift, wide
-from eutectic.kernels import dplr
+from eutectic.kernels import dplr, plain
 
 # of the norm of a head's output, whatever its width
 NORM_EPS = 64e-5
@@ -67,7 +67,7 @@ class RWKV7(Mixer):
         past, memory = state or (None, None)
         before, last = token_shift(x, past)
         r, k, v, a, b, log_decay, gate = self._inputs(x, before)
-        y, memory = dplr.chunked(r, k, v, a, b, log_decay, memory)
+        y, memory = plain.dplr(r, k, v, a, b, log_decay, memory)
         return self._out(y, r, k, v, gate), (last, memory)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

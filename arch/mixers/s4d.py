@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from eutectic.arch.base import Card, LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import StaysWide, exempt, linear
 from eutectic.errors import UserError
-from eutectic.kernels import modal_conv
+from eutectic.kernels import modal_conv, plain
 
 SHORTEST_DT, LONGEST_DT = 1e-3, 1e-1
 # imaginary parts of A's diagonal for n = 0, 1, ..., of a state of size N: S4D-Lin and S4D-Inv
@@ -50,11 +50,11 @@ class DiagonalSSM(StaysWide):
 
     def forward(self, u: Tensor) -> Tensor:
         """u (batch, length, channels) to the same."""
-        return self._skipped(u, modal_conv.chunked(u, *self.modes()))
+        return self._skipped(u, plain.modal_conv(u, *self.modes()))
 
     def prefill(self, u: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """forward after, and with, a state (batch, channels, d_state / 2), complex."""
-        y, state = modal_conv.prefill(u, *self.modes(), state)
+        y, state = plain.modal_prefill(u, *self.modes(), state)
         return self._skipped(u, y), state
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ def recurrence(
     Returns y (batch, length, heads, d_v) and the last S (batch, heads, d_k, d_v).
     """
     state = v.new_zeros(len(v), v.shape[2], k.shape[3], v.shape[3]) if initial is None else initial
-    identity = torch.eye(k.shape[3], dtype=k.dtype)
+    identity = torch.eye(k.shape[3], dtype=k.dtype, device=k.device)
     rows = []
     for t in range(v.shape[1]):
         key, rate = k[:, t, :, :, None], beta[:, t, :, None, None]

@@ -9,5 +9,5 @@ def grouped_matmul(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
 
     x (rows, d_in), weights (groups, d_in, d_out), counts (groups,) of each group's rows. Returns (rows, d_out).
     """
-    group = torch.arange(len(weights), device=x.device).repeat_interleave(counts)
+    group = torch.arange(len(weights), device=x.device).repeat_interleave(counts, output_size=len(x))
     return torch.einsum("ni,nio->no", x, weights[group])

@@ -11,12 +11,25 @@ def difference_equation(u: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """
     batch, length, channels = u.shape
     n = a.shape[1]
-    u_past = [torch.zeros(batch, channels, dtype=u.dtype)] * n + list(u.unbind(1))
-    y = [torch.zeros(batch, channels, dtype=u.dtype)] * n
+    u_past = [u.new_zeros(batch, channels)] * n + list(u.unbind(1))
+    y = [u.new_zeros(batch, channels)] * n
     for t in range(n, n + length):
         terms = [b[:, i - 1] * u_past[t - i] - a[:, i - 1] * y[t - i] for i in range(1, n + 1)]
         y.append(torch.stack(terms).sum(0))
     return torch.stack(y[n:], 1)
+
+
+def recurrence(u: Tensor, a: Tensor, b: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    """y_t = sum_i b_i w_{t-i} with w_t = u_t - sum_i a_i w_{t-i}: the same after the last n of w, and the last n then.
+
+    past (batch, n, channels), oldest first.
+    """
+    rows = []
+    for token in u.unbind(1):
+        latest = past.flip(1)
+        rows.append((b.T * latest).sum(1))
+        past = torch.cat([past[:, 1:], (token - (a.T * latest).sum(1))[:, None]], 1)
+    return torch.stack(rows, 1), past
 
 
 def companion(a: Tensor) -> Tensor:

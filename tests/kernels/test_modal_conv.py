@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eutectic.kernels import modal_conv
-from eutectic.kernels.dispatch import MODAL_CONVS
 from eutectic.kernels.reference.modal_conv import causal_conv, modal_filter
 
 
@@ -41,7 +40,7 @@ def test_forms_equal_the_oracle(form: str, length: int, complex_poles: bool) -> 
     inputs = [t.requires_grad_() for t in _inputs(length, complex_poles)]
     x, log_poles, residues = inputs
     expected = causal_conv(x, modal_filter(log_poles.exp(), residues, length))
-    got = MODAL_CONVS[form](*inputs)
+    got = modal_conv.FORMS[form](*inputs)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
     weight = torch.randn_like(expected)
     for a, b in zip(
