@@ -1,8 +1,11 @@
 """The fused operator, by Triton's interpreter, against the oracle in float64: values and all gradients."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import pytest
 import torch
-from gradients import assert_to_rounding, by_paths
+from gradients import assert_to_rounding, by_paths, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -48,11 +51,7 @@ def assert_near(got: Tensor, expected: Tensor, tolerance: float = 2e-6) -> None:
 
 
 def assert_equals_the_oracle(mine: list[Tensor]) -> None:
-    outcomes = []
-    for convolve, tensors in ((run, mine), (oracle, mine), (oracle, [exact(t) for t in mine])):
-        y = convolve(*tensors)
-        outcomes.append([y, *torch.autograd.grad(y, tensors, like(y).to(y.dtype))])
-    assert_to_rounding(*outcomes, 2e-6)
+    assert_to_rounding(outcome(run, mine), partial(outcome, oracle), [exact(t) for t in mine], 2e-6)
 
 
 @settings(max_examples=8, deadline=None)
@@ -97,14 +96,16 @@ def test_a_sequence_goes_on_from_its_state(cuts: list[int], is_complex: bool) ->
         outputs.append(y)
         at += length
     got = torch.cat(outputs, 2).permute(1, 2, 0), state
-    every = []
-    for tensors, found in (
-        (mine, got),
-        *((t, (oracle(*t), state_after(*t))) for t in (mine, [exact(t) for t in mine])),
-    ):
-        loss = (found[0] * like(found[0])).sum() + (found[1] * like(found[1].real)).real.sum()
-        every.append([*found, *torch.autograd.grad(loss, tensors)])
-    assert_to_rounding(*every, 2e-6)
+
+    def both(y: Tensor, state: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+        loss = (y * like(y)).sum() + (state * like(state.real)).real.sum()
+        return [y, state, *torch.autograd.grad(loss, tensors)]
+
+    def formula(tensors: Sequence[Tensor]) -> list[Tensor]:
+        tensors = [t.detach().requires_grad_() for t in tensors]
+        return both(oracle(*tensors), state_after(*tensors), tensors)
+
+    assert_to_rounding(both(*got, mine), formula, [exact(t) for t in mine], 2e-6)
 
 
 def test_a_layer_prefills_by_either_path(monkeypatch: pytest.MonkeyPatch) -> None:
