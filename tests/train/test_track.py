@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from trackers import assert_mirrored, in_tensorboard
 
-from eutectic import cli
+from eutectic import arguments, cli
 from eutectic.config import RunConfig
 from eutectic.sweeps import provenance
 from eutectic.sweeps.ledger import Ledger
@@ -163,7 +163,7 @@ def test_a_package_that_is_missing_is_named_before_anything_is_planned(
         said = f"eutectic: --track {tracker} needs a package: `{sys.executable} -m pip install {tracker}`.\n"
         assert capsys.readouterr().err == said
     assert not list(tmp_path.iterdir())
-    assert set(cli.TRACKERS) == set(track.SINKS)
+    assert set(arguments.TRACKERS) == set(track.SINKS)
 
 
 def test_the_command_line_hands_the_tracker_to_its_jobs(
