@@ -36,6 +36,11 @@ def lags(seen: Tensor, ring: Tensor) -> tuple[Tensor, Tensor]:
     return lag, lag <= seen[:, None]
 
 
+def positions(seen: Tensor, length: int) -> Tensor:
+    """(1, length): of tokens that come after seen (batch,) others, equally many in every row."""
+    return seen[:1, None] + torch.arange(length, device=seen.device)
+
+
 def counts(batch: int, like: Tensor) -> Tensor:
     """Of tokens seen, (batch,), all zero."""
     return torch.zeros(batch, dtype=torch.long, device=like.device)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rows import milliseconds, versions, write
+from rows import milliseconds, parsed, versions, write
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -41,12 +41,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=LAYERS)
     parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out)), end="")
-        return
+    options = parsed(parser, OUT, table)
     device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     for layout in options.layouts:
         shape = ModelConfig(layout, options.layers, options.width, HEADS, KV_HEADS, 3 * options.width, VOCAB)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rows import versions, write
+from rows import parsed, versions, write
 from torch import Tensor
 
 from eutectic.arch.mixers.hyena import ModalFilter
@@ -41,12 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--device", choices=CHANNELS, default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out)), end="")
-        return
+    options = parsed(parser, OUT, table)
     device, channels = options.device, CHANNELS[options.device]
     name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     for kind in options.kinds:

@@ -15,10 +15,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import torch
 from forms import Form, Place, blocks, measured, table
-from rows import bandwidth, tell, versions, write
+from rows import bandwidth, parsed, tell, versions, write
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -57,12 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--taps", nargs="+", type=int, choices=TAPS, default=list(TAPS))
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out), "Causal FIRs, forward and backward", "fir.py"), end="")
-        return
+    options = parsed(parser, OUT, lambda found: table(found, "Causal FIRs, forward and backward", "fir.py"))
     peak = bandwidth()
     for form, n in ((form, n) for form in options.forms for n in options.taps):
         for batch, length, channels in SHAPES:

@@ -15,10 +15,9 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pandas as pd
 import torch
 from forms import Form, Oracle, Place, blocks, measured, table
-from rows import bandwidth, tell, versions, write
+from rows import bandwidth, parsed, tell, versions, write
 from torch import Tensor
 
 from eutectic.arch.layers import short_conv
@@ -86,13 +85,8 @@ FORMS: dict[str, tuple[Form, Oracle]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        found = pd.read_parquet(options.out)
-        print(table(found, "StripedHyena's operator, forward and backward", "gated_modal_conv.py", NOTE), end="")
-        return
+    title = "StripedHyena's operator, forward and backward"
+    options = parsed(parser, OUT, lambda found: table(found, title, "gated_modal_conv.py", NOTE))
     peak = bandwidth()
     for form in options.forms:
         for batch, length, channels in SHAPES:

@@ -16,10 +16,9 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import torch
 from forms import Form, Place, blocks, measured, table
-from rows import bandwidth, tell, versions, write
+from rows import bandwidth, parsed, tell, versions, write
 from torch import Tensor
 
 from eutectic.kernels import long_conv, monarch
@@ -56,12 +55,7 @@ FORMS: dict[str, Form] = {"direct": direct, "turned": turned, "fft": fft, "monar
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out), "Long convolutions, forward and backward", "long_conv.py"), end="")
-        return
+    options = parsed(parser, OUT, lambda found: table(found, "Long convolutions, forward and backward", "long_conv.py"))
     peak = bandwidth()
     for form in options.forms:
         for batch, length in SHAPES:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from rows import versions, write
+from rows import parsed, versions, write
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -43,12 +43,7 @@ def main() -> None:
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS)
     parser.add_argument("--attentions", nargs="+", choices=("best", "fa2"), default=("best", "fa2"))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out)), end="")
-        return
+    options = parsed(parser, OUT, table)
     best = dispatch.attention
     for length in options.lengths:
         for attention in options.attentions:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from rows import versions, write
+from rows import parsed, versions, write
 from together import Row, measured
 from torch import Tensor, nn
 
@@ -38,12 +38,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--mixers", nargs="+", default=registry.names(Mixer))
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out)), end="")
-        return
+    options = parsed(parser, OUT, table)
     at_once = len(options.mixers) if options.device == "cuda" else 1
     jobs = [(mixer, options.device, tuple(options.lengths)) for mixer in options.mixers]
     for row in measured(passes, jobs, at_once):

@@ -1,5 +1,6 @@
 """Measurements as they come, in a parquet file, with what they were taken by, and the device's peak of copying."""
 
+import argparse
 import functools
 import importlib.metadata
 import statistics
@@ -46,6 +47,17 @@ def _driver() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def parsed(parser: argparse.ArgumentParser, out: Path, table: Callable[[pd.DataFrame], str]) -> argparse.Namespace:
+    """A benchmark's options, --out among them, where its rows go. With --table it prints those there are and ends."""
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
+    options = parser.parse_args()
+    if options.table:
+        print(table(pd.read_parquet(options.out)), end="")
+        raise SystemExit
+    return options
 
 
 def write(row: dict[str, Any], path: Path, key: list[str]) -> None:

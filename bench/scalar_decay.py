@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from forms import Form, Place, blocks, measured, table
-from rows import bandwidth, tell, versions, write
+from rows import bandwidth, parsed, tell, versions, write
 from torch import Tensor
 
 from eutectic.kernels import scalar_decay
@@ -48,14 +48,7 @@ FORMS: dict[str, Form] = {"triton": first(fused), "chunked": first(scalar_decay.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        found = pd.read_parquet(options.out)
-        for kind, rows in found.groupby("kind"):
-            print(table(rows, f"Scalar decay as {kind} has it, forward and backward", "scalar_decay.py"), end="\n")
-        return
+    options = parsed(parser, OUT, tables)
     peak = bandwidth()
     for form, kind in ((form, kind) for form in options.forms for kind in KINDS):
         for batch, length in LENGTHS:
@@ -77,6 +70,13 @@ def inputs(batch: int, length: int, kind: str) -> tuple[list[Tensor], Tensor]:
     v, dy = torch.randn(2, batch, length, heads, d_v, generator=g, device="cuda").bfloat16()
     log_decay = -0.1 * torch.rand(batch, length, heads, generator=g, device="cuda")
     return [(q * d_k**-0.5).bfloat16(), k.bfloat16(), v, log_decay], dy
+
+
+def tables(found: pd.DataFrame) -> str:
+    """One of each kind."""
+    titles = {kind: f"Scalar decay as {kind} has it, forward and backward" for kind in found["kind"]}
+    parts = [table(rows, titles[kind], "scalar_decay.py") for kind, rows in found.groupby("kind")]
+    return "".join(f"{part}\n" for part in parts)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rows import versions
+from rows import parsed, versions
 
 from eutectic.config import RunConfig
 from eutectic.sweeps import plan, recipe, worker
@@ -48,13 +48,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, default=3)
     parser.add_argument("--every", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
     parser.add_argument("--alone", nargs=2, metavar=("FOLDER", "RUN"), help="train one run, as a process of its own")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out)), end="")
-    elif options.alone:
+    options = parsed(parser, OUT, table)
+    if options.alone:
         train_alone(Path(options.alone[0]), options.alone[1], recipe.find(options.recipe).device)
     else:
         measure(options)

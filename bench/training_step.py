@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rows import milliseconds, versions, write
+from rows import milliseconds, parsed, versions, write
 from together import Row, measured
 
 from eutectic.arch.model import build
@@ -43,12 +43,7 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS)
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS)
     parser.add_argument("--at-once", type=int, default=6, help="processes that share the GPU's memory")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out)), end="")
-        return
+    options = parsed(parser, OUT, table)
     jobs = [
         (kernels, layout, width, length)
         for kernels in options.kernels

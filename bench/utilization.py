@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rows import versions, write
+from rows import parsed, versions, write
 
 from eutectic.arch import flops
 from eutectic.arch.model import build
@@ -32,12 +32,7 @@ KEY = ["device", "layout"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layouts", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--table", action="store_true", help="print the rows there are as Markdown; measure nothing")
-    options = parser.parse_args()
-    if options.table:
-        print(table(pd.read_parquet(options.out)), end="")
-        return
+    options = parsed(parser, OUT, table)
     torch.set_float32_matmul_precision("high")
     torch.cuda.set_stream(torch.cuda.Stream())
     peak = matmul_peak()

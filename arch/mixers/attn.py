@@ -35,13 +35,14 @@ class Attention(Mixer):
         self.q_norm, self.k_norm = (rms_norm(self.d_head, shape.norm_eps) if qk_norm else None for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._out(dispatch.attention(*self._heads(x, self._positions(x, 0)), self.window))
+        positions = torch.arange(x.shape[1], device=x.device)[None]
+        return self._out(dispatch.attention(*self._heads(x, positions), self.window))
 
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: keys, rotated, and values, rings (batch, slots, kv heads, d_head), and the tokens seen, (batch,)."""
         keys, values, seen = state or self.init_state(len(x), x.shape[1])
         first = int(seen[0])
-        q, k, v = self._heads(x, self._positions(x, first))
+        q, k, v = self._heads(x, ring.positions(seen, x.shape[1]))
         k = ring.extend(keys, first, self.window, k.transpose(1, 2)).transpose(1, 2)
         v = ring.extend(values, first, self.window, v.transpose(1, 2)).transpose(1, 2)
         return self._out(dispatch.attention(q, k, v, self.window)), (keys, values, seen + x.shape[1])
@@ -63,9 +64,6 @@ class Attention(Mixer):
             q, k = self.q_norm(q), self.k_norm(k)
         cos, sin = (t[:, None] for t in rotary_angles(positions, self.d_head, self.rope_base, q.dtype))
         return rotate(q, cos, sin), rotate(k, cos, sin), v
-
-    def _positions(self, x: Tensor, first: int) -> Tensor:
-        return torch.arange(first, first + x.shape[1], device=x.device)[None]
 
     def _out(self, y: Tensor) -> Tensor:
         return self.out(y.transpose(1, 2).flatten(2))

@@ -41,7 +41,7 @@ class LinearAttention(Mixer):
         """State: S (batch, heads, d_head, d_head) and z (batch, heads, d_head) (eq. 16-20), and the tokens seen,
         (batch,)."""
         past, z, seen = state or self.init_state(len(x), 0)
-        positions = seen[:1, None] + torch.arange(x.shape[1], device=x.device)
+        positions = ring.positions(seen, x.shape[1])
         q, k, v = self._heads(x)
         z = z[:, None] + wide(k).cumsum(1)
         no_decay = wide(v.new_zeros(v.shape[:3]))

@@ -49,7 +49,7 @@ class Retention(Mixer):
     def prefill(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: S (batch, heads, d_head, expand_v d_head) and the tokens seen, (batch,)."""
         past, seen = state or self.init_state(len(x), 0)
-        positions = seen[:1, None] + torch.arange(x.shape[1], device=x.device)
+        positions = ring.positions(seen, x.shape[1])
         q, k, v, gate = self._heads(x, positions)
         log_decay = self.log_decay().to(wide(v).dtype).expand(v.shape[:3])
         y, past = dispatch.scalar_decay(q, k, v, log_decay, past)
