@@ -495,19 +495,21 @@ def test_hopeless_runs_are_given_up_and_dropped_and_the_optimum_is_as_good(
     assert optimum.values == pytest.approx({"lr": lr, "batch": batch * QUICK.seq_len}, rel=1e-6)
 
 
+@pytest.fixture
+def at_home(tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are given in an empty folder, and find the corpus's tokens made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+
+
 def options(*arguments: str) -> argparse.Namespace:
     return parser().parse_args(["tune", *arguments])
 
 
+@pytest.mark.usefixtures("at_home")
 def test_the_command_trains_shows_and_goes_on(
-    corpus: Path,
-    tmp_path: Path,
-    manifest: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     monkeypatch.setattr("eutectic.sweeps.cells.BATCH_DOUBLINGS", 1)  # batches of a sequence take a thousand steps
     command = ["--recipe", tiny.__file__, "--source", str(corpus), "--name", "t"]
     assert commands.tune(options(*command, "--trials", "1")) == 0  # by a worker of its own
@@ -530,15 +532,10 @@ def test_the_command_trains_shows_and_goes_on(
     assert cell["best"] == pytest.approx({"lr": best["lr"], "batch": best["batch_size"] * best["seq_len"]})
 
 
+@pytest.mark.usefixtures("at_home")
 def test_retry_trains_a_tunings_runs_again_and_tune_tells_of_them(
-    corpus: Path,
-    tmp_path: Path,
-    manifest: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     tuning = ["tune", "--archs", "attn", "--budget", SMALL, "--source", str(corpus), "--name", "t", "--trials", "3"]
     tuning += ["--workers", "1", "--cluster", "debug"]
 
@@ -565,16 +562,10 @@ def test_retry_trains_a_tunings_runs_again_and_tune_tells_of_them(
 
 
 @pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.usefixtures("at_home")
 def test_the_databases_url_reaches_workers_and_no_file(
-    exported: bool,
-    corpus: Path,
-    tmp_path: Path,
-    manifest: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    exported: bool, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     password = secrets.token_hex(8)  # no word of this file, whose changes are kept beside the code of a sweep
     url = f"sqlite:///{tmp_path}/{password}.db"
     monkeypatch.setenv(STORAGE, url if exported else "")
@@ -595,15 +586,10 @@ def test_a_job_without_its_databases_url_says_so(tmp_path: Path, monkeypatch: py
         job.work()
 
 
+@pytest.mark.usefixtures("at_home")
 def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
-    corpus: Path,
-    tmp_path: Path,
-    manifest: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    corpus: Path, tmp_path: Path, manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     command = ["tune", "--dry", "--archs", "attn", "hyena", "--budgets", "1e10", "3e10", "--source", str(corpus)]
     assert cli.main([*command, "--trials", "7", "--sizes", "3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -635,6 +621,7 @@ def test_a_dry_tuning_says_what_its_trials_cost_and_writes_nothing(
 
 
 @pytest.mark.parametrize("database", [False, True])
+@pytest.mark.usefixtures("at_home")
 def test_a_dry_tuning_leaves_out_what_has_ended(
     database: bool,
     corpus: Path,
@@ -644,8 +631,6 @@ def test_a_dry_tuning_leaves_out_what_has_ended(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of the first study two trials, one was begun and lost and one is to be asked."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     monkeypatch.setattr(loop, "train", planted)
     folder, url = tmp_path / "results/t", f"sqlite:///{tmp_path}/tune.db" if database else None
     asked = cells(manifest, archs=("attn", "hyena"))
@@ -718,16 +703,10 @@ def test_optima_and_laws_are_shown_with_their_intervals(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("command", ["plan", "sweep"])
+@pytest.mark.usefixtures("at_home")
 def test_a_sweep_in_a_tunings_folder_is_refused(
-    command: str,
-    corpus: Path,
-    tmp_path: Path,
-    manifest: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
     (tmp_path / "results/t/tune").mkdir(parents=True)
     asked = ("--archs", "attn", "--budget", SMALL, "--source", str(corpus))
     assert cli.main([command, "--name", "t", *asked]) == 1
@@ -752,16 +731,8 @@ def test_a_sweep_in_a_tunings_folder_is_refused(
         (["--budgets", "1e30"], "too large for the ladder"),
     ],
 )
-def test_bad_input_gets_one_sentence(
-    arguments: list[str],
-    words: str,
-    corpus: Path,
-    tmp_path: Path,
-    manifest: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EUTECTIC_CACHE", str(cache(manifest)))
+@pytest.mark.usefixtures("at_home")
+def test_bad_input_gets_one_sentence(arguments: list[str], words: str, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "results" / "s" / "runs").mkdir(parents=True)
     with pytest.raises(UserError) as caught:
         commands.tune(options("--archs", "attn", "--budgets", SMALL, "--source", str(corpus), *arguments))
