@@ -200,10 +200,15 @@ def blank(model: ModelConfig) -> Model:
         return Model(model)
 
 
+# what fills a tensor, or maps each of its numbers to one: to leave it out changes no shape
+VALUES_ONLY = ("normal_", "uniform_", "kaiming_uniform_", "fill_", "index_fill_", "log", "exp", "expm1", "clamp", "neg")
+
+
 class _Undrawn(TorchFunctionMode):
-    """Draws no initial values: of no use on the meta device, and most of the time that a model takes to make there."""
+    """Computes no initial values: of no use on the meta device, and most of the time that a model takes to make there,
+    some of it in the part of PyTorch that compiles, which takes seconds to import."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__ in ("normal_", "uniform_"):
+        if func.__name__ in VALUES_ONLY:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs or {})
