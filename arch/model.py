@@ -200,15 +200,19 @@ def blank(model: ModelConfig) -> Model:
         return Model(model)
 
 
-# what fills a tensor, or maps each of its numbers to one: to leave it out changes no shape
-VALUES_ONLY = ("normal_", "uniform_", "kaiming_uniform_", "fill_", "index_fill_", "log", "exp", "expm1", "clamp", "neg")
+# what fills a tensor or maps each of its numbers to one, which changes no shape, and what does so to two
+OF_ONE = ("normal_", "uniform_", "kaiming_uniform_", "fill_", "index_fill_", "log", "exp", "expm1", "clamp", "neg")
+OF_TWO = ("add", "sub", "mul", "div", "pow", "__rsub__", "__rpow__", "__rdiv__")
 
 
 class _Undrawn(TorchFunctionMode):
-    """Computes no initial values: of no use on the meta device, and most of the time that a model takes to make there,
-    some of it in the part of PyTorch that compiles, which takes seconds to import."""
+    """Computes no initial values, of no use on the meta device: they are most of the time that a model takes to make
+    there, some of it for the part of PyTorch that compiles, which takes seconds to import."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__ in VALUES_ONLY:
+        if func.__name__ in OF_ONE:
             return args[0] if args else kwargs["tensor"]
+        if func.__name__ in OF_TWO and (dtype := torch.result_type(*args)).is_floating_point:
+            shapes = (arg.shape for arg in args if isinstance(arg, Tensor))
+            return torch.empty(torch.broadcast_shapes(*shapes), dtype=dtype)
         return func(*args, **kwargs or {})

@@ -13,7 +13,7 @@ from eutectic.arch import registry
 from eutectic.arch.base import ChannelMixer, Layer, Mixer
 from eutectic.arch.flops import count
 from eutectic.arch.layout import MixerTerm
-from eutectic.arch.model import Model, build
+from eutectic.arch.model import Model, blank, build
 from eutectic.config import ModelConfig
 from eutectic.train import checkpoint
 
@@ -33,6 +33,12 @@ def test_causality(layout: str, channel: str) -> None:
     torch.testing.assert_close(after[0], before[0], rtol=0, atol=1e-12 * float(scale))
     # a sequence mixer carries it to the next tokens, too
     assert (after[1, 97:101] - before[1, 97:101]).abs().amax(-1).min() > 1e-9
+
+
+@every_mixer
+def test_counted_without_memory_it_has_the_parameters_that_it_has(layout: str, channel: str) -> None:
+    there, counted = (make(shape(layout, channel)).state_dict() for make in (Model, blank))
+    assert {k: (v.shape, v.dtype) for k, v in counted.items()} == {k: (v.shape, v.dtype) for k, v in there.items()}
 
 
 @every_mixer
