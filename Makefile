@@ -90,7 +90,7 @@ test-slurm: .venv/.dev
 
 # on an NVIDIA GPU, by every library of attention that is installed: .venv/bin/pip install -e '.[gpu]'
 test-gpu: .venv/.dev
-	$(BIN)/python -m pytest -m gpu -rs tests/gpu
+	$(BIN)/python -m pytest -m gpu -rs tests
 
 bench: .venv/.dev  # on a GPU, an hour or so; rows are kept as they come
 	for name in $(BENCHES); do \

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from gradients import assert_near, outcome
+from gradients import assert_apart, assert_near, outcome
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -67,6 +67,11 @@ def test_twice_is_the_same_to_the_bit(shape: tuple[int, int, int, int, int]) -> 
     tensors = inputs(*shape, torch.bfloat16)
     for a, b in zip(outcome(fir, tensors), outcome(fir, tensors), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [SHORT[3], LONG[2], LONG[3]])
+def test_what_is_not_finite_stays_in_its_sequence(shape: tuple[int, int, int, int, int]) -> None:
+    assert_apart(fir, inputs(*shape, torch.bfloat16))
 
 
 @pytest.mark.parametrize("shape", [SHORT[3], LONG[3]])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from gradients import assert_apart, assert_near, outcome
 from torch import Tensor
 
 from eutectic.arch.layers import short_conv
@@ -12,6 +13,7 @@ from eutectic.kernels.reference.gated_modal_conv import gated_modal_conv as orac
 
 pytestmark = pytest.mark.gpu
 # of many channels, for the rounding of few real poles' gradients does not average out
+POLES = 7e-3  # rounding k * v and q * dy to 16 bits shows in gradients of few poles, whose terms mostly cancel
 SHAPES = [(1, 1, 3), (2, 37, 33), (3, 333, 32), (2, 700, 32), (16, 1024, 32), (1, 1024, 64), (33, 96, 32)]
 
 
@@ -64,11 +66,15 @@ def test_values_and_gradients(
 ) -> None:
     tensors = inputs(*shape, n, is_complex, dtype)
     every = [outcomes(convolve, tensors) for convolve in (run, in_parts, oracle)]
-    # rounding k * v and q * dy to 16 bits shows in gradients of few poles, whose terms mostly cancel: torch's part
+    told, within = [], []
     for name, got, torchs, expected in zip(("y", "qkv", "fir", "poles", "residues", "skip"), *every, strict=True):
         size = float(expected.norm())
         error, allowed = (float((t.to(expected.dtype) - expected).norm()) for t in (got, torchs))
-        assert error <= max(tolerance * size, allowed), f"{name}: {error / size:.1e}"  # a pole of one step has none
+        told.append(f"{name}: {error / max(size, 1e-30):.1e} ({allowed / max(size, 1e-30):.1e})")
+        # a pole of one step has no gradient
+        within.append(error <= (POLES if name == "poles" and dtype == torch.bfloat16 else tolerance) * size)
+    print(shape, n, is_complex, dtype, "; ".join(told))
+    assert all(within), "; ".join(told)
 
 
 def test_twice_is_the_same_to_the_bit() -> None:
@@ -77,7 +83,29 @@ def test_twice_is_the_same_to_the_bit() -> None:
         assert torch.equal(a, b)
 
 
+def test_what_is_not_finite_stays_in_its_sequence() -> None:
+    for shape in SHAPES[2:4]:
+        assert_apart(run, [t.cuda() for t in inputs(*shape, 8, True, torch.bfloat16)])
+
+
 def test_compiled_is_the_same() -> None:
+    """There and back; the compiler may round the gates around it apart."""
     tensors = [t.cuda() for t in inputs(4, 512, 32, 8, True, torch.bfloat16)]
-    with torch.no_grad():
-        assert (torch.compile(run, dynamic=False)(*tensors) - run(*tensors)).norm() <= 1e-3 * run(*tensors).norm()
+    assert_near(outcome(torch.compile(run, dynamic=False), tensors), outcome(run, tensors), 1e-3)
+
+
+@pytest.mark.parametrize("lengths", [(1, 64), (100, 157), (512, 300), (37, 2048)])
+def test_prefill_goes_on_from_a_state(lengths: tuple[int, int]) -> None:
+    """In two parts, of which the second begins with the two tokens before it, as Hyena keeps them for its FIR."""
+    from eutectic.kernels.triton.gated_modal_conv import prefill
+
+    first, second = lengths
+    qkv, *filters = inputs(2, first + second, 32, 8, True, torch.bfloat16)
+    expected = oracle(qkv.double(), *(t.to(torch.complex128 if t.is_complex() else torch.float64) for t in filters))
+    qkv, filters = qkv.permute(2, 0, 1).contiguous().cuda(), [t.cuda() for t in filters]
+    state = torch.zeros(2, 32, 8, dtype=torch.complex64, device="cuda")
+    padded = torch.nn.functional.pad(qkv, (2, 0))
+    head, state = prefill(padded[:, :, : first + 2].contiguous(), *filters, state)
+    tail, _ = prefill(padded[:, :, first:].contiguous(), *filters, state)
+    got = torch.cat([head, tail], 2).permute(1, 2, 0).cpu()
+    assert_near([got], [expected], 5e-3)

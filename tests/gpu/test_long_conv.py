@@ -1,16 +1,16 @@
-"""The direct long convolution in Triton on a GPU against the oracle in float64 on the same rounded inputs; captured and
-compiled.
+"""The long convolutions of a GPU, direct in Triton and by Monarch matrices, against the oracle in float64 on the same
+rounded inputs; captured and compiled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from gradients import assert_near, outcome
+from gradients import assert_apart, assert_near, outcome
 from torch import Tensor
 from torch.nn.functional import pad
 
-from eutectic.kernels import choice, dispatch
+from eutectic.kernels import choice, dispatch, monarch
 from eutectic.kernels.reference.modal_conv import causal_conv
 
 pytestmark = pytest.mark.gpu
@@ -48,6 +48,10 @@ def direct(x: Tensor, h: Tensor) -> Tensor:
     return long_conv(x.permute(2, 0, 1).contiguous(), h).permute(1, 2, 0)
 
 
+Convolution = Callable[[Tensor, Tensor], Tensor]
+both = pytest.mark.parametrize("convolve", [direct, monarch.causal_conv])
+
+
 def oracle(x: Tensor, h: Tensor) -> Tensor:
     return causal_conv(x, pad(h, (0, x.shape[1] - h.shape[1])))
 
@@ -61,10 +65,26 @@ def test_values_and_gradients(shape: tuple[int, int, int, int], dtype: torch.dty
     assert_near([t.cpu() for t in got], expected, tolerance)
 
 
-def test_twice_is_the_same_to_the_bit() -> None:
+@pytest.mark.parametrize("shape", [*SHAPES[1:5], (2, 3000, 8, 3000), (1, 16384, 4, 16384), (2, 5000, 4, 1500)])
+def test_monarch(shape: tuple[int, int, int, int]) -> None:
+    """In bfloat16 alone; each of its four products rounds once more than the direct sum."""
+    tensors = inputs(*shape, torch.bfloat16)
+    got, expected = outcome(monarch.causal_conv, tensors), outcome(oracle, [t.double().cpu() for t in tensors])
+    assert got[0].dtype == torch.bfloat16 and got[2].dtype == torch.float32
+    assert_near([t.cpu() for t in got], expected, 5e-3)
+
+
+@both
+def test_twice_is_the_same_to_the_bit(convolve: Convolution) -> None:
     tensors = inputs(16, 1024, 16, 1024, torch.bfloat16)
-    for a, b in zip(outcome(direct, tensors), outcome(direct, tensors), strict=True):
+    for a, b in zip(outcome(convolve, tensors), outcome(convolve, tensors), strict=True):
         assert torch.equal(a, b)
+
+
+@both
+def test_what_is_not_finite_stays_in_its_sequence(convolve: Convolution) -> None:
+    for shape in (SHAPES[2], SHAPES[7]):
+        assert_apart(convolve, inputs(*shape, torch.bfloat16))
 
 
 def test_compiled_and_captured_it_is_the_same() -> None:

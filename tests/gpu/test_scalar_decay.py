@@ -57,3 +57,13 @@ def test_twice_is_the_same_to_the_bit() -> None:
     tensors = inputs(*SHAPES[0], torch.bfloat16)
     for a, b in zip(outcomes(tensors, False), outcomes(tensors, False), strict=True):
         assert torch.equal(a, b)
+
+
+def test_what_is_not_finite_stays_in_its_sequence() -> None:
+    tensors = inputs(3, 300, 8, 1, 128, 64, torch.bfloat16)
+    before = outcomes(tensors, False)
+    for part in tensors[:4]:
+        part[1, 77] = torch.nan
+    for a, b in zip(before, outcomes(tensors, False), strict=True):
+        assert not a.isnan().any() and b[1].isnan().any()
+        assert torch.equal(a[::2], b[::2])

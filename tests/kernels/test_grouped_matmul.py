@@ -34,7 +34,7 @@ def test_equals_the_oracle(form: str, counts: list[int]) -> None:
     _assert_same(form, counts, torch.float64, "cpu", 1e-12)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("counts", [[3, 0, 130, 7], [0, 0, 5, 0], [64]])
 def test_the_gpus_kernel_equals_the_oracle(counts: list[int]) -> None:
     _assert_same("eager", counts, torch.bfloat16, "cuda", 1e-2)

@@ -136,7 +136,7 @@ def test_few_logits_are_there_at_once_and_many_are_not(tokens: int, vocab: int) 
     assert rows == tokens or (rows + 1) * vocab > MOST_LOGITS
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("cap", CAPS)
 def test_on_a_gpu_it_is_near_in_order_and_captured(cap: float) -> None:
     x, weight, targets = _rounded(301, 512, torch.float32, "cuda")

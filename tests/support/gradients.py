@@ -28,6 +28,18 @@ def outcome(run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor
     return [y.detach(), *torch.autograd.grad(y, inputs, weight.to(y))]
 
 
+def assert_apart(run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
+    """NaN in the last sequence of the first of the inputs (batch, length, channels) shows in that sequence of y, and
+    reaches no other, of y or of that input's gradient."""
+    x, *rest = inputs
+    spoilt = x.clone()
+    spoilt[-1, x.shape[1] // 3] = torch.nan
+    pairs = list(zip(outcome(run, inputs)[:2], outcome(run, [spoilt, *rest])[:2], strict=True))
+    assert pairs[0][1][-1].isnan().any()
+    for before, after in pairs:
+        assert not before.isnan().any() and torch.equal(before[:-1], after[:-1])
+
+
 def by_paths(layer: nn.Module, x: Tensor, paths: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
     """By each forced implementation: what a layer makes of x, and the gradients of a random sum of it in x and all
     parameters."""
