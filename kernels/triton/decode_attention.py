@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 64  # slots at once
-LEAST_ROWS = 16  # of queries in a matmul
+LEAST = 16  # queries, and channels, of a matmul
 PROGRAMS = 512  # about so many fill a GPU
 MOST_PARTS = 64
 
@@ -23,9 +23,9 @@ def decode_attention(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor) -
     group = heads // kv_heads
     sums = torch.empty(batch * heads, parts, dim, device=q.device, dtype=torch.float32)
     tops, norms = (torch.empty(batch * heads, parts, device=q.device, dtype=torch.float32) for _ in range(2))
-    sizes = {"HEADS": heads, "DIM": dim, "WIDE": triton.next_power_of_2(dim), "PARTS": parts}
+    sizes = {"HEADS": heads, "DIM": dim, "WIDE": max(LEAST, triton.next_power_of_2(dim)), "PARTS": parts}
     strides = *q.stride()[:2], *keys.stride()[:3], *values.stride()[:3]
-    rows = max(LEAST_ROWS, triton.next_power_of_2(group))
+    rows = max(LEAST, triton.next_power_of_2(group))
     attend_part[(batch * kv_heads, parts)](
         q, keys, values, lengths, sums, tops, norms, dim**-0.5, *strides, **sizes, GROUP=group, ROWS=rows, BLOCK=BLOCK
     )

@@ -44,13 +44,13 @@ def in_parts(qkv: Tensor, fir: Tensor, log_poles: Tensor, residues: Tensor, skip
 
 
 def outcomes(convolve: Callable[..., Tensor], tensors: list[Tensor]) -> list[Tensor]:
-    """y and all gradients: of the oracle in float64 on the CPU, else as they are on the GPU."""
+    """y and all gradients; the oracle's in float64."""
     batch, length, width = tensors[0].shape
     dy = torch.randn(batch, length, width // 3, generator=torch.Generator().manual_seed(7)).to(tensors[0].dtype)
+    tensors = [t.cuda() for t in tensors]
     if convolve is oracle:
         tensors = [t.to(torch.complex128 if t.is_complex() else torch.float64) for t in tensors]
     else:
-        tensors = [t.cuda() for t in tensors]
         poisoned = [torch.full((1 << 24,), float("nan"), device="cuda") for _ in range(4)]
         del poisoned  # so that what is read before it is written shows
     tensors = [t.detach().requires_grad_() for t in tensors]

@@ -60,18 +60,19 @@ def oracle(x: Tensor, h: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_gradients(shape: tuple[int, int, int, int], dtype: torch.dtype, tolerance: float) -> None:
     tensors = inputs(*shape, dtype)
-    got, expected = outcome(direct, tensors), outcome(oracle, [t.double().cpu() for t in tensors])
+    got, expected = outcome(direct, tensors), outcome(oracle, [t.double() for t in tensors])
     assert got[0].dtype == dtype and got[2].dtype == torch.float32
-    assert_near([t.cpu() for t in got], expected, tolerance)
+    assert_near(got, expected, tolerance)
 
 
-@pytest.mark.parametrize("shape", [*SHAPES[1:5], (2, 3000, 8, 3000), (1, 16384, 4, 16384), (2, 5000, 4, 1500)])
+@pytest.mark.parametrize("shape", [*SHAPES[1:5], (2, 3000, 8, 3000), (1, 8192, 4, 8192), (2, 5000, 4, 1500)])
 def test_monarch(shape: tuple[int, int, int, int]) -> None:
-    """In bfloat16 alone; each of its four products rounds once more than the direct sum."""
+    """In bfloat16 alone, with eleven roundings of 1.5e-3 in L2: two Fourier matrices, each used twice, what four products
+    give, the filter's spectrum, and a product and a sum at each frequency."""
     tensors = inputs(*shape, torch.bfloat16)
-    got, expected = outcome(monarch.causal_conv, tensors), outcome(oracle, [t.double().cpu() for t in tensors])
+    got, expected = outcome(monarch.causal_conv, tensors), outcome(oracle, [t.double() for t in tensors])
     assert got[0].dtype == torch.bfloat16 and got[2].dtype == torch.float32
-    assert_near([t.cpu() for t in got], expected, 5e-3)
+    assert_near(got, expected, 6e-3)
 
 
 @both
