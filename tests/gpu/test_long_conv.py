@@ -67,8 +67,8 @@ def test_values_and_gradients(shape: tuple[int, int, int, int], dtype: torch.dty
 
 @pytest.mark.parametrize("shape", [*SHAPES[1:5], (2, 3000, 8, 3000), (1, 8192, 4, 8192), (2, 5000, 4, 1500)])
 def test_monarch(shape: tuple[int, int, int, int]) -> None:
-    """In bfloat16 alone, with eleven roundings of 1.5e-3 in L2: two Fourier matrices, each used twice, what four products
-    give, the filter's spectrum, and a product and a sum at each frequency."""
+    """In bfloat16 alone, with eleven roundings of 1.5e-3 in L2: of two Fourier matrices, each used twice, of what four
+    products give, of the filter's spectrum, and of a product and a sum at each frequency."""
     tensors = inputs(*shape, torch.bfloat16)
     got, expected = outcome(monarch.causal_conv, tensors), outcome(oracle, [t.double() for t in tensors])
     assert got[0].dtype == torch.bfloat16 and got[2].dtype == torch.float32
