@@ -127,14 +127,16 @@ def record(out: Path, call: int, way: str, ledger: Ledger, runs: list[RunConfig]
 
 def table(rows: pd.DataFrame) -> str:
     """By budget: seconds of GPU a run takes either way, their ratio, and the largest gaps of losses; each way by its
-    last call."""
+    last call that had all architectures."""
     lines = ["# A sweep's worker against runs one by one\n", "Written by `bench/sweep_throughput.py --table`.\n", NOTE]
     lines.append(
         "| device | budget | runs | one by one, s | worker, s | times more | losses differ by | by, trained again |"
     )
     lines.append("|---|---|---|--:|--:|--:|--:|--:|")
     for (device, budget), own in rows.groupby(["device", "budget"]):
-        last = own[own["call"] == own.groupby("way")["call"].transform("max")]
+        archs = own.groupby(["way", "call"])["arch"].transform("nunique")
+        whole = own[archs == own["arch"].nunique()]  # calls that were not cut short
+        last = whole[whole["call"] == whole.groupby("way")["call"].transform("max")]
         ways = {way: part.set_index("run_id") for way, part in last.groupby("way")}
         if not {TOGETHER, ALONE} <= set(ways):
             continue

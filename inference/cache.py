@@ -1,5 +1,6 @@
 """The states of a model's sequences while they are continued: rows of a batch that join, leave, and are forked."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ class Cache:
         self.states = model.init_state(rows, capacity + 1)
         self.seen = [0] * rows
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._capturable = model.embedding.weight.is_cuda
 
     @torch.no_grad()
     def prefill(self, row: int, tokens: Tensor, chunk: int = PREFILL) -> Tensor:
@@ -59,7 +61,7 @@ class Cache:
         self._make_room(rows, 1)
         mask = torch.zeros(len(self.seen), dtype=torch.bool)
         mask[list(rows)] = True
-        take = self._replay if tokens.is_cuda else self._take
+        take = self._replay if self._capturable else self._take
         return take(tokens, mask.to(tokens.device))
 
     def _replay(self, tokens: Tensor, going: Tensor) -> Tensor:
@@ -72,8 +74,13 @@ class Cache:
                 take(self._tokens, self._going)
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self._logits = take(self._tokens, self._going)
+            try:
+                with torch.cuda.graph(graph):
+                    self._logits = take(self._tokens, self._going)
+            except RuntimeError as error:
+                print(f"decoding cannot be captured ({str(error).splitlines()[0]}); it is launched.", file=sys.stderr)
+                self._capturable = False
+                return take(tokens, going)
             self._graph = graph
         self._tokens.copy_(tokens)
         self._going.copy_(going)

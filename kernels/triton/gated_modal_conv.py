@@ -163,11 +163,17 @@ def _(dy, dlast, u, saved, qkv, fir, h, into, out, decay, lead):
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, _, ctx.lead = inputs
-    ctx.save_for_backward(*output[2:], *tensors)
+    _, last, u, saved = output
+    ctx.mark_non_differentiable(u, saved)
+    ctx.set_materialize_grads(False)  # or zeros as large as they would be written
+    ctx.save_for_backward(last, u, saved, *tensors)
 
 
-def _differentiate(ctx: Any, dy: Tensor, dlast: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    return *_backward_op(dy.contiguous(), dlast.contiguous(), *ctx.saved_tensors, ctx.lead), None
+def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    last, u, saved, *tensors = ctx.saved_tensors
+    dy = torch.zeros_like(u) if dy is None else dy.contiguous()
+    dlast = torch.zeros_like(last) if dlast is None else dlast.contiguous()
+    return *_backward_op(dy, dlast, u, saved, *tensors, ctx.lead), None
 
 
 _op.register_autograd(_differentiate, setup_context=_keep)

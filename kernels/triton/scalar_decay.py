@@ -73,7 +73,7 @@ class _Launch:
         strides = [stride for x in strided for stride in x.stride()[:3]]
         fixed |= {"T": CHUNK, "BK": self.block_k, "BV": self.block_v}
         warps = 4 if self.block_k <= 64 else 8
-        kernel[(self.chunks, self.streams, blocks)](*tensors, *strides, *sizes, **fixed, num_warps=warps)
+        kernel[(self.streams * self.chunks, blocks)](*tensors, *strides, *sizes, **fixed, num_warps=warps)
 
     def states(self, k: Tensor, v: Tensor, log_decay: Tensor, initial: Tensor, back: bool) -> tuple[Tensor, Tensor]:
         """The states that each chunk meets, and the one after all."""
@@ -110,11 +110,17 @@ def _(dy, dlast, before, q, k, v, log_decay):
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, _ = inputs
-    ctx.save_for_backward(output[2], *tensors)
+    _, last, before = output
+    ctx.mark_non_differentiable(before)
+    ctx.set_materialize_grads(False)  # or zeros as large as it would be written
+    ctx.save_for_backward(last, before, *tensors)
 
 
-def _differentiate(ctx: Any, dy: Tensor, dlast: Tensor, _: Tensor) -> tuple[Tensor, ...]:
-    return _backward_op(dy.contiguous(), dlast.contiguous(), *ctx.saved_tensors)
+def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, _: None) -> tuple[Tensor, ...]:
+    last, before, q, k, v, log_decay = ctx.saved_tensors
+    dy = v.new_zeros(v.shape) if dy is None else dy.contiguous()
+    dlast = torch.zeros_like(last) if dlast is None else dlast.contiguous()
+    return _backward_op(dy, dlast, before, q, k, v, log_decay)
 
 
 _op.register_autograd(_differentiate, setup_context=_keep)

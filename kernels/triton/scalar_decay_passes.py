@@ -56,16 +56,17 @@ def chunk_states(
     BACK: of queries and gradients in y, what each chunk adds to the gradient in the state before it, weighed by the
     decay up to them.
     """
-    chunk, stream = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    chunks = tl.cdiv(length, T)
+    chunk, stream = tl.program_id(0) % chunks, (tl.program_id(0) // chunks).to(tl.int64)
     batch, head = stream // H, stream % H
-    t, i, j = chunk * T + tl.arange(0, T), tl.arange(0, BK), tl.program_id(2) * BV + tl.arange(0, BV)
+    t, i, j = chunk * T + tl.arange(0, T), tl.arange(0, BK), tl.program_id(1) * BV + tl.arange(0, BV)
     log_decay += batch * length * H + head
     k_t = _tile(k + batch * k_batch + head // share * k_head, k_step, t, i, length, K)
     v_t = _tile(v + batch * v_batch + head * v_head, v_step, t, j, length, V)
     until = _decay_to(log_decay, H, t, length)
     weight = until if BACK else _decay_after(log_decay, H, t, length, chunk * T + T - 1)
     added = _dot(tl.trans(k_t), (v_t * weight[:, None]).to(v_t.dtype))
-    number = stream * tl.num_programs(0) + chunk
+    number = stream * chunks + chunk
     at = states + number * K * V + i[:, None] * V + j[None, :]
     tl.store(at, added, mask=(i[:, None] < K) & (j[None, :] < V))
     over = tl.sum(tl.where(t == chunk * T + T - 1, until, 0.0), 0)
@@ -92,14 +93,15 @@ def outputs(
     H, share, length, K, V, T: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
     """y (batch, length, H, V): a chunk's own share, and what it reads from the state before it."""
-    chunk, stream = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    chunks = tl.cdiv(length, T)
+    chunk, stream = tl.program_id(0) % chunks, (tl.program_id(0) // chunks).to(tl.int64)
     batch, head = stream // H, stream % H
-    t, i, j = chunk * T + tl.arange(0, T), tl.arange(0, BK), tl.program_id(2) * BV + tl.arange(0, BV)
+    t, i, j = chunk * T + tl.arange(0, T), tl.arange(0, BK), tl.program_id(1) * BV + tl.arange(0, BV)
     log_decay += batch * length * H + head
     q_t = _tile(q + batch * q_batch + head // share * q_head, q_step, t, i, length, K)
     k_t = _tile(k + batch * k_batch + head // share * k_head, k_step, t, i, length, K)
     v_t = _tile(v + batch * v_batch + head * v_head, v_step, t, j, length, V)
-    state = _state(before + (stream * tl.num_programs(0) + chunk) * K * V, i, j, K, V)
+    state = _state(before + (stream * chunks + chunk) * K * V, i, j, K, V)
     weights = _dot(q_t, tl.trans(k_t)) * _decay_between(log_decay, H, t, length)
     y_t = _dot(weights.to(v_t.dtype), v_t)
     y_t += _dot(q_t, state) * _decay_to(log_decay, H, t, length)[:, None]
@@ -114,7 +116,8 @@ def backward(
     H, share, length, K, V, T: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """dq, dk (batch, length, H, K), dv and dlog, from the gradients in y and, `after`, in states after each chunk."""
-    chunk, stream = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    chunks = tl.cdiv(length, T)
+    chunk, stream = tl.program_id(0) % chunks, (tl.program_id(0) // chunks).to(tl.int64)
     batch, head = stream // H, stream % H
     t, i = chunk * T + tl.arange(0, T), tl.arange(0, BK)
     log_decay += batch * length * H + head
@@ -127,7 +130,7 @@ def backward(
     weights = tl.trans((products * between).to(q_t.dtype))
     d_weights, both = tl.zeros([T, T], tl.float32), 0.0
     d_q, d_k = tl.zeros([T, BK], tl.float32), tl.zeros([T, BK], tl.float32)
-    number = (stream * tl.num_programs(0) + chunk) * K * V
+    number = (stream * chunks + chunk) * K * V
     for block in tl.static_range(BLOCKS):
         j = block * BV + tl.arange(0, BV)
         v_t = _tile(v + batch * v_batch + head * v_head, v_step, t, j, length, V)

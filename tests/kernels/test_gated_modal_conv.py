@@ -108,6 +108,22 @@ def test_a_sequence_goes_on_from_its_state(cuts: list[int], is_complex: bool) ->
     assert_to_rounding(both(*got, mine), formula, [exact(t) for t in mine], 2e-6)
 
 
+@pytest.mark.parametrize("alone", [0, 1])
+def test_the_gradient_of_either_output_alone(alone: int) -> None:
+    def gradients(out: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+        weight = like(out.real).to(out.dtype)
+        return list(torch.autograd.grad(out, tensors, weight, materialize_grads=True))
+
+    mine = inputs(2, 64, 2, 3, True)
+    qkv, *rest = mine
+    padded = torch.nn.functional.pad(qkv.permute(2, 0, 1), (2, 0))
+    out = fused.prefill(padded, *rest, torch.zeros(2, 2, 3, dtype=rest[2].dtype))[alone]
+    wide = [exact(t).detach().requires_grad_() for t in mine]
+    expected = state_after(*wide) if alone else oracle(*wide).permute(2, 0, 1)
+    for a, b in zip(gradients(out, mine), gradients(expected, wide), strict=True):
+        assert_near(a, b)
+
+
 def test_a_layer_prefills_by_either_path(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     layer = Hyena(LayerShape(12, 8, 2, 2, 0, layer=0, n_layers=2, out_scale=0.3)).requires_grad_(False)

@@ -146,12 +146,12 @@ def test_on_a_gpu_it_is_near_in_order_and_captured(cap: float) -> None:
             _assert_near(x, weight, targets, cap, 5e-3)
             expected = linear_cross_entropy(x, weight, targets, cap, 48)
             gradients = torch.autograd.grad(expected, (x, weight))
-            side = torch.cuda.Stream()
+            graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # what a stream's first backward pass makes cannot be captured
+            with torch.cuda.stream(side):  # leaves of another stream would have the backward pass wait for it
+                x, weight = (t.detach().clone().requires_grad_() for t in (x, weight))
                 torch.autograd.grad(linear_cross_entropy(x, weight, targets, cap, 48), (x, weight))
             torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=side):
                 loss = linear_cross_entropy(x, weight, targets, cap, 48)
                 captured = torch.autograd.grad(loss, (x, weight))

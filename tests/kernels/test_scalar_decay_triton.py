@@ -1,5 +1,6 @@
 """The scalar-decay recurrence in Triton, by its interpreter, against the recurrence in float64."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -50,6 +51,19 @@ def _assert_equals_the_recurrence(run: object, inputs: list[Tensor]) -> None:
 )
 def test_values_and_gradients_equal_the_recurrence(length: int, heads: tuple[int, int], decay: float) -> None:
     _assert_equals_the_recurrence(fused.scalar_decay, _inputs(length, *heads, decay))
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+def test_the_gradient_of_either_output_alone(alone: int) -> None:
+    def gradients(run: Callable[..., tuple[Tensor, Tensor]], inputs: list[Tensor]) -> list[Tensor]:
+        inputs = [t.detach().requires_grad_() for t in inputs]
+        out = run(*inputs)[alone]
+        weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
+        return list(torch.autograd.grad(out, inputs, weight, materialize_grads=True))
+
+    inputs = _inputs(70, 2, 1, 0.1)
+    got = gradients(fused.scalar_decay, [t.float() for t in inputs])
+    assert_near([t.double() for t in got], gradients(recurrence, inputs), 2e-6)
 
 
 def test_wide_heads() -> None:
