@@ -97,7 +97,8 @@ def operators(peaks: pd.Series) -> Figure:
         axes.plot(by_length.index, compute, "k:", linewidth=1, label="matmuls' limit")
         axes.set_title(operator.title)
         axes.set_xlabel("length (tokens)")
-        axes.set_ylim(bottom=min(by_length.min(), *compute) / 30)  # with room for the legend
+        # with room for the legend, and the uppermost points whole
+        axes.set_ylim(min(by_length.min(), *compute) / 30, 1.5 * rows["ns"].replace(float("inf"), 0).max())
         style.log_axis(axes, "x")
         style.log_axis(axes, "y")
         axes.legend(loc="lower center", ncols=2)
