@@ -84,7 +84,8 @@ class RunConfig:
     threads: CPU threads (they change rounding), 0 on an accelerator. evals: validations, evenly spaced.
     match: how the architecture was made comparable: `width` (as its rung is), `params` or `flops`. mixers: those
     from elsewhere, `name=hash of its source file` or `name=package version`. settings: the tuning, `name@version`, that
-    the learning rate and the batch are from; empty for the recipe's own rules.
+    the learning rate and the batch are from; empty for the recipe's own rules. start: SHA-256 of the weights that it
+    begins from (train/starts.py); empty where they are drawn.
     """
 
     recipe: str
@@ -104,6 +105,7 @@ class RunConfig:
     match: str = "width"
     mixers: tuple[str, ...] = ()
     settings: str = ""
+    start: str = ""
 
     @property
     def steps(self) -> int:
@@ -130,7 +132,7 @@ class RunConfig:
         del fields["recipe"], fields["match"], fields["settings"], fields["data"]["source"]
         since = ("channel", "tied", "norm_eps", "logit_cap", "mup_base")
         for kind, part, later in (
-            (RunConfig, fields, ("mixers",)),
+            (RunConfig, fields, ("mixers", "start")),
             (ModelConfig, fields["model"], since),
             (OptimConfig, fields["optim"], ("init_scale",)),
         ):

@@ -92,6 +92,12 @@ RUNS = (
     _column("warmup_fraction", "float", "", "share of the steps over which the learning rate rises to its peak"),
     _column("init_scale", "float", "", "factor on the weights that the model draws"),
     _column("schedule", "str", "", "cosine or wsd"),
+    _column("start", "str", "", "hash of the weights that it began from; empty where they were drawn, as those below"),
+    _column("parent", "str", "", "run_id of the run whose weights those are, some mixers replaced or none"),
+    _column("parent_flops", "float", "FLOPs", "all compute behind the parent's weights"),
+    _column("parent_loss", "float", "nats/token", "validation loss of the parent"),
+    _column("graft_flops", "float", "FLOPs", "compute of the regression that new mixers had; 0 where there are none"),
+    _column("start_loss", "float", "nats/token", "validation loss of the weights that it began from"),
     _column("batch_size", "int", "sequences", "per optimizer step"),
     _column("micro_batch", "int", "sequences", "per forward pass"),
     _column("sequences", "int", "", "trained on in all"),
@@ -143,6 +149,12 @@ _LATER = (
     "mfu",
     "warmup_fraction",
     "init_scale",
+    "start",
+    "parent",
+    "parent_flops",
+    "parent_loss",
+    "graft_flops",
+    "start_loss",
 )
 
 

@@ -100,7 +100,7 @@ def save_weights(path: Path, config: str, model: nn.Module, ranks: Ranks = ALONE
     weights = _gathered(((name, p.data) for name, p in model.named_parameters()), ranks)
     if ranks.first:
         with files.replacing(path) as scratch:
-            told = {"config": json.loads(config), "sha256": _sha256(weights)}
+            told = {"config": json.loads(config), "sha256": sha256_of(weights)}
             save_file(weights, scratch, {"run": json.dumps(told, sort_keys=True)})
 
 
@@ -112,12 +112,13 @@ def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
             config, weights = RunConfig.from_dict(told["config"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"cannot read the weights {path} ({error}); train that run again.") from None
-    if _sha256(weights) != told["sha256"]:
+    if sha256_of(weights) != told["sha256"]:
         raise UserError(f"the weights in {path} are not those that were written; train that run again.")
     return config, weights
 
 
-def _sha256(weights: Mapping[str, Tensor]) -> str:
+def sha256_of(weights: Mapping[str, Tensor]) -> str:
+    """Of their names, types, shapes and bytes."""
     found = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

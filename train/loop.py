@@ -14,7 +14,7 @@ from eutectic import files
 from eutectic.arch import flops
 from eutectic.arch.model import build
 from eutectic.config import RunConfig
-from eutectic.train import checkpoint, log, preemption
+from eutectic.train import checkpoint, log, preemption, starts
 from eutectic.train.data import Batches, repeated_share, validation
 from eutectic.train.optim import lr_at
 from eutectic.train.parallel import ALONE, Ranks
@@ -62,6 +62,8 @@ def train(
     same to the bit however often it was interrupted. Raises LeaseLost where, about to write, `hooks.held` says that the
     run is another's, and Preempted once it is saved for a process that was told to go.
 
+    Where the config names a start, that lies in the sweep's folder (train/starts.py), of which `folder` is a run's.
+
     Each of several ranks calls it alike, and it does the same on all: the same numbers to rounding as one alone. Only
     the first writes, but all read; what any of them is told or loses goes for all. recompute: blocks in the backward
     pass, for want of memory, which changes no number.
@@ -73,10 +75,11 @@ def train(
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be captured
     model = build(config.model, config.seed, config.optim.init_scale)
+    behind = starts.begin(model, folder.parents[1], config.start) if config.start else {}
     training = _Training(config, manifest, folder, hooks, Stepper(model, config, device, ranks, recompute))
     training.run()
     training.require()
-    outcome = _outcome(config, manifest, device, training.progress, ranks)
+    outcome = _outcome(config, manifest, device, training.progress, ranks) | behind
     checkpoint.save_weights(folder / "weights.safetensors", outcome["config"], training.stepper.model, ranks)
     if ranks.first:
         _finish(folder, training.progress.curve, outcome)
