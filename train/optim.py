@@ -33,6 +33,16 @@ def adamw(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
     )
 
 
+def set_lr(optimizer: torch.optim.AdamW, lr: float) -> None:
+    """Of the groups that adamw made, each by its scale."""
+    for group in optimizer.param_groups:
+        rate = lr * group["lr_scale"]
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 def lr_at(optim: OptimConfig, step: int, steps: int) -> float:
     """Learning rate of a step (from 0): linear warm-up, then `cosine` to the floor, or `wsd`: flat, then linear down.
 

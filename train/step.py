@@ -23,7 +23,7 @@ from eutectic.arch.model import Model
 from eutectic.config import RunConfig
 from eutectic.kernels.linear_cross_entropy import rows_at_once
 from eutectic.kernels.plain import linear_cross_entropy
-from eutectic.train.optim import adamw
+from eutectic.train.optim import adamw, set_lr
 from eutectic.train.parallel import ALONE, Ranks, without_sum
 
 WARM_UP = 3  # steps before the capture, which compile, choose algorithms and reserve workspaces
@@ -81,7 +81,7 @@ class Stepper:
     def step(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Train on rows (n, seq_len + 1) of token ids, on the CPU. Returns the loss before the update and the norm of
         its gradient, scalars on the device that the next step may overwrite."""
-        self._set(lr)
+        set_lr(self.optimizer, lr)
         self._taken += 1
         if self._capturable and self._taken > WARM_UP and len(rows) == self.config.batch_size:
             return self._replay(rows)
@@ -150,14 +150,6 @@ class Stepper:
             self._rows.copy_(rows.pin_memory(), non_blocking=True)
         self._graph.replay()
         return self._outcome
-
-    def _set(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            rate = lr * group["lr_scale"]
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
 
     def _there(self, rows: Tensor) -> Tensor:
         return rows.to(self.device, non_blocking=True)
