@@ -30,6 +30,7 @@ examples:
   eutectic predict --gpu-hours 100 --device h200 --compare attn 'hyena*3+attn'
   eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
   eutectic generate results/quick/runs/RUN --prompt "The state of the union"      what a trained model writes
+  eutectic graft results/quick/runs/RUN --archs 'hyena*3+attn' --budget 1e10      other mixers in a trained model
   eutectic cache --archs attn 'hyena*3+attn' --lengths 32768 1048576              what decoding keeps, in bytes
   eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
 
@@ -47,6 +48,7 @@ COMMANDS = {
     "predict": "say what to train with a compute budget, from a sweep's runs, and how far beyond them that is",
     "figures": "draw every figure from the parquet logs",
     "generate": "continue texts by a trained model",
+    "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
     "cache": "print the bytes that decoding keeps, by kind of layer and length, by formula and as they are",
 }
 
@@ -61,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         _common(command)
         if name in ("plan", "sweep", "tune"):
             _planning(command)
-        if name in ("plan", "sweep", "tune", "status"):
+        if name in ("plan", "sweep", "tune", "status", "graft"):
             command.add_argument(
                 "--price",
                 type=_number(float, "--price"),
@@ -73,12 +75,12 @@ def parser() -> argparse.ArgumentParser:
         if name in ("plan", "sweep"):
             command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
             command.add_argument("--extend", metavar="SWEEP", help="add runs where its minima are not reached or known")
-        if name in ("plan", "sweep", "tune", "retry"):
+        if name in ("plan", "sweep", "tune", "retry", "graft"):
             _placing(command)
-        if name in ("plan", "sweep", "retry"):
+        if name in ("plan", "sweep", "retry", "graft"):
             words = "that train each run together (default: 1)"
             command.add_argument("--devices", type=_count("--devices"), default=1, metavar="N", help=words)
-        if name in ("plan", "sweep", "retry", "run"):
+        if name in ("plan", "sweep", "retry", "run", "graft"):
             command.add_argument(
                 "--spread",
                 choices=("ddp", "fsdp2"),
@@ -86,14 +88,14 @@ def parser() -> argparse.ArgumentParser:
             )
         if name == "plan":
             command.set_defaults(go_on=False)
-        if name in ("sweep", "tune", "run", "retry"):
+        if name in ("sweep", "tune", "run", "retry", "graft"):
             words = "train on in a folder that another version or other settings trained in, beside Slurm's jobs for it"
             command.add_argument("--continue", dest="go_on", action="store_true", help=words)
             trackers = "also log to this as runs train; wandb and trackio as they are configured here"
             command.add_argument("--track", type=_tracker, choices=TRACKERS, help=trackers)
         if name == "tune":
             _tuning(command)
-        if name in ("sweep", "tune"):
+        if name in ("sweep", "tune", "graft"):
             command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
         if name == "fit":
             _fitting(command)
@@ -101,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
             _predicting(command)
         if name == "generate":
             _generating(command)
+        if name == "graft":
+            _grafting(command)
         if name == "cache":
             _caching(command)
         if name == "run":
@@ -252,6 +256,20 @@ def _generating(command: argparse.ArgumentParser) -> None:
     add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
     add("--rows", type=_count("--rows", "continues"), default=8, metavar="N", help="texts at once (default: 8)")
     add("--device", choices=("cpu", "cuda"), default="cpu")
+
+
+def _grafting(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("checkpoint", type=Path, metavar="RUN", help="a trained run's folder, e.g. results/quick/runs/RUN")
+    add("--archs", nargs="+", default=[], type=_words, metavar="LAYOUT", help="to graft, e.g. hyena*3+attn")
+    words = "to train on with, e.g. 1e14 3e14"
+    add("--budget", "--budgets", nargs="+", default=[], type=_words, metavar="FLOPS", help=words)
+    words = "of training text that new mixers are regressed on (default: a tenth of the run's)"
+    add("--tokens", type=_count("--tokens", "teaches"), metavar="N", help=words)
+    add("--seeds", nargs="+", default=[], type=_words, metavar="SEED", help="of data order (default: the run's + 1)")
+    add("--scratch", action="store_true", help="train the same from scratch as well, with as many FLOPs in all")
+    add("--scan", action="store_true", help="only say what replacing each layer's mixer alone by --to-mixer costs")
+    add("--to-mixer", metavar="MIXER", help="e.g. hyena")
 
 
 def _caching(command: argparse.ArgumentParser) -> None:

@@ -101,6 +101,8 @@ def of_sweep(ledger: Ledger) -> tuple[Recipe, Extension]:
         del statuses[run_id]
     if (ledger.folder / "tune").is_dir():
         raise UserError(f"{ledger.folder} holds a tuning, which more --trials extend, and not a sweep.")
+    if (ledger.folder / "starts").is_dir():
+        raise UserError(f"{ledger.folder} holds grafts, which more budgets of `eutectic graft` extend.")
     waiting = [c for i, s in statuses.items() if s in ("planned", "running") and (c := ledger.config(i))]
     runs = None if waiting else load(ledger.folder)
     configs = waiting if runs is None else [RunConfig.from_dict(json.loads(text)) for text in runs.used["config"]]

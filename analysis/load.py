@@ -26,6 +26,8 @@ CURVES = ("run_id", "tokens", "flops", "train_loss")
 CELL = ["arch", "params", "tokens", "seed"]  # runs that differ in how they were trained alone
 VARIED = ["lr", "batch_size", "weight_decay", "warmup_fraction", "init_scale"]
 OUTDONE = "other settings did better"
+GRAFTED = "begun from trained weights"
+READING = (pa.ArrowException, OSError, KeyError)  # what reading a damaged table raises
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,27 @@ def load(folder: Path) -> Runs:
 
     Raises UserError where a file is unreadable, the first is missing, or screen() does.
     """
+    frame, path = read(folder), folder / "curves.parquet"
+    try:
+        curves = pq.read_table(path, columns=list(CURVES), read_dictionary=["run_id"]) if path.exists() else None
+    except READING as error:
+        raise _unreadable(path, error) from None
+    return screen(frame, None if curves is None else curves.to_pandas())
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """All of FOLDER/runs.parquet. Raises UserError where it is missing or unreadable."""
     path = folder / "runs.parquet"
     if not path.exists():
         raise UserError(f"no {path}; run `eutectic sweep` first, or `eutectic collect` for a sweep under way.")
     try:
-        frame = schema.conform(pq.read_table(path), "runs").to_pandas()
-        path = folder / "curves.parquet"
-        curves = pq.read_table(path, columns=list(CURVES), read_dictionary=["run_id"]) if path.exists() else None
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({error}); `eutectic collect` sets it aside and rebuilds it.") from None
-    return screen(frame, None if curves is None else curves.to_pandas())
+        return schema.conform(pq.read_table(path), "runs").to_pandas()
+    except READING as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read ({error}); `eutectic collect` sets it aside and rebuilds it.")
 
 
 def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
@@ -97,11 +110,13 @@ def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
                 "train each version under its own --name."
             )
     reason = pd.Series("", index=frame.index)
+    reason[begun(frame)] = GRAFTED
     reason[frame["loss"].isna()] = "no loss"
     reason[frame["status"] != "done"] = frame["status"]
     bad = reason != ""
     if bad.all():
-        raise UserError(f"none of the {len(frame)} runs ended with a loss; see `eutectic status`.")
+        grafted = f", {begun(frame).sum()} of them {GRAFTED}" if begun(frame).any() else ""
+        raise UserError(f"none of the {len(frame)} runs ended with a loss to fit{grafted}; see `eutectic status`.")
     tried = frame[~bad]
     reason[~bad] = np.where(_outdone(tried), OUTDONE, "")
     out = reason != ""
@@ -110,6 +125,11 @@ def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
         curves = pd.DataFrame(columns=CURVES)
     used, tried, dropped = (rows.reset_index(drop=True) for rows in (frame[~out], tried, dropped))
     return Runs(used, tried, dropped, curves)
+
+
+def begun(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Which runs did not draw the weights that they began from: their own FLOPs are not all that led to their loss."""
+    return frame["start"].fillna("") != ""
 
 
 def _outdone(rows: pd.DataFrame) -> "pd.Series[bool]":

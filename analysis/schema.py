@@ -1,4 +1,5 @@
-"""The columns of the two logs: `runs` (a row per run) and `curves` (a row per logged step).
+"""The columns of the logs: `runs` (a row per run), `curves` (a row per logged step) and `sensitivity` (a row per layer
+that was replaced alone).
 
 The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
 """
@@ -135,7 +136,27 @@ CURVES = (
     _column("seconds", "float", "s", "wall time so far"),
 )
 
-TABLES = {"runs": RUNS, "curves": CURVES}
+SENSITIVITY = (
+    _column("parent", "str", "", "run_id of the run of which one layer's mixer was replaced"),
+    _column("layers", "str", "", "the parent's stack of sequence mixers, from the first layer to the last"),
+    _column("layer", "int", "", "the layer, from 0"),
+    _column("old", "str", "", "the parent's mixer there"),
+    _column("new", "str", "", "the mixer in its place, regressed on the inputs and outputs of the old one"),
+    _column("error_before", "float", "", "relative L2 error of the new mixer's outputs as it was drawn"),
+    _column("error_after", "float", "", "the same after regression; both on training text that it did not see"),
+    _column("loss", "float", "nats/token", "loss on the parent's validation windows"),
+    _column("rise", "float", "nats/token", "that less the parent's own there"),
+    _column("rise_error", "float", "nats/token", "standard error of `rise`, over windows"),
+    _column("sequences", "int", "", "validation windows"),
+    _column("tokens", "int", "", "training tokens that the new mixers were regressed on"),
+    _column("flops", "float", "FLOPs", "compute of that, of all layers scanned together, the parent's pass included"),
+    _column("convention", "str", "", "how `flops` counts"),
+    _column("seed", "int", "", "of the new mixers' initialization and of data order"),
+    _column("device", "str", "", "name of the device"),
+    _column("commit", "str", "", "git commit of the code, with + where it was modified; empty outside a checkout"),
+)
+
+TABLES = {"runs": RUNS, "curves": CURVES, "sensitivity": SENSITIVITY}
 # columns that the first logs had not
 _LATER = (
     "layers",

@@ -2,6 +2,7 @@
 
 from eutectic.commands.answering import figures, fit, predict
 from eutectic.commands.generating import cache, generate
+from eutectic.commands.grafting import graft
 from eutectic.commands.training import plan, retry, run, sweep
 from eutectic.commands.tuning import tune
 from eutectic.commands.watching import collect, status
@@ -12,6 +13,7 @@ __all__ = [
     "figures",
     "fit",
     "generate",
+    "graft",
     "plan",
     "predict",
     "retry",

@@ -20,17 +20,38 @@ def fit(options: Options) -> int:
     for name in TABLE_OPTIONS:
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with a table; write `eutectic fit FILE`.")
-    fitted = sweep_report(sweep_folder(options))
+    folder = sweep_folder(options)
     if options.json:
-        print_json(finite(fitted.to_dict()))
+        print_json(sweep_json(folder))
     else:
-        from eutectic.display.report import show_report
-
-        show_report(out(), fitted)
+        show_sweep(folder)
     return 0
 
 
-def sweep_report(folder: Path) -> Any:
+def show_sweep(folder: Path) -> None:
+    """What a sweep's runs come to: of grafts a table for each parent, of others the laws."""
+    from eutectic.display.graft import show_grafts
+    from eutectic.display.report import show_report
+
+    if found := _grafts(folder):
+        show_grafts(out(), found)
+    else:
+        show_report(out(), _report(folder))
+
+
+def sweep_json(folder: Path) -> Any:
+    found = _grafts(folder)
+    return finite([grafts.to_dict() for grafts in found] if found else _report(folder).to_dict())
+
+
+def _grafts(folder: Path) -> list[Any]:
+    from eutectic.analysis.graft import grafts
+    from eutectic.analysis.load import read
+
+    return grafts(read(folder))
+
+
+def _report(folder: Path) -> Any:
     from eutectic.analysis.load import load
     from eutectic.analysis.report import report
 

@@ -45,6 +45,8 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     folder = named(options.results, name)
     if options.command != "tune" and (folder / "tune").is_dir():
         raise UserError(f"{folder} holds a tuning, whose fits the runs of a sweep would spoil; choose another --name.")
+    if (folder / "starts").is_dir():
+        raise UserError(f"{folder} holds grafts, beside which no laws are fitted; choose another --name.")
     rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in runs]
     if found:
         _show_transfer(found, source, rows, tuned_run)

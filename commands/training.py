@@ -8,7 +8,7 @@ from typing import Any
 
 from eutectic.arguments import Options
 from eutectic.cli import print_json
-from eutectic.commands.answering import sweep_report
+from eutectic.commands.answering import show_sweep, sweep_json
 from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
 from eutectic.commands.placing import (
     POLL_SECONDS,
@@ -82,7 +82,7 @@ def sweep(options: Options) -> int:
     loads = {run.run_id: cost for run, cost in rows}
     ledger.add([run for run, _ in rows], loads)
     warn(ledger)
-    return _train(options, ledger, recipe.device, options.workers or recipe.workers, loads)
+    return train_runs(options, ledger, recipe.device, options.workers or recipe.workers, loads)
 
 
 def run(options: Options) -> int:
@@ -145,7 +145,7 @@ def retry(options: Options) -> int:
         err().print("the studies are told of these runs by the next `eutectic tune`, which goes on with them.")
     ledger.retry(loads)  # before they are submitted, for workers leave alone what has failed
     try:
-        return _train(options, ledger, device, workers, loads)
+        return train_runs(options, ledger, device, workers, loads)
     except BaseException:  # an interrupt as well: the next retry is to find what nobody trains
         for run_id in loads:
             if ledger.status(run_id) == "planned":
@@ -153,7 +153,7 @@ def retry(options: Options) -> int:
         raise
 
 
-def _train(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> int:
+def train_runs(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> int:
     """Submit what is to be submitted of these runs, wait but on Slurm, collect and show what came of it."""
     from eutectic.display import sweep as shown
 
@@ -213,25 +213,28 @@ def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:
     left = [i for i, s in statuses.items() if s not in FINISHED]
     if options.json:
         collected = (ledger.folder / "runs.parquet").exists()
-        fitted = finite(_report(ledger).to_dict()) if collected else None
+        fitted = None
+        if collected:
+            fitted = finite(_tuned(ledger).to_dict()) if _tunes(ledger) else sweep_json(ledger.folder)
         print_json({"statuses": statuses, "failed": failed, "report": fitted})
     elif len(failed) + len(left) < len(run_ids):
-        from eutectic.display.report import show_report
         from eutectic.display.tune import show_tuned
 
-        show = show_tuned if _tunes(ledger) else show_report
-        show(out(), _report(ledger))
+        if _tunes(ledger):
+            show_tuned(out(), _tuned(ledger))
+        else:
+            show_sweep(ledger.folder)
     say_failed(failed, len(run_ids))
     if left:
         err().print(f"{len(left)} of {len(run_ids)} runs have not ended; the same command goes on with them.")
     return int(bool(failed or left))
 
 
-def _report(ledger: Ledger) -> Any:
+def _tuned(ledger: Ledger) -> Any:
     from eutectic.analysis.load import load
     from eutectic.analysis.tuned import tuned
 
-    return tuned(load(ledger.folder)) if _tunes(ledger) else sweep_report(ledger.folder)
+    return tuned(load(ledger.folder))
 
 
 def _tunes(ledger: Ledger) -> bool:

@@ -5,7 +5,7 @@ and is then trained on with the rest, as Chandrasegaran et al. 2025 graft diffus
 distillation, then fine-tuning) and Bick et al. 2024 turn Transformers into Mamba (MOHAWK, its second and third stage).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -77,7 +77,7 @@ def graft(parent: Model, run: RunConfig, arch: str, manifest: Manifest, tokens: 
     def inputs(step: int) -> Tensor:
         return torch.from_numpy(batches.batch(step, run.micro_batch)[:, :-1]).to(parent.embedding.weight.device)
 
-    steps = steps_of(run, tokens)
+    steps = steps_of(run, arch, tokens)
     errors = regress(parent, mixers, inputs, steps, run.optim, run.precision == "bf16")
     old = layout.expand(layout.parse(run.model.layout), shape.n_layers)
     layers = tuple(Replaced(i, str(old[i]), str(term), *errors[i]) for i, term in new.items())
@@ -101,6 +101,14 @@ def scan(
         error = float(rise.std()) / len(rise) ** 0.5
         found.append(Sensitivity(replaced, float(after.mean()), float(rise.mean()), error))
     return found
+
+
+def least_sensitive(run: RunConfig, found: Sequence[Sensitivity], count: int) -> str:
+    """The run's stack with so many layers replaced as they were scanned, those of the least rises, as a layout."""
+    layers = layout.expand(layout.parse(run.model.layout), run.model.n_layers)
+    for one in sorted(found, key=lambda one: one.rise)[:count]:
+        (layers[one.replaced.layer],) = layout.parse(one.replaced.new).block
+    return layout.stack(layers)
 
 
 def window_losses(model: Model, rows: Tensor, bf16: bool) -> Tensor:
@@ -147,8 +155,10 @@ def regress(
     return {i: (before[i], after[i]) for i in mixers}
 
 
-def steps_of(run: RunConfig, tokens: int) -> int:
-    """Batches, each a forward pass of the run's, that come nearest to so many tokens."""
+def steps_of(run: RunConfig, arch: str, tokens: int) -> int:
+    """Batches, each a forward pass of the run's, that come nearest to so many tokens; none where no mixer is new."""
+    if not new_layers(run.model, replace(run.model, layout=arch)):
+        return 0
     return max(1, round(tokens / (run.micro_batch * run.data.seq_len)))
 
 
@@ -161,12 +171,10 @@ def new_layers(parent: ModelConfig, child: ModelConfig) -> dict[int, LayerTerm]:
 def flops(run: RunConfig, arch: str, tokens: int) -> float:
     """Of the regression: forward through the parent's blocks, forward and backward through each new mixer."""
     shape = replace(run.model, layout=arch)
-    new = new_layers(run.model, shape)
-    if not new:
-        return 0.0
-    blocks, mixers = blank(run.model).layers(), [blank(shape).layers()[i].mixer for i in new]
-    forward = sum(_block(block, run) for block in blocks)
-    return float(steps_of(run, tokens) * run.micro_batch * (forward + 3 * sum(_mixer(mixer, run) for mixer in mixers)))
+    made = blank(shape).layers()
+    forward = sum(_block(block, run) for block in blank(run.model).layers())
+    new = sum(_mixer(made[i].mixer, run) for i in new_layers(run.model, shape))
+    return float(steps_of(run, arch, tokens) * run.micro_batch * (forward + 3 * new))
 
 
 def _block(block: Block, run: RunConfig) -> int:

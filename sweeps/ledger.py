@@ -114,6 +114,14 @@ class Ledger:
         loss: float | None = next(row["loss"] for row in rows if row["run_id"] == run_id)
         return loss
 
+    def row(self, run_id: str) -> dict[str, Any]:
+        """Of a run that has ended; empty where it has not."""
+        for path in (self.runs / run_id / "run.parquet", self.folder / "runs.parquet"):
+            if table := self._read_if_there(path):
+                for row in table.filter(pc.field("run_id") == run_id).to_pylist():
+                    return dict(row)
+        return {}
+
     def validations(self, run_id: str) -> list[float]:
         """Validation losses of a run that has ended; none where its folder is gone."""
         path = self.runs / run_id / "curve.parquet"

@@ -47,8 +47,13 @@ class Rules:
         model = _model(self.recipe, self.data, arch, shape)
         if self.recipe.match != "width":
             model = _matched(self.recipe, self.data, model)
-        rules = self.tuned.get(arch, Tuned(self.recipe.lr, self.recipe.batch_tokens, ""))
-        row = _row(self.recipe, self.data, model, rules, budget, self.threads)
+        return self.of_model(model, budget, seeds)
+
+    def of_model(self, model: ModelConfig, budget: float, seeds: Iterable[int], before: int = 0) -> list[RunConfig]:
+        """The same of a model that is given, on the ladder or not. before: tokens that its weights were trained on, to
+        count for the batch with those to come."""
+        rules = self.tuned.get(model.layout, Tuned(self.recipe.lr, self.recipe.batch_tokens, ""))
+        row = _row(self.recipe, self.data, model, rules, budget, self.threads, before)
         return [dataclasses.replace(row, seed=seed) for seed in seeds]
 
 
@@ -166,7 +171,9 @@ def _rungs(recipe: Recipe, data: DataConfig, arch: str, budget: float) -> list[S
     return ladder[centre - half : centre + half + 1]
 
 
-def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, budget: float, threads: int) -> RunConfig:
+def _row(
+    recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, budget: float, threads: int, before: int
+) -> RunConfig:
     counts = flops.count(model, data.seq_len, recipe.conv_algorithm)
     sequences = round(budget / counts.training_flops(recipe.convention, data.seq_len))
     if sequences < FEWEST_SEQUENCES:
@@ -175,7 +182,8 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, bud
             f"{model.layout} of width {model.d_model}, and {FEWEST_SEQUENCES} are needed; raise the budget."
         )
     lr = rules.lr(counts.params) * rules.lr_tokens(sequences * data.seq_len)
-    micro_batch, batch_size = _batch(recipe, rules.batch_tokens, data.seq_len, sequences)
+    batch_tokens = rules.batch_tokens(before + sequences * data.seq_len)
+    micro_batch, batch_size = _batch(recipe, batch_tokens, data.seq_len, sequences)
     return RunConfig(
         recipe=recipe.name,
         budget=budget,
@@ -197,12 +205,12 @@ def _row(recipe: Recipe, data: DataConfig, model: ModelConfig, rules: Tuned, bud
     )
 
 
-def _batch(recipe: Recipe, batch_tokens: PowerRule, seq_len: int, sequences: int) -> tuple[int, int]:
+def _batch(recipe: Recipe, batch_tokens: float, seq_len: int, sequences: int) -> tuple[int, int]:
     """Sequences a forward pass and an optimizer step, the second a multiple of the first.
 
     The rule's batch is kept to; only a run so short that it would take fewer than FEWEST_STEPS gets a smaller one.
     """
-    wished = max(1, round(batch_tokens(sequences * seq_len) / seq_len))
+    wished = max(1, round(batch_tokens / seq_len))
     batch = min(wished, sequences // FEWEST_STEPS)
     parts = -(-batch // max(1, recipe.micro_tokens // seq_len))
     micro = -(-batch // parts)

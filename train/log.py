@@ -1,4 +1,4 @@
-"""The two logs of a run as parquet, by analysis/schema.py, and its progress as a small file others may watch."""
+"""The logs of a run as parquet, by analysis/schema.py, and its progress as a small file others may watch."""
 
 import datetime
 import functools
@@ -22,7 +22,7 @@ STATE_CONVENTION = "caches bf16, recurrent states fp32"
 
 
 def write_rows(path: Path, table: str, rows: list[Row]) -> None:
-    """Write rows of `runs` or `curves` whole. A column that a row lacks is null."""
+    """Write rows of a table of the schema whole. A column that a row lacks is null."""
     with files.replacing(path) as scratch:
         pq.write_table(pa.Table.from_pylist(rows, schema.arrow_schema(schema.TABLES[table])), scratch)
 

@@ -1,5 +1,6 @@
 """One look for every figure: palette, markers, axes, legend, and a caption that counts what is shown."""
 
+import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -88,6 +89,12 @@ def looks(archs: Sequence[str], shares: dict[str, float]) -> dict[str, Look]:
             colour = tuple((1 - 0.6 * shares[arch]) * v for v in to_rgb(_HUES[own[0] % len(_HUES)]))
         found[arch] = {"color": colour, "marker": _MARKERS[k % len(_MARKERS)]}
     return found
+
+
+def categories(names: Sequence[str]) -> dict[str, Look]:
+    """By name, the first in black, for what has no order."""
+    colours, markers = itertools.cycle(("black", *_HUES)), itertools.cycle(_MARKERS)
+    return {name: {"color": next(colours), "marker": next(markers)} for name in names}
 
 
 def chosen(archs: list[str], shares: dict[str, float]) -> list[str]:
