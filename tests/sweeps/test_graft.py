@@ -132,3 +132,13 @@ def test_a_graft_is_planned_without_being_made(place: tuple[Path, Path]) -> None
 )
 def test_what_cannot_be_grafted_is_said(options: list[str], words: str, place: tuple[Path, Path]) -> None:
     assert words in refusal(place, *options)
+
+
+def test_nothing_else_is_planned_among_grafts(place: tuple[Path, Path]) -> None:
+    told(place, *SWEEP)
+    for command, words in (
+        (["plan", "--extend", "p-graft"], "holds grafts, which more budgets"),
+        (["plan", "--name", "p-graft"], "holds grafts, beside which no laws are fitted"),
+    ):
+        done = inside.eutectic(*command, cwd=place[0], EUTECTIC_CACHE=str(place[1]))
+        assert done.returncode == 1 and words in done.stderr

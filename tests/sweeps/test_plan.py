@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eutectic.arch import flops
+from eutectic.arch.model import build
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import cost
+from eutectic.sweeps import graft as grafts
 from eutectic.sweeps import plan as planning
 from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.recipe import Recipe
@@ -60,6 +62,18 @@ def test_a_row_keeps_its_promises(exponent: float, arch: str, convention: str, s
     assert sizes == sorted(sizes)
     # the middle size is the nearest to the expected best, so two lie on either side of it
     assert min(sizes, key=lambda n: abs(math.log(n / expected))) == sizes[2]
+
+
+def test_a_graft_has_its_parents_rate_and_the_batch_of_all_tokens() -> None:
+    """At a thirtieth of the parent's compute the rule of its own tokens alone would give a batch of one sequence."""
+    parent = plan(budgets=(1e11,), archs=("attn",))[2]
+    of = grafts.Parent(parent, build(parent.model, 0), Path(), 1e11, 2.0, "")
+    run, other = grafts.plan(of, QUICK, ("attn", "hyena*3+attn"), (3e9,), [1])
+    assert (run.model, other.model) == (parent.model, dataclasses.replace(parent.model, layout="hyena*3+attn"))
+    assert run.optim == other.optim == parent.optim
+    for one in (run, other):
+        assert one.batch_size == round(QUICK.batch_tokens(parent.tokens + one.tokens) / QUICK.seq_len)
+        assert round(QUICK.batch_tokens(one.tokens) / QUICK.seq_len) == 1
 
 
 def test_the_quick_sweep_is_no_toy() -> None:
