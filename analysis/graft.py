@@ -86,7 +86,8 @@ def grafts(frame: pd.DataFrame) -> list[Grafts]:
     """Of each parent whose grafts are among these rows of `runs`; none where no run was begun from trained weights."""
     own = begun(frame)
     scratch = frame[~own & (frame["status"] == "done")]
-    return [_of_parent(rows, scratch) for _, rows in frame[own].groupby("parent", sort=True)]
+    found = (_of_parent(rows, scratch) for _, rows in frame[own].groupby("parent"))
+    return sorted(found, key=lambda one: (one.arch, one.d_model, one.parent))
 
 
 def sensitivity(folder: Path) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from eutectic.analysis.figures import style
 
@@ -20,16 +21,22 @@ def figure(rows: pd.DataFrame) -> Figure | None:
     looks = style.categories(sorted(rows["new"].unique()))
     for axes, parent in zip(panels, parents, strict=True):
         _panel(axes, rows[rows["parent"] == parent], looks)
-    style.legend(drawn, max(panels, key=lambda axes: len(axes.containers)), "replaced by")
-    one = rows.iloc[0]
+    handles = [Line2D([], [], linestyle="", label=name, **look) for name, look in looks.items()]
+    drawn.legend(handles=handles, loc="outside right upper", title="replaced by")
     scanned = rows.groupby(["parent", "new"]).ngroups
     style.below(
         drawn,
-        f"Each mixer was regressed on the one in its place over {one['tokens']:,} training tokens and is alone in an "
-        f"otherwise unchanged model. Bars: 95% over {one['sequences']:,} validation windows, paired with the parent's. "
+        f"Each mixer was regressed on the one in its place over {_span(rows['tokens'])} training tokens and is alone "
+        f"in an otherwise unchanged model. Bars: 95% over {_span(rows['sequences'])} validation windows, paired with "
+        "the parent's. "
         f"{scanned} scan{'s' * (scanned > 1)} of {len(parents)} run{'s' * (len(parents) > 1)}, one seed each.",
     )
     return drawn
+
+
+def _span(values: "pd.Series[int]") -> str:
+    low, high = values.min(), values.max()
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
@@ -39,7 +46,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None
         own = rows[rows["new"] == name]
         x = own["layer"] + DODGE * (k - (len(there) - 1) / 2)
         bars = NORMAL * own["rise_error"]
-        axes.errorbar(x, own["rise"], bars, linestyle="", markersize=5, capsize=2, label=name, **looks[name])
+        axes.errorbar(x, own["rise"], bars, linestyle="", markersize=5, capsize=2, **looks[name])
     layers = rows["layers"].iloc[0]
     replaced = rows.drop_duplicates("layer").sort_values("layer")
     labels = [f"{layer}\n{old}" for layer, old in zip(replaced["layer"], replaced["old"], strict=True)]

@@ -106,6 +106,7 @@ def test_both_figures_are_drawn_of_a_folder_and_show_its_numbers(tmp_path: Path)
     (bars,) = scan.axes[0].containers
     assert bars.lines[0].get_ydata().tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
     assert bars.lines[2][0].get_segments()[1][:, 1].tolist() == pytest.approx([0.1 - 0.0196, 0.1 + 0.0196])
+    assert [text.get_text() for text in scan.legends[0].get_texts()] == ["hyena"]
     (tmp_path / "runs.parquet").unlink()
     assert [path.stem for path in draw(tmp_path)] == ["sensitivity"] * 2
     assert not (tmp_path / "figures/graft.png").exists()
