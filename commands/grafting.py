@@ -46,7 +46,7 @@ def _scan(options: Options, parent: Any, tokens: int, folder: Path) -> int:
         raise UserError(f"--to-mixer {options.to_mixer} is a layout of several layers; name one mixer, e.g. hyena.")
     if not grafting.steps_of(run, term, tokens):
         raise UserError(f"each layer of run {run.run_id} is {term}; scan for another mixer.")
-    before, manifest = sensitivity(folder), _prepared(options, parent)
+    before, manifest = sensitivity(folder), _prepared(parent)
     found = grafting.scan(parent.model, run, term, manifest, tokens, held_out(run, manifest))
     shared = {
         "parent": run.run_id,
@@ -103,18 +103,18 @@ def _sweep(options: Options, parent: Any, tokens: int, folder: Path) -> int:
     if options.dry:
         return _show_plan(options, recipe, rows([*grafted, *scratch]), folder)
     open_sweep(options, folder, recipe, rows(grafted))
-    begun = [*_begun(options, parent, grafted, tokens, folder), *scratch]
+    begun = [*_begun(parent, grafted, tokens, folder), *scratch]
     ledger, loads = Ledger(folder), {one.run_id: load for one, load in rows(begun)}
     ledger.add(begun, loads)
     return train_runs(options, ledger, recipe.device, options.workers or recipe.workers, loads)
 
 
-def _begun(options: Options, parent: Any, grafted: list[RunConfig], tokens: int, folder: Path) -> list[RunConfig]:
+def _begun(parent: Any, grafted: list[RunConfig], tokens: int, folder: Path) -> list[RunConfig]:
     """The runs with their starts, which are made where they are not there."""
     from eutectic.sweeps import foreign
     from eutectic.sweeps.graft import start_of
 
-    manifest = _prepared(options, parent)
+    manifest = _prepared(parent)
     foreign.keep((parent.sweep / "mixers").glob("*.py"), folder)
     starts = {}
     for arch in dict.fromkeys(run.model.layout for run in grafted):
@@ -125,7 +125,7 @@ def _begun(options: Options, parent: Any, grafted: list[RunConfig], tokens: int,
     return [dataclasses.replace(run, start=starts[run.model.layout]) for run in grafted]
 
 
-def _prepared(options: Options, parent: Any) -> Any:
+def _prepared(parent: Any) -> Any:
     """The parent's tokens, and its model on the device that is here."""
     import torch
 
