@@ -31,6 +31,7 @@ examples:
   eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
   eutectic generate results/quick/runs/RUN --prompt "The state of the union"      what a trained model writes
   eutectic graft results/quick/runs/RUN --archs 'hyena*3+attn' --budget 1e10      other mixers in a trained model
+  eutectic context results/quick/runs/RUN --targets 256 --name quick              its loss as contexts grow
   eutectic cache --archs attn 'hyena*3+attn' --lengths 32768 1048576              what decoding keeps, in bytes
   eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
 
@@ -49,6 +50,7 @@ COMMANDS = {
     "figures": "draw every figure from the parquet logs",
     "generate": "continue texts by a trained model",
     "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
+    "context": "measure the loss of the ends of long held-out documents after contexts of growing length",
     "cache": "print the bytes that decoding keeps, by kind of layer and length, by formula and as they are",
 }
 
@@ -105,6 +107,8 @@ def parser() -> argparse.ArgumentParser:
             _generating(command)
         if name == "graft":
             _grafting(command)
+        if name == "context":
+            _probing(command)
         if name == "cache":
             _caching(command)
         if name == "run":
@@ -270,6 +274,20 @@ def _grafting(command: argparse.ArgumentParser) -> None:
     add("--scratch", action="store_true", help="train the same from scratch as well, with as many FLOPs in all")
     add("--scan", action="store_true", help="only say what replacing each layer's mixer alone by --to-mixer costs")
     add("--to-mixer", metavar="MIXER", help="e.g. hyena")
+
+
+def _probing(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    words = "trained runs' folders, or those of Hugging Face's form; one or more"
+    add("checkpoint", type=Path, nargs="+", metavar="CHECKPOINT", help=words)
+    add("--source", help="documents, less those trained on; by default those that the runs' sweeps held out")
+    words = "tokens at the end of each document whose loss is measured (default: 2048)"
+    add("--targets", type=_count("--targets", "measures"), default=2048, metavar="N", help=words)
+    words = "tokens before them; by default 0, 256 and its doubles, as far as half of the documents reach"
+    add("--contexts", nargs="+", default=[], type=_words, metavar="N", help=words)
+    words = "at most so many, the longest (default: 32)"
+    add("--documents", type=_count("--documents", "measures"), default=32, metavar="N", help=words)
+    add("--device", choices=("cpu", "cuda"), default="cpu")
 
 
 def _caching(command: argparse.ArgumentParser) -> None:

@@ -1,17 +1,13 @@
 """What grafts come to: their loss against the FLOPs beyond their parent's, beside as many spent from scratch."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from scipy.stats import t
 
-from eutectic.analysis import schema
-from eutectic.analysis.load import READING, begun
-from eutectic.errors import UserError
+from eutectic.analysis.load import begun
 
 SHAPE = ["n_layers", "d_model", "n_heads", "n_kv_heads", "d_ffn"]
 EQUAL = 0.02  # totals of FLOPs that differ by less are equal: either run's may be 1% off its budget
@@ -88,18 +84,6 @@ def grafts(frame: pd.DataFrame) -> list[Grafts]:
     scratch = frame[~own & (frame["status"] == "done")]
     found = (_of_parent(rows, scratch) for _, rows in frame[own].groupby("parent"))
     return sorted(found, key=lambda one: (one.arch, one.d_model, one.parent))
-
-
-def sensitivity(folder: Path) -> pd.DataFrame:
-    """FOLDER/sensitivity.parquet, without rows where there is none. Raises UserError where it is unreadable."""
-    path = folder / "sensitivity.parquet"
-    names = [column.name for column in schema.SENSITIVITY]
-    if not path.exists():
-        return pd.DataFrame(columns=names)
-    try:
-        return pq.read_table(path).select(names).to_pandas()
-    except READING as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it and scan again.") from None
 
 
 def _of_parent(rows: pd.DataFrame, scratch: pd.DataFrame) -> Grafts:

@@ -90,6 +90,18 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} cannot be read ({error}); `eutectic collect` sets it aside and rebuilds it.")
 
 
+def read_table(folder: Path, name: str) -> pd.DataFrame | None:
+    """A table of what was measured of trained models (schema.KEYS); None where the folder has none. Raises UserError
+    where it is unreadable."""
+    path = folder / f"{name}.parquet"
+    if not path.exists():
+        return None
+    try:
+        return schema.conform(pq.read_table(path), name).to_pandas()
+    except READING as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away and measure again.") from None
+
+
 def screen(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Runs:
     """Split rows into those to fit and those not. Raises UserError where rows do not compare or none is left.
 

@@ -1,5 +1,5 @@
-"""The columns of the logs: `runs` (a row per run), `curves` (a row per logged step) and `sensitivity` (a row per layer
-that was replaced alone).
+"""The columns of the logs, `runs` (a row per run) and `curves` (a row per logged step), and of what is measured of
+trained models: `sensitivity` (a row per layer that was replaced alone) and `context` (a row per document and context).
 
 The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
 """
@@ -156,7 +156,26 @@ SENSITIVITY = (
     _column("commit", "str", "", "git commit of the code, with + where it was modified; empty outside a checkout"),
 )
 
-TABLES = {"runs": RUNS, "curves": CURVES, "sensitivity": SENSITIVITY}
+CONTEXT = (
+    _column("model", "str", "", "folder of the checkpoint: of a run, its run_id"),
+    _column("arch", "str", "", "layout of sequence mixers; null where the checkpoint is no run's"),
+    _column("seq_len", "int", "tokens", "length that the model was trained with; null where that is unknown"),
+    _column("source", "str", "", "documents: `validation`, those that the sweep held out, or a source as it was named"),
+    _column("document", "str", "", "begins the hash of its tokens"),
+    _column("length", "int", "tokens", "of the document"),
+    _column("targets", "int", "tokens", "the document's last, whose loss is measured"),
+    _column("context", "int", "tokens", "of the document that are read before them, after a separator"),
+    _column("nats", "float", "nats/token", "mean loss of the targets"),
+    _column("bits_per_byte", "float", "bits/byte", "the same, of the text that the targets spell"),
+    _column("device", "str", "", "cpu, in float32, or cuda, in bfloat16"),
+)
+
+TABLES = {"runs": RUNS, "curves": CURVES, "sensitivity": SENSITIVITY, "context": CONTEXT}
+# of tables that are added to: a row that is new replaces one of the same
+KEYS = {
+    "sensitivity": ("parent", "new", "layer"),
+    "context": ("model", "document", "targets", "context"),
+}
 # columns that the first logs had not
 _LATER = (
     "layers",

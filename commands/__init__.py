@@ -3,6 +3,7 @@
 from eutectic.commands.answering import figures, fit, predict
 from eutectic.commands.generating import cache, generate
 from eutectic.commands.grafting import graft
+from eutectic.commands.probing import context
 from eutectic.commands.training import plan, retry, run, sweep
 from eutectic.commands.tuning import tune
 from eutectic.commands.watching import collect, status
@@ -10,6 +11,7 @@ from eutectic.commands.watching import collect, status
 __all__ = [
     "cache",
     "collect",
+    "context",
     "figures",
     "fit",
     "generate",

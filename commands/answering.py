@@ -8,7 +8,6 @@ from eutectic.arguments import Options, numbers
 from eutectic.cli import print_json
 from eutectic.commands.console import finite, out, sweep_folder, tuning_folder
 from eutectic.errors import UserError
-from eutectic.sweeps.ledger import sweeps
 
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
 TABLE_OPTIONS = (*TABLE_COLUMNS, "lr", "batch", "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")
@@ -136,12 +135,14 @@ def predict(options: Options) -> int:
 
 
 def figures(options: Options) -> int:
-    from eutectic.analysis.figures.draw import draw
+    from eutectic.analysis.figures.draw import TABLES, draw
 
     if options.name:
         folders = [sweep_folder(options)]
     else:
-        folders = [folder for folder in sweeps(options.results) if os.path.exists(folder / "runs.parquet")]
+        tables = [f"{name}.parquet" for name in ("runs", *TABLES)]
+        there = sorted(options.results.iterdir()) if options.results.is_dir() else []
+        folders = [folder for folder in there if any(os.path.exists(folder / table) for table in tables)]
     if not folders:
         raise UserError(f"no sweep with a runs.parquet in {options.results}/; run `eutectic sweep` first.")
     written = [path for folder in folders for path in draw(folder)]

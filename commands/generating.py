@@ -1,11 +1,11 @@
 """generate and cache."""
 
 import dataclasses
-from typing import Any
 
 from eutectic.arguments import Options, numbers
 from eutectic.cli import print_json
 from eutectic.commands.console import out
+from eutectic.commands.loading import trained
 from eutectic.errors import UserError
 
 
@@ -13,7 +13,7 @@ def generate(options: Options) -> int:
     """Continue prompts; the only one as its text becomes certain, several when all have ended."""
     if not 0 < options.top_p <= 1:
         raise UserError(f"--top-p {options.top_p} is not a probability; give one above 0, up to 1.")
-    trained = _load(options)
+    model = trained(options.checkpoint, options.device)
     from eutectic.inference.generate import Limits
     from eutectic.inference.generate import generate as continue_texts
     from eutectic.inference.sample import Sampling
@@ -24,7 +24,7 @@ def generate(options: Options) -> int:
     if alone:
         print(options.prompt[0], end="", flush=True)
     heard = (lambda number, text: print(text, end="", flush=True)) if alone else (lambda number, text: None)
-    texts = continue_texts(trained.model, trained.tokenizer, options.prompt, limits, sampling, options.rows, heard)
+    texts = continue_texts(model.model, model.tokenizer, options.prompt, limits, sampling, options.rows, heard)
     if options.json:
         told = [{"prompt": options.prompt[t.number], "text": t.text, "ended": t.ended, "ids": t.ids} for t in texts]
         print_json(told)
@@ -34,24 +34,6 @@ def generate(options: Options) -> int:
         for text in texts:
             print(f"{options.prompt[text.number]}{text.text}\n")
     return 0
-
-
-def _load(options: Options) -> Any:
-    """On the device, in bfloat16 on a GPU. A run's mixers from files are those of its sweep."""
-    if options.device == "cuda":
-        from eutectic.sweeps.cost import available_memory
-
-        available_memory("cuda", 1)  # which refuses where there is no GPU
-    import torch
-
-    from eutectic.inference.load import load
-    from eutectic.sweeps import foreign
-    from eutectic.train.shards import default_cache
-
-    folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
-    trained = load(options.checkpoint, default_cache(), lambda run: foreign.load(run, folder.resolve().parents[1]))
-    model = trained.model.to(options.device, torch.bfloat16 if options.device == "cuda" else torch.float32)
-    return dataclasses.replace(trained, model=model.eval())
 
 
 def cache(options: Options) -> int:

@@ -34,7 +34,6 @@ def graft(options: Options) -> int:
 def _scan(options: Options, parent: Any, tokens: int, folder: Path) -> int:
     """Replace each layer alone, show what that costs and keep it beside the sweep of grafts."""
     from eutectic import files
-    from eutectic.analysis.graft import sensitivity
     from eutectic.arch import layout
     from eutectic.display.graft import show_scan
     from eutectic.inference import graft as grafting
@@ -46,7 +45,7 @@ def _scan(options: Options, parent: Any, tokens: int, folder: Path) -> int:
         raise UserError(f"--to-mixer {options.to_mixer} is a layout of several layers; name one mixer, e.g. hyena.")
     if not grafting.steps_of(run, term, tokens):
         raise UserError(f"each layer of run {run.run_id} is {term}; scan for another mixer.")
-    before, manifest = sensitivity(folder), _prepared(parent)
+    manifest = _prepared(parent)
     found = grafting.scan(parent.model, run, term, manifest, tokens, held_out(run, manifest))
     shared = {
         "parent": run.run_id,
@@ -60,9 +59,7 @@ def _scan(options: Options, parent: Any, tokens: int, folder: Path) -> int:
         "commit": log.commit(),
     }
     rows = [shared | _row(one) for one in found]
-    again = (before["parent"] == run.run_id) & (before["new"] == term)
-    files.make_folder(folder)
-    log.write_rows(folder / "sensitivity.parquet", "sensitivity", [*before[~again].to_dict("records"), *rows])
+    log.add_rows(files.make_folder(folder) / "sensitivity.parquet", "sensitivity", rows)
     layouts = {k: grafting.least_sensitive(run, found, k) for k in range(1, len(found))}
     if options.json:
         print_json(finite({"layers": rows, "layouts": layouts}))

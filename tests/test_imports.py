@@ -9,11 +9,11 @@ ROOT = Path(__file__).parents[1]
 # what may import only from its own place or from further left; analysis.schema is the contract that logs are written by
 ORDER = (
     *("errors", "files", "config", "schema", "kernels", "arch", "train"),
-    *("inference", "sweeps", "analysis", "display", "arguments", "commands"),
+    *("inference", "probes", "sweeps", "analysis", "display", "arguments", "commands"),
 )
 FILES = sorted(
     path
-    for part in ("analysis", "arch", "kernels", "train", "inference", "sweeps", "display", "commands", "")
+    for part in ("analysis", "arch", "kernels", "train", "inference", "probes", "sweeps", "display", "commands", "")
     for path in (ROOT / part).glob("**/*.py" if part else "*.py")
     if path.name != "__init__.py"
 )

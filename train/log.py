@@ -16,6 +16,7 @@ from eutectic import files
 from eutectic.analysis import schema
 from eutectic.arch import flops, layout
 from eutectic.config import RunConfig, canonical_json
+from eutectic.errors import UserError
 
 Row = dict[str, Any]
 STATE_CONVENTION = "caches bf16, recurrent states fp32"
@@ -25,6 +26,21 @@ def write_rows(path: Path, table: str, rows: list[Row]) -> None:
     """Write rows of a table of the schema whole. A column that a row lacks is null."""
     with files.replacing(path) as scratch:
         pq.write_table(pa.Table.from_pylist(rows, schema.arrow_schema(schema.TABLES[table])), scratch)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a table, none where there is no file. Raises UserError where it cannot be read."""
+    try:
+        found: list[Row] = pq.read_table(path).to_pylist() if path.exists() else []
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away, and rows go to a new one.") from None
+    return found
+
+
+def add_rows(path: Path, table: str, rows: list[Row]) -> None:
+    """Add rows to a file of a table of schema.KEYS, in the place of those of the same key. Raises as read_rows."""
+    kept = {tuple(row[name] for name in schema.KEYS[table]): row for row in [*read_rows(path), *rows]}
+    write_rows(path, table, list(kept.values()))
 
 
 def flat(config: RunConfig) -> Row:

@@ -1,4 +1,4 @@
-"""Every figure of a sweep, as PNG and SVG, from its parquet alone."""
+"""Every figure of a sweep, and of what was measured of its models, as PNG and SVG, from its parquet alone."""
 
 import os
 from collections.abc import Callable
@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 from eutectic import files
 from eutectic.analysis.audit import audits
 from eutectic.analysis.figures import (
     audit,
+    context,
     contours,
     envelope,
     frontier,
@@ -29,8 +31,7 @@ from eutectic.analysis.figures import (
     share,
     style,
 )
-from eutectic.analysis.graft import sensitivity as sensitivities
-from eutectic.analysis.load import Runs, begun, load, read
+from eutectic.analysis.load import Runs, begun, load, read, read_table
 from eutectic.analysis.report import Report, fits
 
 # each gives None where the runs do not bear it
@@ -49,25 +50,32 @@ FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
     "hyper": hyper.laws,
     "hyper_cells": hyper.planes,
 }
+# of tables that a folder may have besides or instead
+TABLES: dict[str, Callable[[pd.DataFrame], Figure]] = {"sensitivity": sensitivity.figure, "context": context.figure}
 METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw the figures of the sweep in a folder into its figures/, and remove there those that its runs no longer bear.
-    Returns what was written. A sweep of grafts, and a scan, have figures of their own and none of laws. Raises
-    UserError where a table is unreadable, or there is none."""
-    scanned = sensitivities(folder)
-    rows = None if len(scanned) and not (folder / "runs.parquet").exists() else read(folder)
+    """Draw the figures of what is in a folder, a sweep's runs and what was measured of its models, into its figures/,
+    and remove there those that are no longer borne. Returns what was written.
+
+    A sweep of grafts has a figure of its own and none of laws. Raises UserError where a table is unreadable, or there
+    is none, or its rows do not compare.
+    """
+    tables = {name: read_table(folder, name) for name in TABLES}
+    figures: dict[str, Callable[[], Figure | None]] = {
+        name: partial(TABLES[name], table) for name, table in tables.items() if table is not None
+    }
+    rows = None if figures and not (folder / "runs.parquet").exists() else read(folder)
+    if rows is not None:
+        figures["graft"] = partial(graft.figure, rows)
     out = files.make_folder(folder / "figures")
-    with matplotlib.rc_context(style.RC):
-        written = _write("sensitivity", sensitivity.figure(scanned), out)
-        written += _write("graft", None if rows is None else graft.figure(rows), out)
-    return written if rows is None or begun(rows).any() else written + _draw_laws(folder, out)
+    written = [path for name in (*TABLES, "graft") for path in _write(name, figures.get(name, lambda: None), out)]
+    return written if rows is None or begun(rows).any() else [*written, *_draw_laws(load(folder), out)]
 
 
-def _draw_laws(folder: Path, out: Path) -> list[Path]:
+def _draw_laws(runs: Runs, out: Path) -> list[Path]:
     """A process for each figure."""
-    runs = load(folder)
     # the curves are the bulk, and all are never drawn
     shown = replace(runs, curves=envelope.thinned(runs).curves)
     with ProcessPoolExecutor(min(len(FIGURES), os.cpu_count() or 1)) as pool:
@@ -78,21 +86,22 @@ def _draw_laws(folder: Path, out: Path) -> list[Path]:
 
 
 def _draw(name: str, runs: Runs, fitted: Report, out: Path) -> list[Path]:
-    with matplotlib.rc_context(style.RC):
-        return _write(name, FIGURES[name](runs, fitted), out)
+    return _write(name, partial(FIGURES[name], runs, fitted), out)
 
 
-def _write(name: str, drawn: Figure | None, out: Path) -> list[Path]:
+def _write(name: str, figure: Callable[[], Figure | None], out: Path) -> list[Path]:
     paths = [out / f"{name}.{ending}" for ending in METADATA]
-    if drawn is None:
+    with matplotlib.rc_context(style.RC):
+        drawn = figure()
+        if drawn is None:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            return []
+        engine = drawn.get_layout_engine()
+        assert engine is not None  # style.panels asks for one
+        engine.execute(drawn)
+        drawn.set_layout_engine("none")  # laid out once, not again for each file
         for path in paths:
-            path.unlink(missing_ok=True)
-        return []
-    engine = drawn.get_layout_engine()
-    assert engine is not None  # style.panels asks for one
-    engine.execute(drawn)
-    drawn.set_layout_engine("none")  # laid out once, not again for each file
-    for path in paths:
-        with files.replacing(path) as scratch:
-            drawn.savefig(scratch, format=path.suffix[1:], metadata=METADATA[path.suffix[1:]])
+            with files.replacing(path) as scratch:
+                drawn.savefig(scratch, format=path.suffix[1:], metadata=METADATA[path.suffix[1:]])
     return paths

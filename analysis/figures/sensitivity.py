@@ -12,10 +12,8 @@ NORMAL = 1.96  # standard errors to either side of a 95% interval
 DODGE = 0.14  # of a layer, between the mixers that were put there
 
 
-def figure(rows: pd.DataFrame) -> Figure | None:
-    """rows: of `sensitivity`. A panel for each parent; None where there are none."""
-    if not len(rows):
-        return None
+def figure(rows: pd.DataFrame) -> Figure:
+    """rows: of `sensitivity`. A panel for each parent."""
     parents = rows["parent"].unique()
     drawn, panels = style.panels(len(parents))
     looks = style.categories(sorted(rows["new"].unique()))

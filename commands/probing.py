@@ -1,0 +1,71 @@
+"""context."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from eutectic.arguments import Options, numbers
+from eutectic.cli import print_json
+from eutectic.commands.console import err, finite, named, out
+from eutectic.commands.loading import trained
+from eutectic.errors import UserError
+
+if TYPE_CHECKING:
+    from eutectic.inference.load import Trained
+    from eutectic.probes.context import Document
+
+
+def context(options: Options) -> int:
+    """Measure models after contexts of growing length, and keep the rows under a name."""
+    import pandas as pd
+
+    from eutectic import files
+    from eutectic.analysis.context import summary
+    from eutectic.display.context import context_table
+    from eutectic.probes.context import SHORTEST, doubled, longest, probe
+    from eutectic.train import log
+
+    asked = numbers(options.contexts, int, "--contexts")
+    kept = files.make_folder(named(options.results, options.name)) / "context.parquet" if options.name else None
+    if kept is not None:
+        log.read_rows(kept)  # where it is damaged, nothing is measured in vain
+    found = []
+    for checkpoint in options.checkpoint:
+        name = (checkpoint if checkpoint.is_dir() else checkpoint.parent).resolve().name
+        model = trained(checkpoint, options.device)
+        least = options.targets + (min(asked) if asked else SHORTEST)
+        documents = longest(_documents(model, name, options.source), least, options.documents)
+        contexts = asked or doubled(documents, options.targets)
+        rows = probe(model.model, model.tokenizer, documents, options.targets, contexts)
+        about = {
+            "model": name,
+            "arch": model.run and model.run.model.layout,
+            "seq_len": model.run and model.run.data.seq_len,
+            "source": options.source or "validation",
+            "targets": options.targets,
+            "device": options.device,
+        }
+        found += [about | dataclasses.asdict(row) for row in rows]
+        if kept is not None:
+            log.add_rows(kept, "context", found)
+    means = summary(pd.DataFrame(found))
+    if options.json:
+        print_json(finite(means.to_dict("records")))
+    else:
+        out().print(context_table(means))
+    return 0
+
+
+def _documents(model: "Trained", name: str, source: str | None) -> "list[Document]":
+    """Held out, as far as can be known here."""
+    from eutectic.probes.context import learnt, of_source, of_validation
+    from eutectic.train.shards import default_cache
+
+    if source is None:
+        if model.run is None:
+            raise UserError(f"nothing tells what {name} was trained on; give texts that it was not, by --source.")
+        return of_validation(model.run, model.tokenizer, default_cache())
+    documents = of_source(source, model.tokenizer)
+    known = learnt(model.run, model.tokenizer, default_cache()) if model.run else None
+    if known is None:
+        err().print(f"nothing here tells which texts {name} was trained on: all of {source} are taken.", soft_wrap=True)
+    return [document for document in documents if document.name not in (known or ())]
