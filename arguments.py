@@ -31,6 +31,7 @@ examples:
   eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
   eutectic generate results/quick/runs/RUN --prompt "The state of the union"      what a trained model writes
   eutectic graft results/quick/runs/RUN --archs 'hyena*3+attn' --budget 1e10      other mixers in a trained model
+  eutectic export results/quick/runs/RUN my-model                                 a folder that needs nothing else
   eutectic context results/quick/runs/RUN --targets 256 --name quick              its loss as contexts grow
   eutectic cache --archs attn 'hyena*3+attn' --lengths 32768 1048576              what decoding keeps, in bytes
   eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
@@ -50,6 +51,7 @@ COMMANDS = {
     "figures": "draw every figure from the parquet logs",
     "generate": "continue texts by a trained model",
     "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
+    "export": "make a folder of a trained run that needs nothing else, on any machine",
     "context": "measure the loss of the ends of long held-out documents after contexts of growing length",
     "cache": "print the bytes that decoding keeps, by kind of layer and length, by formula and as they are",
 }
@@ -107,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
             _generating(command)
         if name == "graft":
             _grafting(command)
+        if name == "export":
+            command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a trained run's folder")
+            command.add_argument("folder", type=Path, metavar="FOLDER", help="to be made")
         if name == "context":
             _probing(command)
         if name == "cache":
@@ -243,7 +248,12 @@ def _predicting(command: argparse.ArgumentParser) -> None:
 
 def _generating(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a trained run's folder, or one of Hugging Face's form")
+    add(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a trained run's folder, an exported one, or one of Hugging Face's form",
+    )
     add("--prompt", action="append", required=True, metavar="TEXT", help="text to continue; may be given again")
     add("--tokens", type=_count("--tokens", "writes"), default=200, metavar="N", help="at most so many (default: 200)")
     add(
@@ -278,7 +288,7 @@ def _grafting(command: argparse.ArgumentParser) -> None:
 
 def _probing(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    words = "trained runs' folders, or those of Hugging Face's form; one or more"
+    words = "trained runs' folders, exported ones, or those of Hugging Face's form; one or more"
     add("checkpoint", type=Path, nargs="+", metavar="CHECKPOINT", help=words)
     add("--source", help="documents, less those trained on; by default those that the runs' sweeps held out")
     words = "tokens at the end of each document whose loss is measured (default: 2048)"

@@ -1,6 +1,7 @@
 """What each command of the CLI does, in terms of the parts that do it: a function of its name for each."""
 
 from eutectic.commands.answering import figures, fit, predict
+from eutectic.commands.exporting import export
 from eutectic.commands.generating import cache, generate
 from eutectic.commands.grafting import graft
 from eutectic.commands.probing import context
@@ -12,6 +13,7 @@ __all__ = [
     "cache",
     "collect",
     "context",
+    "export",
     "figures",
     "fit",
     "generate",

@@ -1,4 +1,4 @@
-"""A trained model and its tokenizer from where a sweep or another library left them."""
+"""A trained model and its tokenizer from where a sweep, an export or another library left them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from eutectic.arch.importers import checkpoint as importers
 from eutectic.arch.model import Model, build
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
+from eutectic.inference import export
 from eutectic.train import checkpoint, shards, tokenizer
 from eutectic.train.tokenizer import Tokenizer
 
@@ -25,7 +26,8 @@ class Trained:
 
 
 def load(path: Path, cache: Path, prepare: Callable[[RunConfig], None] = lambda run: None) -> Trained:
-    """The model of a run's folder or weights, or of a folder as Hugging Face writes them, in float32 on the CPU.
+    """The model of a run's folder or weights, or of a folder that was exported or that Hugging Face's libraries wrote,
+    in float32 on the CPU.
 
     cache: where the run's tokens are, and its tokenizer with them. prepare: is called before a run's model is made.
     Raises UserError where there is no such model, its files are damaged, or they are not what they say.
@@ -37,6 +39,11 @@ def load(path: Path, cache: Path, prepare: Callable[[RunConfig], None] = lambda 
         model = build(run.model, run.seed)
         fill(model, tensors, f"{weights}, of {run.model.layout},")
         return Trained(model, shards.tokenizer_of(run.data, cache), run)
+    if export.is_exported(path):
+        found = export.read(path)
+        model = build(found.run.model, found.run.seed)
+        fill(model, found.weights, f"{path}, of {found.run.model.layout},")
+        return Trained(model, found.tokenizer, found.run)
     if (path / "config.json").is_file() and (path / "tokenizer.json").is_file():
         separator = _separator(path)
         made = tokenizer.from_definition(path.name, (path / "tokenizer.json").read_text(), separator)

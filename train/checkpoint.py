@@ -118,7 +118,7 @@ def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
 
 
 def sha256_of(weights: Mapping[str, Tensor]) -> str:
-    """Of their names, types, shapes and bytes."""
+    """Of names, types, shapes and numbers, in whatever order they come."""
     found = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

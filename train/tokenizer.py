@@ -71,6 +71,21 @@ def from_definition(name: str, definition: str, separator: int = 0) -> Tokenizer
     return Tokenizer(name, bpe.get_vocab_size(), separator, definition, encode, decoder)
 
 
+def bytes_definition() -> str:
+    """`bytes` as JSON that Hugging Face's tokenizers read: a token for each byte, none merged."""
+    from tokenizers import Tokenizer as Bpe
+    from tokenizers import decoders, models, pre_tokenizers
+
+    # their letters of bytes (GPT-2): those of Latin-1 that can be seen, and from 256 on, in order, for the others
+    seen = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = {byte: _ALPHABET + k for k, byte in enumerate(sorted({*range(_ALPHABET)} - seen))}
+    bpe = Bpe(models.BPE({chr(others.get(byte, byte)): byte for byte in range(_ALPHABET)}, []))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.decoder = decoders.ByteLevel()
+    definition: str = bpe.to_str()
+    return definition
+
+
 def _encode_bytes(texts: list[str]) -> list[Ids]:
     return [np.frombuffer(text.encode(), np.uint8) for text in texts]
 

@@ -44,6 +44,55 @@ def transformer(
     return model, ours
 
 
+def is_llama(model: ModelConfig) -> bool:
+    """Whether LlamaForCausalLM computes what the model does."""
+    layers = model.layout, model.channel, model.logit_cap, model.mup_base
+    return layers == ("attn", "swiglu", 0.0, 0)
+
+
+def invert(model: ModelConfig, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What convert() makes this ModelConfig and state dict of, of a model that is_llama()."""
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "num_hidden_layers": model.n_layers,
+        "hidden_size": model.d_model,
+        "num_attention_heads": model.n_heads,
+        "num_key_value_heads": model.n_kv_heads,
+        "intermediate_size": model.d_ffn,
+        "vocab_size": model.vocab_size,
+        "hidden_act": "silu",
+        "rope_theta": model.rope_base,
+        "rope_parameters": {"rope_type": "default", "rope_theta": model.rope_base},
+        "rms_norm_eps": model.norm_eps,
+        "tie_word_embeddings": model.tied,
+    }
+    theirs = {"model.embed_tokens.weight": weights["embedding.weight"], "model.norm.weight": weights["norm.weight"]}
+    if not model.tied:
+        theirs["lm_head.weight"] = weights["head.weight"]
+    for layer in range(model.n_layers):
+        theirs |= _their_block(model, weights, f"model.layers.{layer}.", f"blocks.{layer}.")
+    return config, theirs
+
+
+def _their_block(model: ModelConfig, weights: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
+    d_kv = model.d_model // model.n_heads * model.n_kv_heads
+    q, k, v = weights[f"{ours}mixer.qkv.weight"].split([model.d_model, d_kv, d_kv])
+    gate, up = weights[f"{ours}channel.up.weight"].chunk(2)
+    named = {
+        "input_layernorm": weights[f"{ours}mixer_norm.weight"],
+        "self_attn.q_proj": q,
+        "self_attn.k_proj": k,
+        "self_attn.v_proj": v,
+        "self_attn.o_proj": weights[f"{ours}mixer.out.weight"],
+        "post_attention_layernorm": weights[f"{ours}channel_norm.weight"],
+        "mlp.gate_proj": gate,
+        "mlp.up_proj": up,
+        "mlp.down_proj": weights[f"{ours}channel.down.weight"],
+    }
+    return {f"{theirs}{name}.weight": tensor.clone() for name, tensor in named.items()}
+
+
 def _block(weights: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
     def fused(*names: str) -> Tensor:
         return torch.cat([weights[f"{theirs}{name}_proj.weight"] for name in names])
