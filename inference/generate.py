@@ -74,12 +74,24 @@ def generate(
     A prompt begins a document: the model reads the separator first. heard: is told, as it becomes certain, of the text
     added to a prompt by its number.
     """
+    read = [[tokenizer.separator, *ids.tolist()] for ids in tokenizer.encode(list(prompts))]
+    return continue_tokens(model, tokenizer, read, limits, sampling, rows, heard)
+
+
+def continue_tokens(
+    model: Model,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    limits: Limits,
+    sampling: Sampling,
+    rows: int = 8,
+    heard: Heard = lambda number, text: None,
+) -> list[Continuation]:
+    """generate() of prompts in tokens, of one or more each, the separator among them or not."""
     device = next(model.parameters()).device
-    read = [
-        torch.tensor([tokenizer.separator, *ids.tolist()], device=device) for ids in tokenizer.encode(list(prompts))
-    ]
-    cache = Cache(model, min(rows, len(prompts)), max(map(len, read)) + limits.tokens)
-    waiting = [Continuation(number, tokenizer.decoder()) for number in range(len(prompts))][::-1]
+    read = [torch.tensor(prompt, device=device) for prompt in prompts]
+    cache = Cache(model, min(rows, len(read)), max(map(len, read)) + limits.tokens)
+    waiting = [Continuation(number, tokenizer.decoder()) for number in range(len(read))][::-1]
     done: list[Continuation] = []
     going: dict[int, Continuation] = {}  # by row
     last = torch.zeros(len(cache.seen), dtype=torch.long, device=device)
