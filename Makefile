@@ -97,6 +97,7 @@ bench: .venv/.dev  # on a GPU, an hour or so; rows are kept as they come
 		$(BIN)/python bench/$$name.py $$(if [ $$name = mixers ]; then echo --device cuda; fi) && \
 		$(BIN)/python bench/$$name.py --table > results/bench/$$name.md || exit; done
 	$(BIN)/python bench/figures.py
+	$(BIN)/python bench/serving.py
 
 schema: .venv/.dev
 	$(BIN)/python -m eutectic.analysis.schema > results/SCHEMA.md

@@ -71,13 +71,13 @@ OPERATORS = (
 def main() -> None:
     peaks = pd.read_parquet(RESULTS / "mixers.parquet").groupby("device")["peak_flops"].median()
     with matplotlib.rc_context(style.RC):
-        save(operators(peaks), "operators")
-        save(speed(), "speed")
+        save(operators(peaks), RESULTS / "operators")
+        save(speed(), RESULTS / "speed")
 
 
-def save(figure: Figure, name: str) -> None:
+def save(figure: Figure, path: Path) -> None:
     for kind in ("png", "svg"):
-        figure.savefig(RESULTS / f"{name}.{kind}", metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(path.with_suffix(f".{kind}"), metadata={"Date": None} if kind == "svg" else None)
 
 
 def operators(peaks: pd.Series) -> Figure:

@@ -1,12 +1,15 @@
 """Bytes that decoding keeps."""
 
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from zoo import CASES, IDS, shape
 
 from eutectic import cli
+from eutectic.arch.model import blank
 from eutectic.inference.size import sizes, with_shape
 
 
@@ -29,6 +32,16 @@ def test_striped_hyenas_shape_saves_what_is_published_of_it() -> None:
     assert round(1 - half.total / attn.total, 4) == 0.4996
     assert round(1 - quarter.total / attn.total, 3) == 0.749
     assert 2 * half.total > attn.total
+
+
+def test_the_committed_table_is_the_formula() -> None:
+    """bench/serving.py writes it anew."""
+    table = pd.read_parquet(Path(__file__).parents[2] / "results/serving/cache.parquet")
+    assert sorted(table["length"].unique()) == [2**k for k in range(10, 21)]
+    for layout, own in table.groupby("layout"):
+        model = blank(with_shape("7b", str(layout)))
+        assert own["bytes"].tolist() == [model.state_size(length).bytes(torch.bfloat16) for length in own["length"]]
+    assert (table.loc[table["layout"] == "hyena+attn", "saved"] < 0.5).all()
 
 
 def test_the_command_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
