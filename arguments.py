@@ -52,7 +52,7 @@ COMMANDS = {
     "generate": "continue texts by a trained model",
     "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
     "export": "make a folder of a trained run that needs nothing else, on any machine",
-    "context": "measure the loss of the ends of long held-out documents after contexts of growing length",
+    "context": "measure the loss of long held-out documents' ends after contexts that grow; --name keeps it",
     "cache": "print the bytes that decoding keeps, by kind of layer and length, by formula and as they are",
 }
 

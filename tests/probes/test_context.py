@@ -15,6 +15,7 @@ from eutectic.analysis.load import read_table
 from eutectic.arch.model import build
 from eutectic.config import RunConfig, canonical_json
 from eutectic.errors import UserError
+from eutectic.inference.export import Exported, write
 from eutectic.inference.score import token_losses
 from eutectic.probes.context import Document, doubled, learnt, longest, of_source, of_validation, probe
 from eutectic.train import checkpoint, tokenizer
@@ -124,6 +125,22 @@ def test_a_source_is_taken_less_what_was_trained_on(folder: Path, manifest: Mani
     assert "nothing here tells which texts r was trained on: all of" in elsewhere.stderr
     refused = inside.eutectic(*command, cwd=tmp_path)
     assert refused.returncode == 1 and "run the sweep again to make them" in refused.stderr
+
+
+def test_a_model_from_elsewhere_needs_a_source(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
+    """Such as an exported Llama without what we know of it."""
+    run = dataclasses.replace(small_run, model=dataclasses.replace(small_run.model, layout="attn"))
+    write(Exported(run, build(run.model, 0).state_dict(), BYTES), tmp_path / "llama")
+    config = json.loads((tmp_path / "llama/config.json").read_text())
+    del config["eutectic"]
+    (tmp_path / "llama/config.json").write_text(json.dumps(config))
+    command = ["context", str(tmp_path / "llama"), "--targets", "50", "--contexts", "9", "--name", "x"]
+    refused = inside.eutectic(*command, cwd=tmp_path)
+    assert refused.returncode == 1 and "nothing tells what llama was trained on; give texts" in refused.stderr
+    assert inside.eutectic(*command, "--source", manifest.source, cwd=tmp_path).returncode == 0
+    kept = tables.read(tmp_path / "results/x/context.parquet")
+    assert len(kept) == 32 and kept[["arch", "seq_len"]].isna().all(axis=None)
+    assert inside.eutectic("figures", "--name", "x", cwd=tmp_path).returncode == 0
 
 
 def test_what_cannot_be_is_said(folder: Path, manifest: Manifest, tmp_path: Path) -> None:
