@@ -138,8 +138,8 @@ def test_a_model_from_elsewhere_needs_a_source(small_run: RunConfig, manifest: M
     refused = inside.eutectic(*command, cwd=tmp_path)
     assert refused.returncode == 1 and "nothing tells what llama was trained on; give texts" in refused.stderr
     assert inside.eutectic(*command, "--source", manifest.source, cwd=tmp_path).returncode == 0
-    kept = tables.read(tmp_path / "results/x/context.parquet")
-    assert len(kept) == 32 and kept[["arch", "seq_len"]].isna().all(axis=None)
+    kept = read_table(tmp_path / "results/x", "context")
+    assert kept is not None and len(kept) == 32 and kept[["arch", "seq_len"]].isna().all(axis=None)
     assert inside.eutectic("figures", "--name", "x", cwd=tmp_path).returncode == 0
 
 
