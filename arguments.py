@@ -34,6 +34,8 @@ examples:
   eutectic export results/quick/runs/RUN my-model                                 a folder that needs nothing else
   eutectic context results/quick/runs/RUN --targets 256 --name quick              its loss as contexts grow
   eutectic cache --archs attn 'hyena*3+attn' --lengths 32768 1048576              what decoding keeps, in bytes
+  eutectic distill results/quick/runs/RUN --order 16 --to short      long filters in modal form, of 16 states
+  eutectic prune results/quick/runs/RUN --budget 0.01 --to small     modes that perplexity can do without
   eutectic fit runs.csv --params "Model Size" --loss-fn lad --bootstrap 4000      a law fitted to any table
 
 A layout names a block of mixers that repeats: hyena*3+attn is three hyena layers to one of attention.
@@ -53,6 +55,8 @@ COMMANDS = {
     "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
     "export": "make a folder of a trained run that needs nothing else, on any machine",
     "context": "measure the loss of long held-out documents' ends after contexts that grow; --name keeps it",
+    "distill": "replace a model's long filters by modal ones of few states, and say what that costs",
+    "prune": "remove the modes of a model's filters that perplexity can do without",
     "cache": "print the bytes that decoding keeps, by kind of layer and length, by formula and as they are",
 }
 
@@ -114,6 +118,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("folder", type=Path, metavar="FOLDER", help="to be made")
         if name == "context":
             _probing(command)
+        if name == "distill":
+            _distilling(command)
+        if name == "prune":
+            _pruning(command)
         if name == "cache":
             _caching(command)
         if name == "run":
@@ -297,6 +305,32 @@ def _probing(command: argparse.ArgumentParser) -> None:
     add("--contexts", nargs="+", default=[], type=_words, metavar="N", help=words)
     words = "at most so many, the longest (default: 32)"
     add("--documents", type=_count("--documents", "measures"), default=32, metavar="N", help=words)
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+
+
+def _distilling(command: argparse.ArgumentParser) -> None:
+    _shrinking(command)
+    add = command.add_argument
+    add("--order", type=_count("--order", "keeps"), required=True, metavar="D", help="real states a channel, at most")
+    words = "share of the Hankel singular values that a channel's order may leave out (default: 1e-3)"
+    add("--tolerance", type=_number(float, "--tolerance"), default=1e-3, metavar="T", help=words)
+
+
+def _pruning(command: argparse.ArgumentParser) -> None:
+    _shrinking(command)
+    words = "rise of perplexity to allow (default: 0.01, one percent), judged by half of the held-out text"
+    command.add_argument("--budget", type=_number(float, "--budget"), default=0.01, metavar="B", help=words)
+
+
+def _shrinking(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a trained run's folder; with --name, rows are kept",
+    )
+    add("--to", type=Path, required=True, metavar="FOLDER", help="where the new model goes, to be named as a run is")
     add("--device", choices=("cpu", "cuda"), default="cpu")
 
 

@@ -1,5 +1,6 @@
 """The columns of the logs, `runs` (a row per run) and `curves` (a row per logged step), and of what is measured of
-trained models: `sensitivity` (a row per layer that was replaced alone) and `context` (a row per document and context).
+trained models: `sensitivity` (a row per layer replaced alone), `context` (per document and context), `distill` (per
+layer) and `prune` (per number of modes).
 
 The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
 """
@@ -19,7 +20,7 @@ class Column:
 
 
 def _column(name: str, kind: str, unit: str, doc: str) -> Column:
-    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
     return Column(name, types[kind], unit, doc)
 
 
@@ -170,11 +171,74 @@ CONTEXT = (
     _column("device", "str", "", "cpu, in float32, or cuda, in bfloat16"),
 )
 
-TABLES = {"runs": RUNS, "curves": CURVES, "sensitivity": SENSITIVITY, "context": CONTEXT}
+_TRAINED = (
+    _column("run_id", "str", "", "the run whose model it was"),
+    _column("arch", "str", "", "its layout of sequence mixers"),
+    _column("seed", "int", "", "its seed"),
+    _column("length", "int", "tokens", "sequence length that it was trained on, over which filters are compared"),
+)
+
+DISTILL = (
+    *_TRAINED,
+    _column("path", "str", "", "module of the model whose filters were distilled, e.g. blocks.0.mixer"),
+    _column("layer", "int", "", "its layer, from 0"),
+    _column("mixer", "str", "", "what the layer was, e.g. hyena_implicit; it became hyena"),
+    _column("channels", "int", "", "filters of the layer"),
+    _column("max_order", "int", "", "order asked for: real states a channel, at most"),
+    _column("tolerance", "float", "", "share of the sum of Hankel singular values that may be left out"),
+    _column("order_mean", "float", "", "order chosen, mean over channels"),
+    _column("order_max", "int", "", "order chosen, highest of the channels"),
+    _column("modes_max", "int", "", "modes of the fullest channel: one for a pair of poles or a real pole"),
+    _column("n_modes", "int", "", "modes that every channel of the model has"),
+    _column("error", "float", "", "relative L2 error of a filter without h_0, median over channels"),
+    _column("error_low", "float", "", "the same, first decile"),
+    _column("error_high", "float", "", "the same, last decile"),
+    _column("error_max", "float", "", "the same, largest"),
+    _column("peak", "float", "", "largest error at any frequency over the filter's L2 norm, median over channels"),
+    _column("lower", "float", "", "what no filter of that order has less of: sigma_{order + 1}, over the same norm"),
+    _column("upper", "float", "", "the bound of balanced truncation: 2 (sigma_{order + 1} + ...), over the same norm"),
+    _column("within_bound", "float", "", "share of channels whose `peak` is within `upper`"),
+    _column("perplexity_before", "float", "", "of the held-out text, by the model as it was trained"),
+    _column("perplexity", "float", "", "of the same, by the model with all its long filters distilled"),
+    _column(
+        "ratio_low", "float", "", "`perplexity` over `perplexity_before`, the lower end of 95%, by windows of text"
+    ),
+    _column("ratio_high", "float", "", "the same, its upper end"),
+)
+
+PRUNE = (
+    *_TRAINED,
+    _column("modes", "int", "", "modes that every channel has; the first row of a run is of the unpruned model"),
+    _column("within_budget", "bool", "", "whether the perplexity it is judged by rose by no more than the budget"),
+    _column("error", "float", "", "relative L2 error of a filter without h_0, median over the channels of all layers"),
+    _column("error_max", "float", "", "the same, largest"),
+    _column("judged_perplexity", "float", "", "of the first half of the held-out text, which decides what is kept"),
+    _column("perplexity", "float", "", "of the second half, which decides nothing"),
+    _column(
+        "ratio_low", "float", "", "`perplexity` over the unpruned model's, the lower end of 95%, by windows of text"
+    ),
+    _column("ratio_high", "float", "", "the same, its upper end"),
+    _column("state_bytes", "int", "bytes", "what decoding keeps of one sequence of `length`, by `state_convention`"),
+    _column("filter_bytes", "int", "bytes", "of these, the states of modal filters"),
+    _column("state_convention", "str", "", "dtypes of what grows with or copies the input, and of recurrent states"),
+    _column("decode_ms", "float", "ms", "for one more token of one sequence of `length`, as `generate` decodes"),
+    _column("device", "str", "", "name of the device that it was timed on"),
+)
+
+TABLES = {
+    "runs": RUNS,
+    "curves": CURVES,
+    "sensitivity": SENSITIVITY,
+    "context": CONTEXT,
+    "distill": DISTILL,
+    "prune": PRUNE,
+}
 # of tables that are added to: a row that is new replaces one of the same
 KEYS = {
     "sensitivity": ("parent", "new", "layer"),
     "context": ("model", "document", "targets", "context"),
+    "distill": ("run_id", "path", "max_order", "tolerance"),
+    "prune": ("run_id", "modes", "device"),
 }
 # columns that the first logs had not
 _LATER = (

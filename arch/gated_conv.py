@@ -4,7 +4,7 @@ import abc
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eutectic.arch.base import LayerShape, Mixer, MixerFlops, State, StateSize
 from eutectic.arch.layers import exempt, identity_taps, linear, short_conv, short_conv_step
@@ -80,6 +80,16 @@ class GatedConv(Mixer):
         mixing, matmul = self.mix_flops(length, conv_algorithm)
         core = mixing + length * 3 * self.d_inner * 2 * FIR_TAPS
         return MixerFlops(projection, core, core, projection + matmul)
+
+
+class LongConv(GatedConv):
+    """A GatedConv of mix(q, k, v) = q * (h conv u + D u), u = k * v, with long filters h that have no modal form."""
+
+    skip: nn.Parameter
+
+    @abc.abstractmethod
+    def impulse_response(self, length: int) -> Tensor:
+        """h (d_inner, length), in float32 at least, without D."""
 
 
 def gated(q: Tensor, u: Tensor, y: Tensor, skip: Tensor) -> Tensor:

@@ -8,28 +8,23 @@ say that they have seen so many tokens. Rows go to results/bench/decode.parquet 
 """
 
 import argparse
-import statistics
-import time
 from pathlib import Path
 
 import pandas as pd
 import torch
-from rows import milliseconds, parsed, versions, write
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from rows import parsed, versions, write
 
 from eutectic.arch.model import build
 from eutectic.config import ModelConfig
 from eutectic.inference.cache import Cache
 from eutectic.inference.size import state_bytes
+from eutectic.inference.speed import ROOM, filled, step_milliseconds
 
 OUT = Path("results/bench/decode.parquet")
 LAYOUTS = ("attn", "hyena+attn", "hyena*3+attn", "hyena", "mamba2")
 LENGTHS = (1024, 4096, 16384, 65536, 131072)
 ROWS = (1, 16)
 LAYERS, WIDTH, HEADS, KV_HEADS, VOCAB = 16, 1024, 8, 2, 32_000
-STEPS = 21  # timed, on a CPU
-ROOM = 64
 KEY = ["device", "layout", "layers", "d_model", "rows", "length"]
 
 
@@ -57,28 +52,6 @@ def main() -> None:
                 row |= {"bytes": state_bytes(cache.states)} | versions()
                 print({name: row[name] for name in (*KEY, "ms")}, flush=True)
                 write(row, options.out, KEY)
-
-
-def filled(cache: Cache, length: int) -> Cache:
-    """As if every row had seen so many tokens."""
-    for leaf in tree_leaves(cache.states):
-        if leaf.is_floating_point() or leaf.is_complex():
-            leaf.normal_(std=0.1)
-        else:
-            leaf.fill_(length)
-    cache.seen = [length] * len(cache.seen)
-    return cache
-
-
-def step_milliseconds(cache: Cache, tokens: Tensor) -> float:
-    if tokens.is_cuda:
-        return milliseconds(lambda _: cache.step(tokens))
-    times = []
-    for _ in range(STEPS):
-        began = time.perf_counter()
-        cache.step(tokens)
-        times.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(times)
 
 
 def table(found: pd.DataFrame) -> str:

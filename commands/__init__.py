@@ -5,6 +5,7 @@ from eutectic.commands.exporting import export
 from eutectic.commands.generating import cache, generate
 from eutectic.commands.grafting import graft
 from eutectic.commands.probing import context
+from eutectic.commands.shrinking import distill, prune
 from eutectic.commands.training import plan, retry, run, sweep
 from eutectic.commands.tuning import tune
 from eutectic.commands.watching import collect, status
@@ -13,6 +14,7 @@ __all__ = [
     "cache",
     "collect",
     "context",
+    "distill",
     "export",
     "figures",
     "fit",
@@ -20,6 +22,7 @@ __all__ = [
     "graft",
     "plan",
     "predict",
+    "prune",
     "retry",
     "run",
     "status",

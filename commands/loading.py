@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 
-def trained(checkpoint: Path, device: str) -> Any:
-    """On the device, in bfloat16 on a GPU. A run's mixers from files are those of its sweep."""
+def trained(checkpoint: Path, device: str, exactly: bool = False) -> Any:
+    """On the device, in bfloat16 on a GPU unless exactly. A run's mixers from files are those of its sweep."""
     if device == "cuda":
         from eutectic.sweeps.cost import available_memory
 
@@ -19,5 +19,6 @@ def trained(checkpoint: Path, device: str) -> Any:
 
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     found = load(checkpoint, default_cache(), lambda run: foreign.load(run, folder.resolve().parents[1]))
-    model = found.model.to(device, torch.bfloat16 if device == "cuda" else torch.float32)
+    rounded = device == "cuda" and not exactly
+    model = found.model.to(device, torch.bfloat16 if rounded else torch.float32)
     return dataclasses.replace(found, model=model.eval())

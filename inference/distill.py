@@ -6,6 +6,7 @@ fit by gradients from random poles; the bounds are theirs, too.)
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -46,8 +47,12 @@ class Report(NamedTuple):
         return self.peak <= self.upper
 
 
-def distill(h: Tensor, max_order: int, tolerance: float = 1e-3, steps: int = STEPS) -> tuple[Modal, Report]:
+def distill(
+    h: Tensor, max_order: int, tolerance: float = 1e-3, steps: int = STEPS, cancel: float = math.inf
+) -> tuple[Modal, Report]:
     """The modal form of h (channels, length), in float64, complex, with at most `steps` steps of refinement.
+
+    cancel: how far modes may cancel if they need not (modal_fit.Fit): rounding them is felt that many times.
 
     Each channel gets the lowest order whose tail of Hankel singular values is `tolerance` of their sum or less, or
     max_order. It fills modes for pairs of poles and for real poles; the form has as many modes as its fullest channel,
@@ -63,7 +68,7 @@ def distill(h: Tensor, max_order: int, tolerance: float = 1e-3, steps: int = STE
         channel = int((~h.isfinite()).any(1).nonzero()[0])
         raise UserError(f"channel {channel} of the filter is not finite; distill one that is.")
     at_once = max(1, (CPU_AT_ONCE if h.device.type == "cpu" else GPU_AT_ONCE) // length)
-    parts = [_distill(part, max_order, tolerance, steps) for part in h.split(at_once)]
+    parts = [_distill(part, max_order, tolerance, steps, cancel) for part in h.split(at_once)]
     log_poles, amplitudes, *columns = (torch.cat(column) for column in zip(*parts, strict=True))
     report = Report(*columns)
     width = max(1, int(report.modes.max()))
@@ -71,7 +76,7 @@ def distill(h: Tensor, max_order: int, tolerance: float = 1e-3, steps: int = STE
     return Modal(log_poles, residues, h[:, 0].double() - residues.real.sum(1)), report
 
 
-def _distill(h: Tensor, max_order: int, tolerance: float, steps: int) -> tuple[Tensor, ...]:
+def _distill(h: Tensor, max_order: int, tolerance: float, steps: int, cancel: float) -> tuple[Tensor, ...]:
     """log p and amplitudes (channels, max_order), those in use first, and the report's columns."""
     h = h.double()
     factors = hankel.factor(h, max_order + SPARE)
@@ -81,8 +86,9 @@ def _distill(h: Tensor, max_order: int, tolerance: float, steps: int) -> tuple[T
     size = h[:, 1:].norm(dim=1)
     unit = torch.where(size == 0, 1.0, size)
     y = h[:, 1:] / unit[:, None]
-    begun = functools.reduce(modal_fit.better, (modal_fit.fitted(y, modes) for modes in _starts(h, factors, order)))
-    fit = modal_fit.widened(modal_fit.refined(y, begun, steps), max_order)
+    starts = (modal_fit.fitted(y, modes) for modes in _starts(h, factors, order))
+    begun = functools.reduce(functools.partial(modal_fit.better, most=cancel), starts)
+    fit = modal_fit.widened(modal_fit.refined(y, begun, steps, cancel), max_order)
     amplitudes = fit.amplitudes * unit[:, None]
     v = modal_fit.powers(fit.modes.log_poles, h.shape[1] - 1)
     wrong = h[:, 1:] - (amplitudes[:, None] @ v)[:, 0].real

@@ -29,11 +29,16 @@ class Modes(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Modes with their amplitudes (channels, n), complex, 0 where idle; loss (channels,), the sum of squared errors."""
+    """Modes with their amplitudes (channels, n), complex, 0 where idle; loss (channels,), the sum of squared errors.
+
+    cancel (channels,): the sizes of the modes' R p^t, summed, from h_0 on, over that of what is fitted. Rounding grows
+    with it, whether modes cancel, or a pair that is all but one real pole within itself, or the skip and h_0.
+    """
 
     modes: Modes
     amplitudes: Tensor
     loss: Tensor
+    cancel: Tensor
 
 
 def modes_of(poles: Tensor) -> Modes:
@@ -58,21 +63,24 @@ def lifted(modes: Modes, order: Tensor) -> Modes:
     return modes._replace(log_poles=torch.complex(modes.log_poles.real.maximum(slowest), modes.log_poles.imag))
 
 
-def better(one: Fit, other: Fit) -> Fit:
-    """Of two fits, each channel's better one."""
+def better(one: Fit, other: Fit, most: float = math.inf) -> Fit:
+    """Of two fits, each channel's better one: the closer of those whose `cancel` is no more than `most`, if any."""
     width = max(one.amplitudes.shape[1], other.amplitudes.shape[1])
     one, other = widened(one, width), widened(other, width)
-    first = (one.loss <= other.loss)[:, None]
+    wild, other_wild = one.cancel > most, other.cancel > most
+    first = (torch.where(wild == other_wild, one.loss <= other.loss, other_wild))[:, None]
     log_poles = torch.where(first, one.modes.log_poles, other.modes.log_poles)
     modes = Modes(log_poles, torch.where(first, one.modes.used, other.modes.used))
-    return Fit(modes, torch.where(first, one.amplitudes, other.amplitudes), torch.minimum(one.loss, other.loss))
+    amplitudes = torch.where(first, one.amplitudes, other.amplitudes)
+    loss, cancel = (torch.where(first[:, 0], a, b) for a, b in zip(one[2:], other[2:], strict=True))
+    return Fit(modes, amplitudes, loss, cancel)
 
 
 def widened(fit: Fit, width: int) -> Fit:
     """With idle modes, up to `width` of all."""
-    (log_poles, used), amplitudes, loss = fit
+    (log_poles, used), amplitudes, loss, cancel = fit
     idle = (0, width - amplitudes.shape[1])
-    return Fit(Modes(pad(log_poles, idle, value=-1.0), pad(used, idle)), pad(amplitudes, idle), loss)
+    return Fit(Modes(pad(log_poles, idle, value=-1.0), pad(used, idle)), pad(amplitudes, idle), loss, cancel)
 
 
 def powers(log_poles: Tensor, length: int) -> Tensor:
@@ -85,45 +93,52 @@ def powers(log_poles: Tensor, length: int) -> Tensor:
 
 def fitted(y: Tensor, modes: Modes) -> Fit:
     """The amplitudes of modes that fit y (channels, length) best."""
-    rows, free = _rows(powers(modes.log_poles, y.shape[1])), _free(modes)
+    v = powers(modes.log_poles, y.shape[1])
+    rows, free = _rows(v), _free(modes)
     normal = _factor(rows @ rows.mT * free[:, :, None] * free[:, None], 0.0)
     weights, left = torch.zeros_like(rows[..., 0]), y
     for _ in range(1 + POLISH):
         weights = weights + _solve(normal, _times(rows, left) * free)
         left = y - _sum(weights, rows)
-    return Fit(modes, torch.complex(*weights.chunk(2, 1)), left.square().sum(1))
+    amplitudes = torch.complex(*weights.chunk(2, 1))
+    sizes = amplitudes.abs() * (-modes.log_poles.real).exp() * v.norm(dim=2)
+    cancel = sizes.sum(1) / y.norm(dim=1).clamp(min=torch.finfo(y.dtype).tiny)
+    return Fit(modes, amplitudes, left.square().sum(1), cancel)
 
 
-def refined(y: Tensor, fit: Fit, steps: int) -> Fit:
+def refined(y: Tensor, fit: Fit, steps: int, most: float = math.inf) -> Fit:
     """A fit of y (channels, length) that is no worse, by at most `steps` steps on poles and amplitudes.
 
     Levenberg-Marquardt with the amplitudes eliminated (variable projection, Golub and Pereyra 1973, as Kaufman 1975
     simplified it): a step solves for poles and amplitudes at once, is damped in the poles alone, and takes the best
     amplitudes at the new poles. Poles are log(-Re log p) and Im log p, so they stay stable; real ones stay real. A step
-    that does not lower a channel's loss is not taken. Channels leave as they settle.
+    that does not lower a channel's loss is not taken, nor one to a `cancel` of more than `most` and than there was, to
+    keep poles from falling together. Channels leave as they settle.
     """
-    (log_poles, used), amplitudes, loss = (
+    (log_poles, used), amplitudes, loss, cancel = (
         Modes(*(t.clone() for t in fit.modes)),
         fit.amplitudes.clone(),
         fit.loss.clone(),
+        fit.cancel.clone(),
     )
     damping = torch.full_like(loss, DAMPING)
     energy = y.square().sum(1)
+    bound = cancel.clamp(min=most)
     alive = (loss > EXACT * energy).nonzero()[:, 0]
     for _ in range(steps):
         if not len(alive):
             break
         target = y[alive]
-        now = Fit(Modes(log_poles[alive], used[alive]), amplitudes[alive], loss[alive])
+        now = Fit(Modes(log_poles[alive], used[alive]), amplitudes[alive], loss[alive], cancel[alive])
         trial = fitted(target, _moved(target, now, damping[alive]))
-        better = trial.loss < now.loss
+        better = (trial.loss < now.loss) & (trial.cancel <= bound[alive])
         taken = alive[better]
         log_poles[taken], amplitudes[taken] = trial.modes.log_poles[better], trial.amplitudes[better]
-        loss[taken] = trial.loss[better]
+        loss[taken], cancel[taken] = trial.loss[better], trial.cancel[better]
         damping[alive] *= torch.where(better, EASIER, HARDER)
         settled = better & (now.loss - trial.loss < PROGRESS * now.loss) | (trial.loss < EXACT * energy[alive])
         alive = alive[~settled & (damping[alive] < STUCK)]
-    return Fit(Modes(log_poles, used), amplitudes, loss)
+    return Fit(Modes(log_poles, used), amplitudes, loss, cancel)
 
 
 def _moved(y: Tensor, fit: Fit, damping: Tensor) -> Modes:

@@ -3,13 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from eutectic.arch.model import Model
+from eutectic.config import RunConfig
 from eutectic.inference.cache import PREFILL
+from eutectic.train import shards
+from eutectic.train.data import validation
 
 AT_ONCE = 2**14  # tokens: their logits, and what a layer has of them, exist together
 
@@ -83,3 +87,25 @@ def likelihoods(model: Model, pairs: Sequence[tuple[Sequence[int], Sequence[int]
             nats = logs.gather(1, wanted[:, None]).double().sum()
             found[index] = Likelihood(float(nats), bool((logs.argmax(-1) == wanted).all()))
     return [found[index] for index in range(len(pairs))]
+
+    return perplexity_of(token_losses(model, rows))
+
+
+def perplexity_of(losses: Tensor) -> float:
+    return math.exp(losses.double().mean())
+
+
+def ratio_interval(before: Tensor, after: Tensor) -> tuple[float, float]:
+    """The 95% interval of the ratio of two models' perplexities, after over before, by losses (n, length) of the same
+    tokens: normal in the mean of the windows' differences."""
+    rise = (after.double() - before.double()).mean(1)
+    mean, half = float(rise.mean()), 1.96 * float(rise.std()) / len(rise) ** 0.5
+    return math.exp(mean - half), math.exp(mean + half)
+
+
+def held_out(run: RunConfig, cache: Path) -> Tensor:
+    """The windows (valid_sequences, seq_len + 1) of text that a run was validated on. Raises UserError where the cache
+    has its tokens no more."""
+    data = run.data
+    manifest = shards.open_shards(cache, data.corpus_sha256, data.tokenizer_sha256)
+    return torch.from_numpy(validation(manifest, data.seq_len, data.valid_sequences))

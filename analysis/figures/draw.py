@@ -17,6 +17,7 @@ from eutectic.analysis.figures import (
     audit,
     context,
     contours,
+    distill,
     envelope,
     frontier,
     graft,
@@ -25,6 +26,7 @@ from eutectic.analysis.figures import (
     landscape,
     multiplier,
     optima,
+    prune,
     ratio,
     residuals,
     sensitivity,
@@ -51,7 +53,12 @@ FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
     "hyper_cells": hyper.planes,
 }
 # of tables that a folder may have besides or instead
-TABLES: dict[str, Callable[[pd.DataFrame], Figure]] = {"sensitivity": sensitivity.figure, "context": context.figure}
+TABLES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "sensitivity": sensitivity.figure,
+    "context": context.figure,
+    "distill": distill.figure,
+    "prune": prune.figure,
+}
 METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 

@@ -27,9 +27,9 @@ MANY = 5000  # runs in a figure above which their points are an image within the
 POINTS = 0.9  # the z-order of those points
 FAR = 1e30  # off every axis, for ends that are open
 LOSS = "validation loss (nats per token)"
-_MARKERS = "osD^vP*X<>hp"
+MARKERS = "osD^vP*X<>hp"
 # Okabe & Ito's, told apart with any colour vision, without the yellow that white swallows
-_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NEUTRAL, ACCENT, COOL = "0.35", "#D55E00", "#0072B2"
 RC: Any = {
     "font.size": 8,
@@ -86,14 +86,14 @@ def looks(archs: Sequence[str], shares: dict[str, float]) -> dict[str, Look]:
         elif len(own) > 1 or shares[arch] == 1.0:
             colour = (0.0, 0.0, 0.0)
         else:
-            colour = tuple((1 - 0.6 * shares[arch]) * v for v in to_rgb(_HUES[own[0] % len(_HUES)]))
-        found[arch] = {"color": colour, "marker": _MARKERS[k % len(_MARKERS)]}
+            colour = tuple((1 - 0.6 * shares[arch]) * v for v in to_rgb(HUES[own[0] % len(HUES)]))
+        found[arch] = {"color": colour, "marker": MARKERS[k % len(MARKERS)]}
     return found
 
 
 def categories(names: Sequence[str]) -> dict[str, Look]:
     """By name, the first in black, for what has no order."""
-    colours, markers = itertools.cycle(("black", *_HUES)), itertools.cycle(_MARKERS)
+    colours, markers = itertools.cycle(("black", *HUES)), itertools.cycle(MARKERS)
     return {name: {"color": next(colours), "marker": next(markers)} for name in names}
 
 
@@ -181,6 +181,31 @@ def caption(figure: Figure, report: Report, text: str) -> None:
     dropped = f"; {len(reasons)} more not shown: {counted(reasons)}" if len(reasons) else ""
     whole = f"{text} {report.n_runs} runs, {seeds}{dropped}. FLOPs by {report.convention}, {report.tokenizer} tokens."
     below(figure, whole)
+
+
+def ratios(axes: Axes, x: "pd.Series[Any]", rows: pd.DataFrame, before: Any, colour: str, label: str) -> None:
+    """Perplexities of a table's rows over what they were before, with the interval that the rows have of that."""
+    values = [rows["perplexity"] / before, rows["ratio_low"], rows["ratio_high"]]
+    middle, low, high = (value.to_numpy(float) for value in values)
+    bars = error(middle, low, high)
+    axes.errorbar(x, middle, bars, marker="o", markersize=4, color=colour, elinewidth=0.8, label=label)
+
+
+def headroom(axes: Axes) -> None:
+    """Room for a legend above what is drawn."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.2 * (high - low))
+
+
+def runs(rows: pd.DataFrame) -> str:
+    """How many are behind a table's rows: 2 runs, 1 seed."""
+    counts = {"run": rows["run_id"].nunique(), "seed": rows["seed"].nunique()}
+    return ", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items())
+
+
+def either(values: "pd.Series[Any]") -> str:
+    """The different ones: 128 or 512."""
+    return " or ".join(str(value) for value in sorted(values.unique()))
 
 
 def below(figure: Figure, text: str) -> None:

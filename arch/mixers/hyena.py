@@ -3,11 +3,11 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv, gated
-from eutectic.arch.layers import exempt, wide, working_dtype
+from eutectic.arch.layers import StaysWide, exempt, wide, working_dtype
 from eutectic.errors import UserError
 from eutectic.kernels import dispatch, modal_conv, plain
 
@@ -15,11 +15,12 @@ from eutectic.kernels import dispatch, modal_conv, plain
 SHORTEST_MEMORY, LONGEST_MEMORY = 1.0, 256.0
 
 
-class ModalFilter(nn.Module):
+class ModalFilter(StaysWide):
     """Filters h_t = Re sum_n R_n p_n^t (Massaroli et al. 2023, eq. 3.2), as many as channels.
 
-    They are computed in float32 at least, and exempt from weight decay: the parameters are positions of poles, not
-    weights. scale: of the initial residues.
+    They are kept and computed in float32 at least, as StripedHyena's are, and exempt from weight decay: the parameters
+    are positions of poles, not weights. Fewer modes that do the work of many cancel, and in bfloat16 would be another
+    filter. scale: of the initial residues.
     """
 
     def __init__(self, channels: int, n_modes: int, complex_poles: bool, scale: float = 1.0):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from eutectic.arch import ring
 from eutectic.arch.base import Card, LayerShape, State, StateSize
-from eutectic.arch.gated_conv import GatedConv, decay_window, gated
+from eutectic.arch.gated_conv import LongConv, decay_window, gated
 from eutectic.arch.layers import StaysWide, exempt
 from eutectic.errors import UserError
 from eutectic.kernels import dispatch, long_conv
@@ -61,7 +61,7 @@ class ImplicitFilter(StaysWide):
         return 2 * length * sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Linear))
 
 
-class HyenaImplicit(GatedConv):
+class HyenaImplicit(LongConv):
     """y = W_out(q * (h conv u + D u)), u = k * v, with q, k, v = FIR3(W_in x). D starts as N(0, 1).
 
     The filter has no finite state: decoding keeps every u that was, as attention keeps keys, and dots them with it.
@@ -84,6 +84,10 @@ class HyenaImplicit(GatedConv):
             raise UserError(f"hyena_implicit cannot have {features} features of time; give an odd number from 3 on.")
         self.filter = ImplicitFilter(shape.d_inner, max_length, features, frequency)
         self.skip = exempt(torch.randn(shape.d_inner))
+
+    def impulse_response(self, length: int) -> Tensor:
+        h: Tensor = self.filter(length)
+        return h
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v

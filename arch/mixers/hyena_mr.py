@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from eutectic.arch.base import Card, LayerShape, State
-from eutectic.arch.gated_conv import gated
+from eutectic.arch.gated_conv import LongConv, gated
 from eutectic.arch.layers import exempt, short_conv_step, wide
 from eutectic.arch.mixers.hyena_se import HyenaSE
 from eutectic.kernels import dispatch
@@ -14,7 +15,7 @@ LOG_SLOWEST, LOG_FASTEST = -2.0, 2.0
 SMALL_START = 1e-5
 
 
-class HyenaMR(HyenaSE):
+class HyenaMR(HyenaSE, LongConv):
     """y = W_out(q * (h conv u + D u)), u = k * v: Hyena-SE with longer filters under a decay, and a skip.
 
     h_t = taps_t exp(-alpha_g t / (taps - 1)) in group g, alpha swept over the groups. As in the authors' code the taps
@@ -40,6 +41,9 @@ class HyenaMR(HyenaSE):
         alpha = torch.logspace(LOG_SLOWEST, LOG_FASTEST, len(taps), device=taps.device, dtype=taps.dtype)
         t = torch.linspace(0, 1, self.n_taps, device=taps.device, dtype=taps.dtype)
         return taps * torch.exp(-alpha[:, None] * t)
+
+    def impulse_response(self, length: int) -> Tensor:
+        return pad(self.per_channel(), (0, length - self.n_taps))
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         u = k * v

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from eutectic.arch.base import Card, LayerShape, State, StateSize
-from eutectic.arch.gated_conv import GatedConv, gated
+from eutectic.arch.gated_conv import LongConv, gated
 from eutectic.arch.layers import exempt, wide
 from eutectic.errors import UserError
 from eutectic.kernels import dispatch, long_conv, plain, rational
 
 
-class RTF(GatedConv):
+class RTF(LongConv):
     """y = W_out(q * H(z) u), u = k * v, with q, k, v = FIR3(W_in x) and one H a channel,
 
     H(z) = h_0 + (b_1 z^-1 + ... + b_n z^-n) / (1 + a_1 z^-1 + ... + a_n z^-n), n = order. a and b start at zero, the
@@ -49,10 +49,12 @@ class RTF(GatedConv):
         a, b = wide(self.denominator), wide(self.numerator)
         return (a / a.abs().sum(-1, keepdim=True).clamp(min=1) if self.stable else a), b
 
+    def impulse_response(self, length: int) -> Tensor:
+        return plain.rational_filter(*self.coefficients(), length)
+
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         u = k * v
-        h = plain.rational_filter(*self.coefficients(), u.shape[1])
-        return gated(q, u, dispatch.long_conv(u, h), self.skip)
+        return gated(q, u, dispatch.long_conv(u, self.impulse_response(u.shape[1])), self.skip)
 
     def mix_after(self, q: Tensor, k: Tensor, v: Tensor, state: State | None) -> tuple[Tensor, State]:
         """State: w of the companion form, (batch, order, d_inner)."""

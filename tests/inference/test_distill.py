@@ -15,6 +15,7 @@ from eutectic.inference import hankel, modal_fit
 from eutectic.inference.convert import Modal
 from eutectic.inference.distill import distill
 from eutectic.kernels import rational
+from eutectic.kernels.modal_conv import impulse_response
 
 
 def order_8(length: int = 512, real: bool = False) -> Tensor:
@@ -157,3 +158,20 @@ def test_what_cannot_be_distilled_is_refused() -> None:
     h[1, 7] = torch.nan
     with pytest.raises(UserError, match="channel 1 of the filter is not finite"):
         distill(h, 4)
+
+
+def test_poles_that_would_fall_together_are_kept_apart() -> None:
+    """Left to itself, refinement takes a pair to the real axis in one of these channels, to no gain."""
+    t = torch.arange(128, dtype=torch.float64)
+    h = torch.randn(24, 128, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.98**t
+    rounding, errors = [], []
+    for cancel in (math.inf, 30.0):
+        modal, report = distill(h, 4, 1e-12, cancel=cancel)
+        turned = torch.complex(modal.log_poles.real, modal.log_poles.exp().angle())
+        exact = modal.response(128)
+        single = impulse_response(turned.to(torch.complex64), modal.residues.to(torch.complex64), 128)
+        single[:, 0] += modal.skip
+        rounding.append(float(((single - exact).norm(dim=1) / exact.norm(dim=1)).max()))
+        errors.append(float(report.error.mean()))
+    assert rounding[0] > 1e-3 and rounding[1] < 1e-4
+    assert errors[1] < 1.01 * errors[0]

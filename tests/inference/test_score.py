@@ -1,5 +1,7 @@
 """Losses of tokens against the model's own probabilities, one window at a time."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,6 +23,7 @@ def test_each_tokens_loss_is_minus_its_log_probability(monkeypatch: pytest.Monke
         for t in range(9):
             logs = model(row[None, : t + 1])[0, -1].log_softmax(0)
             assert losses[t].item() == pytest.approx(-logs[row[t + 1]].item(), abs=1e-5)
+    assert score.perplexity_of(found) == score.perplexity(model, rows)
     assert score.perplexity(model, rows) == pytest.approx(float(found.mean().exp()), rel=1e-6)
 
 
@@ -96,3 +99,16 @@ def test_the_likeliest_continuation_is_greedy_in_batches_of_any_size(
     for one, alone in zip(together, score.likelihoods(model, asked), strict=True):
         assert one.nats == pytest.approx(alone.nats, rel=1e-6)
         assert one.greedy == alone.greedy
+
+
+def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says() -> None:
+    """Windows differ far more from each other than the models do on one."""
+    g = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(400):
+        before = torch.randn(40, 1, generator=g) + torch.randn(40, 5, generator=g)
+        after = before + 0.02 + 0.1 * torch.randn(40, 1, generator=g)
+        low, high = score.ratio_interval(before, after)
+        held += low < math.exp(0.02) < high
+        assert high - low < 0.1
+    assert 0.92 < held / 400 < 0.98
