@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RECIPE ?= quick
 BIN := .venv/bin
-TYPED := analysis arch inference kernels probes train sweeps arguments cli commands config display errors files
+TYPED := analysis arch inference kernels probes train sweeps arguments cli commands config display errors files model_arguments values
 
 # a word or several, handed over as one: eutectic splits them, so that no shell expands the * of a layout
 PLAN = $(if $(EXTEND),--extend '$(EXTEND)',--recipe '$(RECIPE)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \

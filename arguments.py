@@ -1,18 +1,13 @@
 """The command line's commands and their options."""
 
 import argparse
-import importlib.util
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import eutectic
-from eutectic.errors import UserError
+from eutectic import model_arguments
+from eutectic.values import TRACKERS, as_count, as_hours, as_number, as_tracker, as_words
 
 Options = argparse.Namespace
-YEAR_HOURS = 24 * 365
-TRACKERS = ("wandb", "trackio", "tensorboard")
 
 EXAMPLES = """\
 examples:
@@ -74,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         if name in ("plan", "sweep", "tune", "status", "graft"):
             command.add_argument(
                 "--price",
-                type=_number(float, "--price"),
+                type=as_number(float, "--price"),
                 metavar="RATE",
                 help="of an hour of a GPU, or of a worker's CPU, to show the cost",
             )
@@ -87,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
             _placing(command)
         if name in ("plan", "sweep", "retry", "graft"):
             words = "that train each run together (default: 1)"
-            command.add_argument("--devices", type=_count("--devices"), default=1, metavar="N", help=words)
+            command.add_argument("--devices", type=as_count("--devices"), default=1, metavar="N", help=words)
         if name in ("plan", "sweep", "retry", "run", "graft"):
             command.add_argument(
                 "--spread",
@@ -100,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
             words = "train on in a folder that another version or other settings trained in, beside Slurm's jobs for it"
             command.add_argument("--continue", dest="go_on", action="store_true", help=words)
             trackers = "also log to this as runs train; wandb and trackio as they are configured here"
-            command.add_argument("--track", type=_tracker, choices=TRACKERS, help=trackers)
+            command.add_argument("--track", type=as_tracker, choices=TRACKERS, help=trackers)
         if name == "tune":
             _tuning(command)
         if name in ("sweep", "tune", "graft"):
@@ -109,21 +104,7 @@ def parser() -> argparse.ArgumentParser:
             _fitting(command)
         if name == "predict":
             _predicting(command)
-        if name == "generate":
-            _generating(command)
-        if name == "graft":
-            _grafting(command)
-        if name == "export":
-            command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a trained run's folder")
-            command.add_argument("folder", type=Path, metavar="FOLDER", help="to be made")
-        if name == "context":
-            _probing(command)
-        if name == "distill":
-            _distilling(command)
-        if name == "prune":
-            _pruning(command)
-        if name == "cache":
-            _caching(command)
+        model_arguments.add_options(name, command)
         if name == "run":
             command.add_argument("run_id", help="as `eutectic plan --json` lists it")
             command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -146,12 +127,12 @@ def _planning(command: argparse.ArgumentParser) -> None:
         "--budgets",
         nargs="+",
         default=[],
-        type=_words,
+        type=as_words,
         metavar="FLOPS",
         help="training FLOPs, e.g. 1e11 3e11",
     )
-    add("--archs", nargs="+", default=[], type=_words, metavar="LAYOUT", help="e.g. attn hyena 'hyena*3+attn'")
-    add("--seeds", nargs="+", default=[], type=_words, metavar="SEED", help="one run of each row per seed")
+    add("--archs", nargs="+", default=[], type=as_words, metavar="LAYOUT", help="e.g. attn hyena 'hyena*3+attn'")
+    add("--seeds", nargs="+", default=[], type=as_words, metavar="SEED", help="one run of each row per seed")
     add("--channel", metavar="LAYOUT", help="channel mixers, e.g. mlp or 'moe(experts=8)'; by default swiglu")
     add("--match", choices=("width", "params", "flops"), help="what a rung's architectures share with attn")
     add("--mixer-file", type=Path, nargs="+", default=[], metavar="FILE", help="Python files that define mixers")
@@ -165,11 +146,11 @@ def _placing(command: argparse.ArgumentParser) -> None:
     add("--cluster", choices=("local", "debug", "slurm"), default="local", help="where jobs run (default: local)")
     add(
         "--workers",
-        type=_count("--workers"),
+        type=as_count("--workers"),
         metavar="N",
         help="jobs at once, on GPUs one for each; by default the recipe's",
     )
-    add("--hours", type=_hours, help="time limit of a Slurm job; by default twice the plan's time")
+    add("--hours", type=as_hours, help="time limit of a Slurm job; by default twice the plan's time")
     add(
         "--slurm",
         nargs="+",
@@ -180,7 +161,7 @@ def _placing(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--memory",
-        type=_number(float, "--memory"),
+        type=as_number(float, "--memory"),
         metavar="GB",
         help="memory a worker has, where it is not this machine's",
     )
@@ -195,7 +176,7 @@ def _tuning(command: argparse.ArgumentParser) -> None:
         "--also",
         nargs="+",
         default=[],
-        type=_words,
+        type=as_words,
         metavar="SETTING",
         help="vary weight_decay, warmup_fraction or init_scale as well, or several",
     )
@@ -227,10 +208,10 @@ def _fitting(command: argparse.ArgumentParser) -> None:
     add("--batch", metavar="COL", help="column of batches, in any one unit, for --law lr or batch")
     add("--law", metavar="NAME", help="default: chinchilla; lr, batch; an unknown name lists those there are")
     add("--loss-fn", metavar="NAME", help="huber (default), lad, ls or ls-log")
-    add("--delta", type=_number(float, "--delta"), metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
+    add("--delta", type=as_number(float, "--delta"), metavar="X", help="of the Huber loss of ln L (default: 1e-3)")
     add(
         "--bootstrap",
-        type=_number(int, "--bootstrap"),
+        type=as_number(int, "--bootstrap"),
         metavar="N",
         help="resamples for 95%% intervals, or 0 (default: 1000)",
     )
@@ -242,7 +223,12 @@ def _fitting(command: argparse.ArgumentParser) -> None:
     add(
         "--profile", action="store_true", default=None, help="intervals of the parameters by profile likelihood as well"
     )
-    add("--seed", type=_number(int, "--seed"), metavar="S", help="of resamples and of the solver's starts (default: 0)")
+    add(
+        "--seed",
+        type=as_number(int, "--seed"),
+        metavar="S",
+        help="of resamples and of the solver's starts (default: 0)",
+    )
 
 
 def _predicting(command: argparse.ArgumentParser) -> None:
@@ -251,142 +237,4 @@ def _predicting(command: argparse.ArgumentParser) -> None:
     add("--gpu-hours", metavar="H", help="hours of one --device, instead of --flops")
     add("--device", metavar="NAME", help="h200, h100, a100, b200, l40s; or cpu: one worker of these runs")
     add("--settings", metavar="NAME", help="learning rate and batch by a tuning's laws, instead of these runs'")
-    add("--compare", nargs="+", default=[], type=_words, metavar="LAYOUT", help="two, e.g. attn 'hyena*3+attn'")
-
-
-def _generating(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add(
-        "checkpoint",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="a trained run's folder, an exported one, or one of Hugging Face's form",
-    )
-    add("--prompt", action="append", required=True, metavar="TEXT", help="text to continue; may be given again")
-    add("--tokens", type=_count("--tokens", "writes"), default=200, metavar="N", help="at most so many (default: 200)")
-    add(
-        "--temperature",
-        type=_number(float, "--temperature"),
-        default=1.0,
-        metavar="T",
-        help="of the draws (default: 1)",
-    )
-    add("--greedy", action="store_true", help="take the likeliest token each time")
-    add("--top-k", type=_number(int, "--top-k"), default=0, metavar="K", help="draw among so many tokens; 0: all")
-    add("--top-p", type=_number(float, "--top-p"), default=1.0, metavar="P", help="draw among the likeliest of so much")
-    add("--seed", type=_number(int, "--seed"), default=0, metavar="S", help="of the draws (default: 0)")
-    add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
-    add("--rows", type=_count("--rows", "continues"), default=8, metavar="N", help="texts at once (default: 8)")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-
-
-def _grafting(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("checkpoint", type=Path, metavar="RUN", help="a trained run's folder, e.g. results/quick/runs/RUN")
-    add("--archs", nargs="+", default=[], type=_words, metavar="LAYOUT", help="to graft, e.g. hyena*3+attn")
-    words = "to train on with, e.g. 1e14 3e14"
-    add("--budget", "--budgets", nargs="+", default=[], type=_words, metavar="FLOPS", help=words)
-    words = "of training text that new mixers are regressed on (default: a tenth of the run's)"
-    add("--tokens", type=_count("--tokens", "teaches"), metavar="N", help=words)
-    add("--seeds", nargs="+", default=[], type=_words, metavar="SEED", help="of data order (default: the run's + 1)")
-    add("--scratch", action="store_true", help="train the same from scratch as well, with as many FLOPs in all")
-    add("--scan", action="store_true", help="only say what replacing each layer's mixer alone by --to-mixer costs")
-    add("--to-mixer", metavar="MIXER", help="e.g. hyena")
-
-
-def _probing(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    words = "trained runs' folders, exported ones, or those of Hugging Face's form; one or more"
-    add("checkpoint", type=Path, nargs="+", metavar="CHECKPOINT", help=words)
-    add("--source", help="documents, less those trained on; by default those that the runs' sweeps held out")
-    words = "tokens at the end of each document whose loss is measured (default: 2048)"
-    add("--targets", type=_count("--targets", "measures"), default=2048, metavar="N", help=words)
-    words = "tokens before them; by default 0, 256 and its doubles, as far as half of the documents reach"
-    add("--contexts", nargs="+", default=[], type=_words, metavar="N", help=words)
-    words = "at most so many, the longest (default: 32)"
-    add("--documents", type=_count("--documents", "measures"), default=32, metavar="N", help=words)
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-
-
-def _distilling(command: argparse.ArgumentParser) -> None:
-    _shrinking(command)
-    add = command.add_argument
-    add("--order", type=_count("--order", "keeps"), required=True, metavar="D", help="real states a channel, at most")
-    words = "share of the Hankel singular values that a channel's order may leave out (default: 1e-3)"
-    add("--tolerance", type=_number(float, "--tolerance"), default=1e-3, metavar="T", help=words)
-
-
-def _pruning(command: argparse.ArgumentParser) -> None:
-    _shrinking(command)
-    words = "rise of perplexity to allow (default: 0.01, one percent), judged by half of the held-out text"
-    command.add_argument("--budget", type=_number(float, "--budget"), default=0.01, metavar="B", help=words)
-
-
-def _shrinking(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add(
-        "checkpoint",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="a trained run's folder; with --name, rows are kept",
-    )
-    add("--to", type=Path, required=True, metavar="FOLDER", help="where the new model goes, to be named as a run is")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-
-
-def _caching(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("--archs", nargs="+", required=True, type=_words, metavar="LAYOUT", help="e.g. attn 'hyena*3+attn'")
-    add("--lengths", nargs="+", default=[["32768"]], type=_words, metavar="L", help="tokens (default: 32768)")
-    add("--shape", default="7b", help="7b, of StripedHyena-7B (default), or LAYERSxWIDTHxHEADSxKV_HEADS")
-    add("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the model (default: bfloat16)")
-
-
-def _words(text: str) -> list[str]:
-    """An option's words, also when a shell or make handed them over as one."""
-    return text.split()
-
-
-def _number(kind: Callable[[str], Any], option: str) -> Callable[[str], Any]:
-    """What makes a number of an option's one word."""
-    return lambda word: numbers([[word]], kind, option)[0]
-
-
-def _hours(word: str) -> float:
-    hours: float = _number(float, "--hours")(word)
-    if hours > YEAR_HOURS:
-        raise UserError(f"--hours {word} is more than a year; give a job's time limit, e.g. 12.")
-    return hours
-
-
-def _tracker(word: str) -> str:
-    if word in TRACKERS and importlib.util.find_spec(word) is None:
-        raise UserError(f"--track {word} needs a package: `{sys.executable} -m pip install {word}`.")
-    return word
-
-
-def _count(what: str, does: str = "trains") -> Callable[[str], int]:
-    def read(word: str) -> int:
-        count: int = _number(int, what)(word)
-        if count == 0:
-            raise UserError(f"{what} 0 {does} nothing; give 1 or more.")
-        return count
-
-    return read
-
-
-def numbers(words: list[list[str]], kind: Callable[[str], Any], what: str) -> list[Any]:
-    """Flatten and convert an option's words. Raises UserError for one that is no positive (float) or whole number."""
-    values = []
-    for word in (w for part in words for w in part):
-        try:
-            value = kind(word)
-        except ValueError:
-            wanted, example = ("number", "1e11 or 0.5") if kind is float else ("whole number", "3")
-            raise UserError(f"{what} {word!r} is not a {wanted}; write e.g. {example}.") from None
-        if not 0 <= value < float("inf") or (kind is float and value == 0):
-            raise UserError(
-                f"{what} {word} cannot be used; it must be {'positive and finite' if kind is float else '0 or more'}."
-            )
-        values.append(value)
-    return values
+    add("--compare", nargs="+", default=[], type=as_words, metavar="LAYOUT", help="two, e.g. attn 'hyena*3+attn'")

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from eutectic.arguments import Options, numbers
+from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import finite, out, sweep_folder, tuning_folder
 from eutectic.errors import UserError
+from eutectic.values import numbers
 
 TABLE_COLUMNS = ("params", "tokens", "flops", "loss", "group", "ratio")
 TABLE_OPTIONS = (*TABLE_COLUMNS, "lr", "batch", "law", "loss_fn", "delta", "bootstrap", "resample", "profile", "seed")

@@ -2,11 +2,12 @@
 
 import dataclasses
 
-from eutectic.arguments import Options, numbers
+from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import out
 from eutectic.commands.loading import trained
 from eutectic.errors import UserError
+from eutectic.values import numbers
 
 
 def generate(options: Options) -> int:

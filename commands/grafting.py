@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from eutectic.arguments import Options, numbers
+from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
 from eutectic.commands.placing import at_once, check_place, devices_of
@@ -12,6 +12,7 @@ from eutectic.commands.planning import memory_of, open_sweep, say_refusals
 from eutectic.commands.training import train_runs
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
+from eutectic.values import numbers
 
 SHARE = 0.1  # of the parent's training tokens, that new mixers are regressed on by default
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from eutectic.arguments import Options, numbers
+from eutectic.arguments import Options
 from eutectic.commands.console import aside, err, named, sweep_folder, tuning_folder, warn
 from eutectic.commands.placing import check_place, devices_of
 from eutectic.config import RunConfig
@@ -15,6 +15,7 @@ from eutectic.errors import UserError
 from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.recipe import Recipe
+from eutectic.values import numbers
 
 # options of a plan, which a sweep that is extended has answered already
 PLANNING = ("recipe", "budget", "archs", "seeds", "channel", "match", "mixer_file", "source", "tokenizer")

@@ -3,11 +3,12 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from eutectic.arguments import Options, numbers
+from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
 from eutectic.commands.loading import trained
 from eutectic.errors import UserError
+from eutectic.values import numbers
 
 if TYPE_CHECKING:
     from eutectic.inference.load import Trained

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eutectic.arguments import Options, numbers
+from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, out, say_failed, warn
 from eutectic.commands.placing import POLL_SECONDS, at_once, cluster_of, ended_on_interrupt, say_covered
@@ -16,6 +16,7 @@ from eutectic.commands.planning import open_sweep, plan_of, say_refusals
 from eutectic.errors import UserError
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.recipe import Recipe
+from eutectic.values import numbers
 
 
 def tune(options: Options) -> int:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 # what may import only from its own place or from further left; analysis.schema is the contract that logs are written by
 ORDER = (
     *("errors", "files", "config", "schema", "kernels", "arch", "train"),
-    *("inference", "probes", "sweeps", "analysis", "display", "arguments", "commands"),
+    *("inference", "probes", "sweeps", "analysis", "display", "values", "model_arguments", "arguments", "commands"),
 )
 FILES = sorted(
     path
