@@ -6,7 +6,7 @@ from typing import Any
 from eutectic import files
 from eutectic.arguments import Options
 from eutectic.cli import print_json
-from eutectic.commands.console import err, named, out
+from eutectic.commands.console import err, finite, named, out
 from eutectic.commands.loading import trained
 from eutectic.errors import UserError
 
@@ -49,12 +49,11 @@ def prune(options: Options) -> int:
 def _checked(options: Options, table: str) -> Path | None:
     """The file of a table in the folder that --name names, if it does. Raises UserError where the rows or the model
     could not be written when all is done."""
-    folder, checkpoint = options.to, options.checkpoint
+    folder: Path = options.to
     if folder.exists():
         raise UserError(f"--to {folder} is there already; name a folder that is not.")
-    run = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    if folder.resolve().parent == run.resolve().parent:
-        raise UserError(f"--to {folder} is beside {run}, where a sweep has its runs; name a folder elsewhere.")
+    if folder.resolve().parent.name == "runs":
+        raise UserError(f"--to {folder} is where a sweep has its runs; name another, e.g. results/NAME/models/MODEL.")
     if not options.name:
         return None
     from eutectic.train.log import read_rows
@@ -91,6 +90,6 @@ def _show(options: Options, table: Path | None, rows: list[dict[str, Any]], draw
         add_rows(table, table.stem, rows)
         err().print(f"rows added to {table}", soft_wrap=True)
     if options.json:
-        print_json({"to": str(options.to), "rows": rows})
+        print_json({"to": str(options.to), "rows": finite(rows)})
     else:
         out().print(drawn(rows))

@@ -25,7 +25,7 @@ def distill_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(
             str(row["layer"]),
-            row["mixer"],
+            row["mixer"].partition("(")[0],
             f"{row['channels']:,}",
             f"{row['order_mean']:.1f}, {row['order_max']}",
             str(row["modes_max"]),
@@ -42,17 +42,17 @@ def prune_table(rows: Sequence[Row]) -> Table:
         f"error: relative L2 of filters over {first['length']} tokens, median and largest; judged: perplexity of half "
         "the held-out text, which decides; reported: of the other half; bytes of one sequence; x: over the first row's"
     )
-    columns = ("modes", "error", "worst", "judged", "reported", "state bytes", "x", "ms a token", "x", "")
-    table = table_of(*columns, left=("",), title=f"{first['arch']} on {first['device']}", caption=caption)
+    columns = ("modes", "error", "worst", "judged", "reported", "state bytes", "x", "ms a token", "x", "budget")
+    table = table_of(*columns, left=("budget",), title=f"{first['arch']} on {first['device']}", caption=caption)
     for row in rows:
         table.add_row(
             str(row["modes"]),
             *(f"{row[name]:.1e}" for name in ("error", "error_max")),
-            *(f"{row[n]:.5g} ({row[n] / first[n] - 1:+.2%})" for n in ("judged_perplexity", "perplexity")),
+            *(f"{row[n]:.4g} ({row[n] / first[n] - 1:+.2%})" for n in ("judged_perplexity", "perplexity")),
             f"{row['state_bytes']:,}",
             f"{row['state_bytes'] / first['state_bytes']:.3f}",
             f"{row['decode_ms']:.3f}",
             f"{row['decode_ms'] / first['decode_ms']:.2f}",
-            "" if row["within_budget"] else "over the budget",
+            "within" if row["within_budget"] else "over",
         )
     return table

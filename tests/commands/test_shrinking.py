@@ -92,7 +92,7 @@ def test_a_pruned_model_is_judged_by_one_half_and_told_of_the_other(place: Path,
         (["distill", "s/runs/long", "--order", "3", "--to", "s"], "--to s is there already"),
         (
             ["distill", "s/runs/long", "--order", "3", "--to", "s/runs/x"],
-            "beside s/runs/long, where a sweep has its runs",
+            "--to s/runs/x is where a sweep has its runs",
         ),
         (["prune", "s/runs/long", "--to", "x"], "rtf(order=4)+attn of 3 modes has none to spare"),
         (["prune", "s/runs/none", "--to", "x"], "no model at s/runs/none"),
