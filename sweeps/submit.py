@@ -226,7 +226,12 @@ def _slurm(cluster: Cluster, logs: Path, code: Path, kind: type[submitit.SlurmEx
     own["additional_parameters"] = rest if "no_requeue" in rest else {"requeue": True} | rest
     try:
         executor = kind(folder=logs, max_num_timeout=TIMEOUTS, python=_python(code))
-        executor.update_parameters(**executor._convert_parameters(_needs(cluster)) | own)
+        needs = executor._convert_parameters(_needs(cluster))
+        if any(
+            key.startswith("gpus") or (key == "gres" and "gpu" in str(value)) for key, value in cluster.slurm.items()
+        ):
+            del needs["gpus_per_node"]  # which sbatch would not take beside GPUs of a type
+        executor.update_parameters(**needs | own)
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"cannot submit to slurm: {error}") from None
     return executor

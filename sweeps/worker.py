@@ -43,7 +43,7 @@ def work(folder: Path, run_ids: list[str], place: Place, number: int = 0) -> Non
     ledger = Ledger(folder)
     if place.device == "cpu" or place.ranks.world > 1:
         if place.device == "cuda":
-            _keep_compiled(place.cache)
+            keep_compiled(place.cache)
         for run_id in run_ids:
             _train_planned(ledger, run_id, place, alone=True)
         return
@@ -69,7 +69,7 @@ def fill_gpu(tasks: Sequence[pool.Task], cache: Path, number: int) -> None:
     gpus = visible.split(",")
     gpu, cores = gpus[number % len(gpus)], len(os.sched_getaffinity(0))
     most = min(cores, len(tasks))
-    _keep_compiled(cache)
+    keep_compiled(cache)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores // max(1, most)))
     memory = _memory(gpu)
     with shared_gpu(gpu) as together:
@@ -77,13 +77,13 @@ def fill_gpu(tasks: Sequence[pool.Task], cache: Path, number: int) -> None:
         pool.run(tasks, memory, most)
 
 
-def _keep_compiled(cache: Path) -> None:
-    """Have torch keep what it compiles beside the tokens, where it also finds, unpickles and runs it. Raises UserError
-    where others could write there."""
+def keep_compiled(cache: Path) -> None:
+    """Have torch keep what it compiles beside the tokens, or where TORCHINDUCTOR_CACHE_DIR says, where it also finds,
+    unpickles and runs it. Raises UserError where others could write there."""
     files.keep_others_out()
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        compiled = files.own_folder(cache / "compiled", "set TORCHINDUCTOR_CACHE_DIR to a folder of your own")
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
+    chosen = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", cache / "compiled"))
+    compiled = files.own_folder(chosen, "set TORCHINDUCTOR_CACHE_DIR to a folder of your own")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
 
 
 def _memory(gpu: str) -> float:

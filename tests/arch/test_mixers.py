@@ -1,6 +1,7 @@
 """What every registered mixer must do: registering one buys these tests."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def test_causality(layout: str, channel: str) -> None:
     torch.testing.assert_close(after[0], before[0], rtol=0, atol=1e-12 * float(scale))
     # a sequence mixer carries it to the next tokens, too
     assert (after[1, 97:101] - before[1, 97:101]).abs().amax(-1).min() > 1e-9
+
+
+@every_mixer
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+def test_what_is_not_finite_stays_in_its_sequence(layout: str, channel: str, spoilt: float) -> None:
+    """In what leaves each block and in the gradient of what enters it."""
+    for block in perturbed(layout, channel).layers():
+        x = torch.randn(3, 70, SHAPE.d_model, dtype=torch.float64)
+        bad = x.clone()
+        bad[1, 40] = spoilt
+        outcomes = []
+        for entering in (x, bad):
+            entering.requires_grad_()
+            y = block(entering)
+            outcomes.append((y.detach(), *torch.autograd.grad(y.sum(), entering)))
+        assert not outcomes[1][0][1].isfinite().all()
+        for before, after in zip(*outcomes, strict=True):
+            torch.testing.assert_close(after[::2], before[::2], rtol=0, atol=1e-12 * float(before.abs().max()))
 
 
 @every_mixer

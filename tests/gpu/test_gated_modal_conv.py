@@ -12,7 +12,6 @@ from eutectic.kernels import modal_conv
 from eutectic.kernels.reference.gated_modal_conv import gated_modal_conv as oracle
 
 pytestmark = pytest.mark.gpu
-# of many channels, for the rounding of few real poles' gradients does not average out
 POLES = 7e-3  # rounding k * v and q * dy to 16 bits shows in gradients of few poles, whose terms mostly cancel
 SHAPES = [(1, 1, 3), (2, 37, 33), (3, 333, 32), (2, 700, 32), (16, 1024, 32), (1, 1024, 64), (33, 96, 32)]
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,7 @@ def test_a_bad_day_changes_no_number(
     record_property: Callable[[str, object], None],
 ) -> None:
     if not disk.is_mount():  # nobody is to fill a disk of others
+        warnings.warn("no tmpfs can be mounted here: no disk is filled", stacklevel=1)
         faults = {fault: count for fault, count in faults.items() if fault != "fill_disk"}
     configs = seeds(dataclasses.replace(small_run, sequences=123), runs)
     cache, log = Path(manifest.folder).parents[1], tmp_path / "workers.log"

@@ -111,6 +111,14 @@ def test_a_small_job_collects_when_all_have_ended() -> None:
     ]
 
 
+@pytest.mark.parametrize("word", ["gres=gpu:h100:1", "gpus_per_node=h100:1", "gpus-per-task=1"])
+def test_gpus_that_are_asked_for_stand_in_the_place_of_the_sweeps_own(word: str) -> None:
+    """Slurm refuses GPUs of a type beside those of none."""
+    tasks, collects = ([line for line in text if "gres" in line or "gpus" in line] for text in both([word]))
+    assert tasks == [f"#SBATCH --{word.replace('_', '-')}"]
+    assert collects == ["#SBATCH --gpus-per-node=0"]
+
+
 def test_one_worker_is_no_array() -> None:
     assert not [line for line in both([], workers=1)[0] if "array" in line]
 
