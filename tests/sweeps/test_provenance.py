@@ -211,7 +211,7 @@ def opened(
 ) -> Callable[..., tuple[int, str]]:
     """A command on a sweep of this corpus, of which nothing is trained; gives its status and what it says."""
     monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(training, "_train", lambda *_: 0)
+    monkeypatch.setattr(training, "train_runs", lambda *_: 0)
     monkeypatch.setattr(tuning, "_train_trials", lambda *_: None)
 
     def call(command: str, *arguments: str) -> tuple[int, str]:

@@ -133,7 +133,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, set[str]]]:
         calls.append((device, workers, set(loads)))
         return 0
 
-    monkeypatch.setattr(training, "_train", train)
+    monkeypatch.setattr(training, "train_runs", train)
     return calls
 
 
