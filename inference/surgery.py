@@ -18,7 +18,7 @@ from eutectic.kernels.modal_conv import impulse_response
 
 # how far modes that are fitted for a model may cancel (modal_fit.Fit): the skip cancels with them, and is rounded to
 # bfloat16 where a GPU decodes. docs/log.md has what more would cost.
-CANCEL = 100.0
+CANCEL = 30.0
 ROUNDING = 1e-3  # relative L2 of a response in float32, against float64
 
 
