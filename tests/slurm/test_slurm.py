@@ -368,7 +368,7 @@ def config(run: Path) -> RunConfig:
 def progress(run: Path) -> list[dict[str, Any]]:
     """The curve in a run's checkpoint, once there is one."""
     path = run / "checkpoint.safetensors"
-    until(path.exists, "a checkpoint", 20)
+    until(path.exists, "a checkpoint", 60)
     with safe_open(path, "np") as file:
         found = json.loads(file.metadata()["progress"])
     so_far: list[dict[str, Any]] = found["curve"]
