@@ -67,7 +67,12 @@ def load(folder: Path) -> Runs:
 
     Raises UserError where a file is unreadable, the first is missing, or screen() does.
     """
-    frame, path = read(folder), folder / "curves.parquet"
+    return with_curves(folder, read(folder))
+
+
+def with_curves(folder: Path, frame: pd.DataFrame) -> Runs:
+    """load() of what read() gave."""
+    path = folder / "curves.parquet"
     try:
         curves = pq.read_table(path, columns=list(CURVES), read_dictionary=["run_id"]) if path.exists() else None
     except READING as error:

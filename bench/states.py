@@ -20,7 +20,7 @@ from eutectic.inference.load import load
 from eutectic.inference.score import held_out, token_losses
 from eutectic.inference.surgery import modal_mixers
 from eutectic.train.log import Row, add_rows
-from eutectic.train.shards import default_cache
+from eutectic.train.shards import default_cache, open_shards
 
 ORDERS = (2, 4, 8, 16, 32)
 TOLERANCE = 1e-9  # so that orders are those asked for
@@ -35,7 +35,7 @@ def main() -> None:
         trained = load(folder, default_cache())
         model, run = trained.model.to(options.device).eval(), trained.run
         assert run is not None, f"{folder} is no run of a sweep"
-        text = held_out(run, default_cache())
+        text = held_out(run, open_shards(run.data, default_cache()))
         sweep = folder.resolve().parents[1]
         began = time.perf_counter()
         if any(isinstance(module, LongConv) for module in model.modules()):

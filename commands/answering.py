@@ -33,29 +33,27 @@ def show_sweep(folder: Path) -> None:
     from eutectic.display.graft import show_grafts
     from eutectic.display.report import show_report
 
-    if found := _grafts(folder):
+    found, fitted = _come_to(folder)
+    if found:
         show_grafts(out(), found)
     else:
-        show_report(out(), _report(folder))
+        show_report(out(), fitted)
 
 
 def sweep_json(folder: Path) -> Any:
-    found = _grafts(folder)
-    return finite([grafts.to_dict() for grafts in found] if found else _report(folder).to_dict())
+    found, fitted = _come_to(folder)
+    return finite([grafts.to_dict() for grafts in found] if found else fitted.to_dict())
 
 
-def _grafts(folder: Path) -> list[Any]:
+def _come_to(folder: Path) -> tuple[list[Any], Any]:
+    """A sweep's grafts, or where it has none its report."""
     from eutectic.analysis.graft import grafts
-    from eutectic.analysis.load import read
-
-    return grafts(read(folder))
-
-
-def _report(folder: Path) -> Any:
-    from eutectic.analysis.load import load
+    from eutectic.analysis.load import read, with_curves
     from eutectic.analysis.report import report
 
-    return report(load(folder))
+    frame = read(folder)
+    found = grafts(frame)
+    return found, None if found else report(with_curves(folder, frame))
 
 
 def _fit_hyper_table(options: Options) -> int:

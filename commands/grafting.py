@@ -38,7 +38,8 @@ def _scan(options: Options, parent: Any, tokens: int, folder: Path) -> int:
     from eutectic.arch import layout
     from eutectic.display.graft import show_scan
     from eutectic.inference import graft as grafting
-    from eutectic.sweeps.graft import canonical, held_out
+    from eutectic.inference.score import held_out
+    from eutectic.sweeps.graft import canonical
     from eutectic.train import log
 
     run, term = parent.run, canonical(parent.run, options.to_mixer)
@@ -135,7 +136,7 @@ def _prepared(parent: Any) -> Any:
     if run.threads:
         torch.set_num_threads(run.threads)
     parent.model.to("cuda" if run.device == "cuda" and torch.cuda.is_available() else "cpu")
-    return open_shards(default_cache(), run.data.corpus_sha256, run.data.tokenizer_sha256)
+    return open_shards(run.data, default_cache())
 
 
 def _show_plan(options: Options, recipe: Any, rows: list[tuple[RunConfig, Any]], folder: Path) -> int:

@@ -15,7 +15,7 @@ def trained(checkpoint: Path, device: str, exactly: bool = False) -> Any:
 
     if device == "cuda":
         from eutectic.sweeps.cost import available_memory
-        from eutectic.sweeps.worker import keep_compiled
+        from eutectic.train.compiled import keep_compiled
 
         available_memory("cuda", 1)  # which refuses where there is no GPU
         keep_compiled(default_cache())

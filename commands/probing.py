@@ -45,9 +45,10 @@ def context(options: Options) -> int:
             "targets": options.targets,
             "device": options.device,
         }
-        found += [about | dataclasses.asdict(row) for row in rows]
+        own = [about | dataclasses.asdict(row) for row in rows]
+        found += own
         if kept is not None:
-            log.add_rows(kept, "context", found)
+            log.add_rows(kept, "context", own)
     means = summary(pd.DataFrame(found))
     if options.json:
         print_json(finite(means.to_dict("records")))

@@ -69,9 +69,9 @@ def _trained(options: Options) -> tuple[Any, Any]:
     if model.run is None:
         raise UserError(f"{options.checkpoint} is no run of a sweep, which tells its text; name results/NAME/runs/RUN.")
     from eutectic.inference.score import held_out
-    from eutectic.train.shards import default_cache
+    from eutectic.train.shards import default_cache, open_shards
 
-    return model, held_out(model.run, default_cache())
+    return model, held_out(model.run, open_shards(model.run.data, default_cache()))
 
 
 def _save(folder: Path, made: Any) -> None:

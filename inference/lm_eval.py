@@ -25,6 +25,7 @@ from eutectic.inference.generate import Limits, continue_tokens
 from eutectic.inference.load import load
 from eutectic.inference.sample import Sampling
 from eutectic.inference.score import likelihoods
+from eutectic.train.compiled import keep_compiled
 from eutectic.train.shards import default_cache
 
 UNKNOWN_LENGTH = 2048  # of a model that is no run's
@@ -48,6 +49,8 @@ class Eutectic(TemplateLM):
         trained = load(Path(checkpoint), default_cache())
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        if self._device.type == "cuda":
+            keep_compiled(default_cache())
         self.model, self.words = trained.model.to(self._device, dtype).eval(), trained.tokenizer
         self.max_length = max_length or (trained.run.data.seq_len if trained.run else UNKNOWN_LENGTH)
         self.rows = int(batch_size) if str(batch_size).isdecimal() else 8

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,8 +11,8 @@ from torch.nn.functional import cross_entropy, pad
 from eutectic.arch.model import Model
 from eutectic.config import RunConfig
 from eutectic.inference.cache import PREFILL
-from eutectic.train import shards
 from eutectic.train.data import validation
+from eutectic.train.shards import Manifest
 
 AT_ONCE = 2**14  # tokens: their logits, and what a layer has of them, exist together
 
@@ -103,9 +102,6 @@ def ratio_interval(before: Tensor, after: Tensor) -> tuple[float, float]:
     return math.exp(mean - half), math.exp(mean + half)
 
 
-def held_out(run: RunConfig, cache: Path) -> Tensor:
-    """The windows (valid_sequences, seq_len + 1) of text that a run was validated on. Raises UserError where the cache
-    has its tokens no more."""
-    data = run.data
-    manifest = shards.open_shards(cache, data.corpus_sha256, data.tokenizer_sha256)
-    return torch.from_numpy(validation(manifest, data.seq_len, data.valid_sequences))
+def held_out(run: RunConfig, manifest: Manifest) -> Tensor:
+    """The windows (valid_sequences, seq_len + 1) of its text that a run was validated on."""
+    return torch.from_numpy(validation(manifest, run.data.seq_len, run.data.valid_sequences))

@@ -46,7 +46,7 @@ class Measured:
 
 def of_validation(run: RunConfig, tokenizer: Tokenizer, cache: Path) -> list[Document]:
     """The documents that a run's sweep held out. Raises UserError where its tokens are not in the cache."""
-    manifest = shards.open_shards(cache, run.data.corpus_sha256, run.data.tokenizer_sha256)
+    manifest = shards.open_shards(run.data, cache)
     return _split(manifest, "valid", tokenizer)
 
 
@@ -59,7 +59,7 @@ def of_source(source: str, tokenizer: Tokenizer) -> list[Document]:
 def learnt(run: RunConfig, tokenizer: Tokenizer, cache: Path) -> set[str] | None:
     """Names of the documents that a run was trained on; None where its tokens are not in the cache."""
     try:
-        manifest = shards.open_shards(cache, run.data.corpus_sha256, run.data.tokenizer_sha256)
+        manifest = shards.open_shards(run.data, cache)
     except UserError:
         return None
     return {document.name for document in _split(manifest, "train", tokenizer)}

@@ -4,20 +4,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from eutectic.arch import layout, registry
 from eutectic.arch.model import Model
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.inference import graft
 from eutectic.inference.load import load
+from eutectic.inference.score import held_out
 from eutectic.sweeps import foreign
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.plan import Rules
 from eutectic.sweeps.recipe import Recipe
 from eutectic.train import checkpoint, starts
-from eutectic.train.data import validation
 from eutectic.train.shards import Manifest
 from eutectic.train.starts import Origin, Start
 
@@ -102,8 +100,3 @@ def start_of(parent: Parent, arch: str, manifest: Manifest, tokens: int, sweep: 
     layers = [asdict(replaced) for replaced in report.layers]
     start = Start(origin, parent.flops, parent.loss, report.flops, loss, layers)
     return starts.write(child, sweep, start), start
-
-
-def held_out(run: RunConfig, manifest: Manifest) -> torch.Tensor:
-    """The run's validation windows (n, seq_len + 1)."""
-    return torch.from_numpy(validation(manifest, run.data.seq_len, run.data.valid_sequences))

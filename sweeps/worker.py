@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.sweeps import cost, pool
 from eutectic.sweeps.claim import Claim
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.mps import shared_gpu
+from eutectic.train.compiled import keep_compiled
 from eutectic.train.parallel import ALONE, Ranks, lost_another
 
 Hopeless = Callable[[list[float]], bool]
@@ -75,15 +75,6 @@ def fill_gpu(tasks: Sequence[pool.Task], cache: Path, number: int) -> None:
     with shared_gpu(gpu) as together:
         _say(f"{len(tasks)} tasks on GPU {gpu} of {memory / 1e9:.0f} GB, {'under MPS' if together else 'by turns'}")
         pool.run(tasks, memory, most)
-
-
-def keep_compiled(cache: Path) -> None:
-    """Have torch keep what it compiles beside the tokens, or where TORCHINDUCTOR_CACHE_DIR says, where it also finds,
-    unpickles and runs it. Raises UserError where others could write there."""
-    files.keep_others_out()
-    chosen = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", cache / "compiled"))
-    compiled = files.own_folder(chosen, "set TORCHINDUCTOR_CACHE_DIR to a folder of your own")
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
 
 
 def _memory(gpu: str) -> float:
@@ -161,7 +152,7 @@ def _train(ledger: Ledger, run_id: str, held: Callable[[], bool], place: Place, 
     if config is None:
         raise UserError(f"the config of run {run_id} is gone or damaged; submit the sweep again.")
     foreign.load(config, ledger.folder)
-    manifest = open_shards(place.cache, config.data.corpus_sha256, config.data.tokenizer_sha256)
+    manifest = open_shards(config.data, place.cache)
     _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
     ranks, recompute = _spread(config, place.device, place.ranks)
     with Mirror(place.tracker if ranks.first else None, config, ledger.folder) as mirror:

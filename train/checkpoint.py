@@ -20,6 +20,7 @@ from eutectic.errors import UserError
 from eutectic.train.parallel import ALONE, Ranks
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+BROKEN = (SafetensorError, OSError, KeyError, TypeError, ValueError)  # what reading a damaged file raises
 
 
 @dataclass
@@ -88,7 +89,7 @@ def _read(path: Path, run_id: str) -> tuple[Progress, dict[str, Tensor]] | None:
                 raise ValueError("another run's")
             progress = Progress(**json.loads(file.metadata()["progress"]))
             return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except BROKEN as error:
         aside = files.set_aside(path).name
         print(f"checkpoint {path} cannot be used ({error}); set aside as {aside}, starting over.", file=sys.stderr)
         return None
@@ -110,7 +111,7 @@ def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             told = json.loads(file.metadata()["run"])
             config, weights = RunConfig.from_dict(told["config"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except BROKEN as error:
         raise UserError(f"cannot read the weights {path} ({error}); train that run again.") from None
     if sha256_of(weights) != told["sha256"]:
         raise UserError(f"the weights in {path} are not those that were written; train that run again.")

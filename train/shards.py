@@ -84,12 +84,12 @@ def identify(source: str, tokenizer_name: str, cache: Path) -> Manifest:
         return prepare(source, tokenizer_name, Path(scratch))
 
 
-def open_shards(cache: Path, corpus_sha256: str, tokenizer_sha256: str) -> Manifest:
-    """The tokens of a corpus already prepared. Raises UserError where they are gone."""
-    manifest = _open(cache / "tokens" / _folder_name(corpus_sha256, tokenizer_sha256))
+def open_shards(data: DataConfig, cache: Path) -> Manifest:
+    """A run's tokens, prepared already. Raises UserError where they are gone."""
+    manifest = _open(cache / "tokens" / _folder_name(data.corpus_sha256, data.tokenizer_sha256))
     if manifest is None:
         raise UserError(
-            f"the tokens of corpus {corpus_sha256[:16]} are not in {cache}; run the sweep again to make them."
+            f"the tokens of corpus {data.corpus_sha256[:16]} are not in {cache}; run the sweep again to make them."
         )
     return manifest
 

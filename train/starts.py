@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eutectic import files
 from eutectic.errors import UserError
 from eutectic.train import checkpoint
-
-BROKEN = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def begin(model: nn.Module, sweep: Path, sha256: str) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             start, weights = _told(file), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except BROKEN as error:
+    except checkpoint.BROKEN as error:
         raise UserError(f"cannot read the start {path} ({error}); graft again, which writes it.") from None
     if checkpoint.sha256_of(weights) != sha256:
         raise UserError(f"the weights in {path} are not those it is named for; delete it and graft again.")
@@ -79,7 +77,7 @@ def find(sweep: Path, origin: Origin) -> tuple[str, Start] | None:
         try:
             with safe_open(path, "pt") as file:
                 start = _told(file)
-        except BROKEN:
+        except checkpoint.BROKEN:
             continue  # it is written again, or whoever begins from it says so
         if start.origin == origin:
             return path.stem, start

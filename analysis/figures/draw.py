@@ -33,7 +33,7 @@ from eutectic.analysis.figures import (
     share,
     style,
 )
-from eutectic.analysis.load import Runs, begun, load, read, read_table
+from eutectic.analysis.load import Runs, begun, read, read_table, with_curves
 from eutectic.analysis.report import Report, fits
 
 # each gives None where the runs do not bear it
@@ -78,7 +78,7 @@ def draw(folder: Path) -> list[Path]:
         figures["graft"] = partial(graft.figure, rows)
     out = files.make_folder(folder / "figures")
     written = [path for name in (*TABLES, "graft") for path in _write(name, figures.get(name, lambda: None), out)]
-    return written if rows is None or begun(rows).any() else [*written, *_draw_laws(load(folder), out)]
+    return written if rows is None or begun(rows).any() else [*written, *_draw_laws(with_curves(folder, rows), out)]
 
 
 def _draw_laws(runs: Runs, out: Path) -> list[Path]:

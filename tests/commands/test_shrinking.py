@@ -47,7 +47,7 @@ def test_a_distilled_model_is_an_ordinary_one(place: Path, manifest: Manifest) -
     assert before.run is not None and after.run is not None
     assert (after.run.model.layout, after.run.recipe) == ("hyena+attn", "test, distilled to order 3")
     (row,) = pd.read_parquet(place / "s/distill.parquet").to_dict("records")
-    text = held_out(before.run, cache)
+    text = held_out(before.run, manifest)
     assert row["run_id"] == before.run.run_id and len(text) == before.run.data.valid_sequences
     assert row["perplexity_before"] == pytest.approx(perplexity(before.model, text))
     assert row["perplexity"] == pytest.approx(perplexity(after.model, text))
@@ -71,7 +71,7 @@ def test_a_pruned_model_is_judged_by_one_half_and_told_of_the_other(place: Path,
     assert kept.run is not None and kept.run.model.n_modes == 1
     rows = pd.read_parquet(place / "s/prune.parquet")
     assert rows["modes"].tolist() == [3, 2, 1] and rows["within_budget"].all()
-    judged, reported = held_out(kept.run, cache).chunk(2)
+    judged, reported = held_out(kept.run, manifest).chunk(2)
     last: dict[str, Any] = rows.iloc[-1].to_dict()
     assert last["judged_perplexity"] == pytest.approx(perplexity(kept.model, judged))
     assert last["perplexity"] == pytest.approx(perplexity(kept.model, reported))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eutectic.config import DataConfig
 from eutectic.errors import UserError
 from eutectic.train import shards, tokenizer
 
@@ -39,7 +40,8 @@ def test_the_second_time_reads_nothing(tmp_path: Path, corpus: Path, monkeypatch
     first = shards.prepare(str(corpus), "bytes", tmp_path)
     monkeypatch.setattr(shards.corpus, "documents", lambda source: pytest.fail("the corpus was read again"))
     assert shards.prepare(str(corpus), "bytes", tmp_path) == first
-    assert shards.open_shards(tmp_path, first.corpus_sha256, first.tokenizer_sha256) == first
+    data = DataConfig(str(corpus), "bytes", first.corpus_sha256, first.tokenizer_sha256, first.vocab_size, 8, 1)
+    assert shards.open_shards(data, tmp_path) == first
 
 
 def test_identify_agrees_and_writes_nothing(tmp_path: Path, corpus: Path, manifest: shards.Manifest) -> None:
