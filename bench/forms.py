@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import EllipsisType
 from typing import Any
 
@@ -31,13 +32,17 @@ def there_and_back(run: Form, tensors: list[Tensor], dy: Tensor) -> list[Tensor]
     return [y.detach(), *torch.autograd.grad(y, tensors, dy)]
 
 
-def measured(run: Form, oracle: Oracle, tensors: list[Tensor], dy: Tensor, compiled: bool) -> dict[str, Any]:
+def measured(
+    run: Form, oracle: Oracle, tensors: list[Tensor], dy: Tensor, compiled: bool, captured: bool = True
+) -> dict[str, Any]:
     """Of a form, there and back, ms and, of y and every gradient of that very program, the relative errors in L2.
+
+    captured: as CUDA graphs; else its launches are in the time.
 
     Columns: ms, error (what went wrong, where ms is infinite), worst_error, error_y and an error_NAME for each of the
     oracle's arguments; no errors where there is no outcome, or no room for float64's.
     """
-    ms, outcome, went_wrong = timed(run, tensors, dy, compiled)
+    ms, outcome, went_wrong = timed(run, tensors, dy, compiled, captured)
     torch.cuda.empty_cache()  # of graphs that are gone
     row = {"ms": ms, "error": went_wrong, "worst_error": float("nan")}
     if outcome is None:
@@ -51,23 +56,28 @@ def measured(run: Form, oracle: Oracle, tensors: list[Tensor], dy: Tensor, compi
     return row | {"worst_error": max(errors.values())} | {f"error_{name}": error for name, error in errors.items()}
 
 
-def timed(run: Form, tensors: list[Tensor], dy: Tensor, compiled: bool) -> tuple[float, list[Tensor] | None, str]:
+def timed(
+    run: Form, tensors: list[Tensor], dy: Tensor, compiled: bool, captured: bool
+) -> tuple[float, list[Tensor] | None, str]:
     """Milliseconds there and back, y and all gradients, and what went wrong, where they are infinite and None."""
     torch.compiler.reset()
     if compiled:
         run = torch.compile(run, dynamic=False)
-    graphs = []
+    calls: list[Callable[[], object]] = []
     try:
         for _ in range(INPUTS):
             mine = [tensors[0].detach().clone(), *(t.detach() for t in tensors[1:])]
-            there_and_back(run, mine, dy)
+            outcome = there_and_back(run, mine, dy)
             torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                outcome = there_and_back(run, mine, dy)
-            graphs.append((graph, mine, outcome))
-        ms = milliseconds(lambda number: graphs[number % INPUTS][0].replay())
-        return ms, [t.clone() for t in graphs[0][2]], ""
+            if captured:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    outcome = there_and_back(run, mine, dy)
+                calls.append(graph.replay)
+            else:
+                calls.append(partial(there_and_back, run, mine, dy))
+        ms = milliseconds(lambda number: calls[number % INPUTS]())
+        return ms, [t.clone() for t in outcome], ""
     except Exception as error:
         return float("inf"), None, f"{type(error).__name__}: {' '.join(str(error)[:100].split())}"
 

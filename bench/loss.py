@@ -3,15 +3,17 @@
     python bench/loss.py
     python bench/loss.py --table > results/bench/loss.md
 
-bfloat16 inputs and a float32 weight of 32,768 by the width, as training under autocast has them. all logits: torch's
-cross_entropy, compiled. liger: Liger's fused kernel, where it is installed. Times are of CUDA graphs over inputs in
-rotation. mib: what one pass allocates at its peak beyond its inputs, both gradients among it. errors: relative L2 of
-what was timed against float64 on the same rounded inputs, of the loss and both gradients. Rows go to
-results/bench/loss.parquet as they come.
+bfloat16 inputs and a float32 weight of 32,768 by the width, as training under autocast has them. triton, torch: by
+chunks, as kernels/dispatch.py chooses. all logits: torch's cross_entropy, compiled. liger: Liger's fused kernel, where
+it is installed. Times are of CUDA graphs over inputs in rotation, Liger's of its launches, as it cannot be captured.
+mib: what one pass allocates at its peak beyond its inputs, both gradients among it. errors: relative L2 of what was
+timed against float64 on the same rounded inputs, of the loss and both gradients. Rows go to results/bench/loss.parquet
+as they come.
 """
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -34,8 +36,8 @@ def targets(x: Tensor) -> Tensor:
     return torch.arange(len(x), device=x.device) * 7919 % VOCAB
 
 
-def chunked(x: Tensor, weight: Tensor) -> Tensor:
-    return linear_cross_entropy(x, weight, targets(x), 0.0, rows_at_once(len(x), VOCAB))
+def by_chunks(fused: bool, x: Tensor, weight: Tensor) -> Tensor:
+    return linear_cross_entropy(x, weight, targets(x), 0.0, rows_at_once(len(x), VOCAB), fused)
 
 
 def all_logits(x: Tensor, weight: Tensor) -> Tensor:
@@ -59,7 +61,13 @@ def _summed(x: Tensor, weight: Tensor, own: Tensor) -> Tensor:
     return F.cross_entropy(x @ weight.mT, own, reduction="sum")
 
 
-FORMS: dict[str, Form] = {"chunked": chunked, "all logits": all_logits, "liger": liger}
+FORMS: dict[str, Form] = {
+    "triton": partial(by_chunks, True),
+    "torch": partial(by_chunks, False),
+    "all logits": all_logits,
+    "liger": liger,
+}
+UNCAPTURED = ("liger",)  # it asks the GPU how many targets there are
 
 
 def main() -> None:
@@ -69,7 +77,7 @@ def main() -> None:
     for form, (tokens, width) in ((form, shape) for form in options.forms for shape in SHAPES):
         compiled, (tensors, dy) = form == "all logits", inputs(tokens, width)
         row = {"form": form, "tokens": tokens, "width": width, "device": torch.cuda.get_device_name(), **versions()}
-        row |= measured(FORMS[form], oracle, tensors, dy, compiled)
+        row |= measured(FORMS[form], oracle, tensors, dy, compiled, captured=form not in UNCAPTURED)
         if not row["error"]:
             row["mib"] = mebibytes(FORMS[form], tensors, dy, compiled)
         tell(row, KEY[1:])

@@ -7,12 +7,14 @@ from torch.nn import functional as F
 from eutectic.kernels import choice, flash_attention, monarch, torch_attention
 from eutectic.kernels import decode_attention as torch_decode_attention
 from eutectic.kernels import fir as torch_fir
+from eutectic.kernels import linear_cross_entropy as chunked_cross_entropy
 from eutectic.kernels import long_conv as torch_long_conv
 from eutectic.kernels import scalar_decay as torch_scalar_decay
 from eutectic.kernels.plain import exactly
 from eutectic.kernels.reference.attention import causal_attention
 from eutectic.kernels.reference.decode_attention import decode_attention as decode_reference
 from eutectic.kernels.reference.fir import grouped_fir
+from eutectic.kernels.reference.linear_cross_entropy import linear_cross_entropy as cross_entropy_reference
 from eutectic.kernels.reference.modal_conv import causal_conv
 from eutectic.kernels.reference.scalar_decay import recurrence
 
@@ -213,5 +215,26 @@ def scalar_decay_by(device: str, dtype: torch.dtype, alike: bool, d_k: int) -> s
     can = choice.has_triton(device) and alike and dtype.itemsize <= 4 and d_k <= WIDEST_KEYS
     if can and (choice.forced() == "triton" or (device == "cuda" and dtype.itemsize == 2)):
         choice.say("scalar decay", "Triton, chunks on tensor cores")
+        return "triton"
+    return "torch"
+
+
+def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, cap: float, rows: int) -> Tensor:
+    """As kernels/linear_cross_entropy.py; the formula has the logits of all tokens at once."""
+    by = linear_cross_entropy_by(x.device.type, x.dtype)
+    if by == "reference":
+        loss: Tensor = exactly(lambda x, weight: cross_entropy_reference(x, weight, targets, cap), x, weight)
+        return loss
+    return chunked_cross_entropy.linear_cross_entropy(x, weight, targets, cap, rows, by == "triton")
+
+
+@choice.constant
+def linear_cross_entropy_by(device: str, dtype: torch.dtype) -> str:
+    """`reference`, `torch` or `triton`."""
+    if plain := choice.plain("linear cross-entropy"):
+        return plain
+    can = choice.has_triton(device) and dtype.itemsize <= 4
+    if can and (device == "cuda" or choice.forced() == "triton"):
+        choice.say("linear cross-entropy", "Triton, gradients in place of a chunk's logits")
         return "triton"
     return "torch"

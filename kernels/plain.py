@@ -14,7 +14,6 @@ from eutectic.kernels import choice, monarch
 from eutectic.kernels import delta_rule as torch_delta_rule
 from eutectic.kernels import dplr as torch_dplr
 from eutectic.kernels import grouped_matmul as torch_grouped_matmul
-from eutectic.kernels import linear_cross_entropy as torch_cross_entropy
 from eutectic.kernels import modal_conv as torch_modal_conv
 from eutectic.kernels import multihead_conv as torch_multihead_conv
 from eutectic.kernels import rational as torch_rational
@@ -23,7 +22,6 @@ from eutectic.kernels import vector_decay as torch_vector_decay
 from eutectic.kernels.reference import delta_rule as delta_rule_reference
 from eutectic.kernels.reference import dplr as dplr_reference
 from eutectic.kernels.reference import grouped_matmul as grouped_matmul_reference
-from eutectic.kernels.reference import linear_cross_entropy as cross_entropy_reference
 from eutectic.kernels.reference import modal_conv as modal_conv_reference
 from eutectic.kernels.reference import multihead_conv as multihead_conv_reference
 from eutectic.kernels.reference import rational as rational_reference
@@ -150,16 +148,6 @@ def grouped_matmul(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
     if choice.plain("grouped matmul") != "reference":
         return torch_grouped_matmul.grouped_matmul(x, weights, counts)
     return grouped_matmul_reference.grouped_matmul(x, weights, counts)
-
-
-def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, cap: float, rows: int) -> Tensor:
-    """As kernels/linear_cross_entropy.py; the formula has the logits of all tokens at once."""
-    if choice.plain("linear cross-entropy") != "reference":
-        return torch_cross_entropy.linear_cross_entropy(x, weight, targets, cap, rows)
-    loss: Tensor = exactly(
-        lambda x, weight: cross_entropy_reference.linear_cross_entropy(x, weight, targets, cap), x, weight
-    )
-    return loss
 
 
 def _either(

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from eutectic.arch.model import Model
 from eutectic.config import RunConfig
+from eutectic.kernels.dispatch import linear_cross_entropy
 from eutectic.kernels.linear_cross_entropy import rows_at_once
-from eutectic.kernels.plain import linear_cross_entropy
 from eutectic.train.optim import adamw, set_lr
 from eutectic.train.parallel import ALONE, Ranks, without_sum
 

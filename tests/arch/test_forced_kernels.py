@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eutectic.arch import registry
 from eutectic.arch.base import ChannelMixer, Layer, Mixer
-from eutectic.kernels import choice, plain
+from eutectic.kernels import choice, dispatch
 from eutectic.kernels.reference.linear_cross_entropy import linear_cross_entropy
 
 GROUPED, FIR = "grouped_matmul:grouped_matmul", "fir:grouped_fir"
@@ -156,7 +156,7 @@ def test_the_loss_is_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     for forced in ("torch", "reference"):
         monkeypatch.setenv(choice.VARIABLE, forced)
         with entered() as formulas:
-            loss = plain.linear_cross_entropy(x, weight, targets, 2.0, 3)
+            loss = dispatch.linear_cross_entropy(x, weight, targets, 2.0, 3)
         assert bool(formulas) == (forced == "reference")
         torch.testing.assert_close(torch.autograd.grad(loss, [x, weight]), expected)
 

@@ -19,6 +19,7 @@ OPS: dict[str, By] = {
     "long filter": lambda device, dtype: dispatch.long_conv_by(device, dtype, dispatch.DIRECT_TAPS + 1),
     "scalar decay": lambda device, dtype: dispatch.scalar_decay_by(device, dtype, True, 64),
     "cache": lambda device, dtype: dispatch.decode_attention_by(device, dtype),
+    "loss": lambda device, dtype: dispatch.linear_cross_entropy_by(device, dtype),
 }
 ON_A_GPU = {
     "gated modal convolution": ["triton", "torch", "torch"],
@@ -29,6 +30,7 @@ ON_A_GPU = {
     "long filter": ["monarch", "torch", "torch"],
     "scalar decay": ["triton", "triton", "torch"],
     "cache": ["triton", "triton", "triton"],
+    "loss": ["triton", "triton", "triton"],
 }
 
 

@@ -1,5 +1,6 @@
-"""The loss by chunks against the oracle, in values, gradients and memory; compiled, in bfloat16, on a GPU."""
+"""The loss by chunks against the oracle, in values, gradients and memory; compiled, in bfloat16, by Triton, on GPUs."""
 
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 
@@ -10,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import peak_bytes
 from torch import Tensor
+from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from eutectic.kernels.linear_cross_entropy import MOST_LOGITS, _with_gradients, linear_cross_entropy, rows_at_once
 from eutectic.kernels.reference.linear_cross_entropy import linear_cross_entropy as oracle
 
 CAPS = (0.0, 0.5, 30.0)
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -65,10 +68,10 @@ def _rounded(tokens: int, vocab: int, dtype: torch.dtype, device: str = "cpu") -
     return x, weight, targets
 
 
-def _assert_near(x: Tensor, weight: Tensor, targets: Tensor, cap: float, tolerance: float) -> None:
+def _assert_near(x: Tensor, weight: Tensor, targets: Tensor, cap: float, tolerance: float, fused: bool = False) -> None:
     """In the dtypes that are given, under autocast where there is any."""
     wide = [t.detach().double().requires_grad_() for t in (x, weight)]
-    got, expected = linear_cross_entropy(x, weight, targets, cap, 48), oracle(*wide, targets, cap)
+    got, expected = linear_cross_entropy(x, weight, targets, cap, 48, fused), oracle(*wide, targets, cap)
     gradients = torch.autograd.grad(got, (x, weight))
     assert [g.dtype for g in gradients] == [x.dtype, weight.dtype] and got.dtype == torch.float32
     for a, b in zip((got, *gradients), (expected, *torch.autograd.grad(expected, wide)), strict=True):
@@ -77,13 +80,58 @@ def _assert_near(x: Tensor, weight: Tensor, targets: Tensor, cap: float, toleran
 
 @pytest.mark.parametrize("cap", CAPS)
 @pytest.mark.parametrize(
-    ("dtype", "autocast", "tolerance"),
-    [(torch.float32, False, 1e-6), (torch.float32, True, 5e-3), (torch.bfloat16, False, 5e-3)],
+    ("dtype", "autocast", "tolerance", "fused"),
+    [
+        (torch.float32, False, 1e-6, False),
+        (torch.float32, True, 5e-3, False),
+        (torch.bfloat16, False, 5e-3, False),
+        pytest.param(torch.float32, False, 1e-6, True, marks=needs_triton),  # whose interpreter truncates to bfloat16
+    ],
 )
-def test_in_less_precision_it_is_near(dtype: torch.dtype, autocast: bool, tolerance: float, cap: float) -> None:
+def test_in_less_precision_it_is_near(
+    dtype: torch.dtype, autocast: bool, tolerance: float, fused: bool, cap: float
+) -> None:
     x, weight, targets = _rounded(301, 257, dtype)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        _assert_near(x, weight, targets, cap, tolerance)
+        _assert_near(x, weight, targets, cap, tolerance, fused)
+
+
+@needs_triton
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.integers(1, 5),
+    vocab=st.integers(1, 70),
+    size=st.sampled_from((1.0, 1e2, 1e4)),
+    cap=st.sampled_from(CAPS),
+    at_once=st.sampled_from((1, 16, 8192)),
+)
+def test_triton_leaves_gradients_in_the_logits_place(
+    rows: int, vocab: int, size: float, cap: float, at_once: int
+) -> None:
+    """Logits of any size, and rows that are read in parts."""
+    from eutectic.kernels.triton import cross_entropy
+
+    g = torch.Generator().manual_seed(rows * vocab)
+    logits, targets = torch.randn(rows, vocab, generator=g) * size, torch.randint(vocab, (rows,), generator=g)
+    wide = logits.double().requires_grad_()
+    expected = F.cross_entropy(cap * torch.tanh(wide / cap) if cap else wide, targets, reduction="none")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cross_entropy, "MOST_COLUMNS", at_once)
+        losses = cross_entropy.cross_entropy_(logits, targets, cap)
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits.double(), torch.autograd.grad(expected.sum(), wide)[0], rtol=1e-4, atol=1e-6)
+
+
+@needs_triton
+def test_what_is_no_number_stays_in_its_row() -> None:
+    from eutectic.kernels.triton.cross_entropy import cross_entropy_
+
+    logits, targets = torch.randn(3, 40, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 39, 7])
+    alone = logits.clone()
+    logits[1, 5] = torch.nan
+    losses, expected = cross_entropy_(logits, targets, 0.0), cross_entropy_(alone, targets, 0.0)
+    assert losses[1].isnan() and logits[1].isnan().all()
+    assert torch.equal(losses[::2], expected[::2]) and torch.equal(logits[::2], alone[::2])
 
 
 def test_chunks_are_summed_in_float32() -> None:
@@ -95,7 +143,7 @@ def test_chunks_are_summed_in_float32() -> None:
 
 def test_the_compiler_sees_one_operator() -> None:
     x, weight, targets = _inputs(9, 7, 4)
-    torch.library.opcheck(_with_gradients, (x, weight, targets, 0.5, 4))
+    torch.library.opcheck(_with_gradients, (x, weight, targets, 0.5, 4, False))
     compiled = torch.compile(linear_cross_entropy, backend="aot_eager", fullgraph=True, dynamic=False)
     assert_equal([compiled(x, weight, targets, 0.5, 4)], [oracle(x, weight, targets, 0.5)], [x, weight], 1e-12)
 
@@ -138,22 +186,23 @@ def test_few_logits_are_there_at_once_and_many_are_not(tokens: int, vocab: int) 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("cap", CAPS)
-def test_on_a_gpu_it_is_near_in_order_and_captured(cap: float) -> None:
-    x, weight, targets = _rounded(301, 512, torch.float32, "cuda")
+@pytest.mark.parametrize("fused", [False, True], ids=["torch", "triton"])
+def test_on_a_gpu_it_is_near_in_order_and_captured(fused: bool, cap: float) -> None:
+    x, weight, targets = _rounded(301, 10_007, torch.float32, "cuda")
     torch.use_deterministic_algorithms(True)
     try:
         with torch.autocast("cuda", torch.bfloat16):
-            _assert_near(x, weight, targets, cap, 5e-3)
-            expected = linear_cross_entropy(x, weight, targets, cap, 48)
+            _assert_near(x, weight, targets, cap, 5e-3, fused)
+            expected = linear_cross_entropy(x, weight, targets, cap, 48, fused)
             gradients = torch.autograd.grad(expected, (x, weight))
             graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):  # leaves of another stream would have the backward pass wait for it
                 x, weight = (t.detach().clone().requires_grad_() for t in (x, weight))
-                torch.autograd.grad(linear_cross_entropy(x, weight, targets, cap, 48), (x, weight))
+                torch.autograd.grad(linear_cross_entropy(x, weight, targets, cap, 48, fused), (x, weight))
             torch.cuda.current_stream().wait_stream(side)
             with torch.cuda.graph(graph, stream=side):
-                loss = linear_cross_entropy(x, weight, targets, cap, 48)
+                loss = linear_cross_entropy(x, weight, targets, cap, 48, fused)
                 captured = torch.autograd.grad(loss, (x, weight))
             graph.replay()
     finally:
