@@ -25,6 +25,9 @@ COLOURS = {
     "chunked": "#E69F00",
     "torch": "#E69F00",
     "conv1d": "#CC79A7",
+    "flash-attn-4": "#0072B2",
+    "cudnn": "#E69F00",
+    "fa2": "#D55E00",
 }
 LAYOUTS = {"hyena+attn": "#56B4E9", "hyena*3+attn": "#0072B2"}
 SHARES = {"hyena+attn": "50% attention", "hyena*3+attn": "25% attention"}
@@ -65,6 +68,12 @@ OPERATORS = (
         lambda rows: rows["kind"] == "retention",
         lambda _: 6 * 16 * (64 * (64 + 128) + 2 * 64 * 128),
     ),
+    Operator(
+        "causal attention, 16 heads of 64",
+        "attention",
+        lambda rows: rows["kind"] == "small",
+        lambda length: 7 * length * CHANNELS,
+    ),
 )
 
 
@@ -101,13 +110,13 @@ def operators(peaks: pd.Series) -> Figure:
         axes.set_ylim(min(by_length.min(), *compute) / 30, 1.5 * rows["ns"].replace(float("inf"), 0).max())
         style.log_axis(axes, "x")
         style.log_axis(axes, "y")
+        style.y_label(axes, "forward and backward (ns a token)")
         axes.legend(loc="lower center", ncols=2)
-    panels[0].set_ylabel("forward and backward (ns a token)")
     text = (
         f"bfloat16, {CHANNELS} channels; medians over rotated inputs. StripedHyena's operator has 8 pairs of poles, "
         "the FIR a filter for every 16 channels, RetNet 16 heads of 64 by 128. Memory's limit: each tensor read and "
-        "written once, at a copy's speed; matmuls' limit: those of the Triton form at a large matmul's speed. One "
-        "device:"
+        "written once, at a copy's speed; matmuls' limit: those of the Triton form, and of attention over half its "
+        "matrix, at a large matmul's speed. One device:"
     )
     style.below(figure, f"{text} {', '.join(sorted(devices))}.")
     return figure

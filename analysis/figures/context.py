@@ -18,7 +18,7 @@ def figure(table: pd.DataFrame) -> Figure:
     means = summary(table)
     means["title"] = _titles(means)
     contexts = sorted(means["context"].unique())
-    groups = list(means.groupby(["title", "model", "targets"], sort=False))
+    groups = list(means.groupby(["title", "model", "targets"]))
     drawn, (*own, last) = style.panels(len(groups) + 1)
     looks = style.categories([str(number) for number in range(len(groups))]).values()
     for axes, look, ((title, model, targets), rows) in zip(own, looks, groups, strict=True):
@@ -27,7 +27,6 @@ def figure(table: pd.DataFrame) -> Figure:
         axes.axhline(0.0, color=style.NEUTRAL, linewidth=0.8, zorder=1)
         axes.set_title(str(title))
         style.y_label(axes, "change of loss (nats per token)")
-    _share_y(own)
     shared = table.groupby("document").filter(lambda rows: set(rows["context"]) == set(contexts))
     for look, (title, model, targets) in zip(looks, (name for name, _ in groups), strict=True):
         rows = (
@@ -45,7 +44,7 @@ def figure(table: pd.DataFrame) -> Figure:
 
 def _titles(means: pd.DataFrame) -> pd.Series:
     """Architectures, with the checkpoint or the targets where that alone does not tell two apart."""
-    names = means["arch"].fillna(means["model"])
+    names = means["arch"].map(style.without_options, na_action="ignore").fillna(means["model"])
     if means.groupby(names)["model"].nunique().max() > 1:
         names = names + ", " + means["model"]
     if means["targets"].nunique() > 1:
@@ -66,12 +65,6 @@ def _changes(axes: Axes, documents: pd.DataFrame, means: pd.DataFrame, look: sty
     value, low, high = (means[name].to_numpy() for name in ("change", "low", "high"))
     lengths = style.error(value, low, high)
     axes.errorbar(_place(means["context"], contexts), value, lengths, markersize=4, capsize=2, elinewidth=0.8, **look)
-
-
-def _share_y(panels: list[Axes]) -> None:
-    low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
-    for axes in panels:
-        axes.set_ylim(min(low), max(high))
 
 
 def _context_axis(axes: Axes, contexts: list[int], trained: np.ndarray) -> None:
@@ -98,9 +91,10 @@ def _caption(table: pd.DataFrame, means: pd.DataFrame, shared: pd.DataFrame) -> 
     counts, models, whole = means["documents"], means["model"].nunique(), shared["document"].nunique()
     return (
         f"Loss of the last {targets} tokens of held-out documents ({sources}) after a separator and so many of the "
-        f"document's tokens before them. By model: its change from a context of {means['context'].min()}, thin of each "
-        "document, and the mean with a 95% interval by a bootstrap of documents. Last panel: means over the "
-        f"{whole} documents that are long enough for every context. {models} models, {counts.min()} to {counts.max()} "
-        "documents a point. Dotted, the length that models were trained with: beyond it no token stood so far from the "
-        "beginning, and rotary positions, where attention has them, are not learnt there. k = 1024."
+        f"document's tokens before them. By model, on axes of their own: its change from a context of "
+        f"{means['context'].min()}, thin of each document, and the mean with a 95% interval by a bootstrap of "
+        f"documents. Last panel: means over the {whole} documents that are long enough for every context. "
+        f"{models} models, {counts.min()} to {counts.max()} documents a point. Dotted, the length that models were "
+        "trained with: beyond it no token stood so far from the beginning, and rotary positions, where attention has "
+        "them, are not learnt there. k = 1024."
     )

@@ -82,5 +82,5 @@ def _perplexity(axes: Axes, rows: pd.DataFrame) -> None:
     by_order = rows.drop_duplicates(["run_id", "max_order", "tolerance"]).sort_values("max_order")
     for k, (_, own) in enumerate(by_order.groupby(["run_id", "tolerance"])):
         first = own.iloc[0]
-        label = f"{first['arch']} ({first['perplexity_before']:.3g} as trained)"
+        label = f"{style.without_options(first['arch'])} ({first['perplexity_before']:.3g} as trained)"
         style.ratios(axes, own["max_order"], own, own["perplexity_before"], style.HUES[k % len(style.HUES)], label)

@@ -1,6 +1,7 @@
 """One look for every figure: palette, markers, axes, legend, and a caption that counts what is shown."""
 
 import itertools
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -95,6 +96,11 @@ def categories(names: Sequence[str]) -> dict[str, Look]:
     """By name, the first in black, for what has no order."""
     colours, markers = itertools.cycle(("black", *HUES)), itertools.cycle(MARKERS)
     return {name: {"color": next(colours), "marker": next(markers)} for name in names}
+
+
+def without_options(layout: str) -> str:
+    """hyena_implicit(max_length=512)*3+attn: hyena_implicit*3+attn, where there is little room."""
+    return re.sub(r"\([^)]*\)", "", layout)
 
 
 def chosen(archs: list[str], shares: dict[str, float]) -> list[str]:
