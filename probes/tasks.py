@@ -1,0 +1,48 @@
+"""The tasks by name, and text that names one: `recall`, `recall(vocab=32,length=256)`."""
+
+import dataclasses
+from typing import Any
+
+from eutectic.errors import UserError
+from eutectic.probes.copy_tasks import Compression, Memorization, SelectiveCopy
+from eutectic.probes.recall_tasks import AssociativeRecall, FuzzyRecall, Induction, NoisyRecall, Recall
+from eutectic.probes.task import Task
+
+TASKS: dict[str, type[Task]] = {
+    task.name: task
+    for task in (
+        Recall,
+        FuzzyRecall,
+        NoisyRecall,
+        SelectiveCopy,
+        Compression,
+        Memorization,
+        Induction,
+        AssociativeRecall,
+    )
+}
+
+
+def find(text: str) -> Task:
+    """Raises UserError for a task or a setting that there is not, or one that cannot be drawn."""
+    name, opened, settings = text.partition("(")
+    if name not in TASKS or (opened and not settings.endswith(")")):
+        raise UserError(
+            f"no task is named {text!r}; tasks are {', '.join(TASKS)}, with settings as in recall(vocab=32)."
+        )
+    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(TASKS[name])}
+    given: dict[str, Any] = {}
+    for part in filter(None, settings.rstrip(")").split(",")):
+        key, _, value = part.partition("=")
+        if key not in kinds:
+            raise UserError(f"{name} has no setting {key!r}; it has {', '.join(kinds)}.")
+        try:
+            given[key] = kinds[key](value)
+        except ValueError:
+            raise UserError(f"{name} has a {key} of {value!r}, which is no {kinds[key].__name__}.") from None
+    return TASKS[name](**given)
+
+
+def written(task: Task) -> str:
+    """What find() reads, with every setting."""
+    return f"{task.name}({','.join(f'{key}={value:g}' for key, value in dataclasses.asdict(task).items())})"
