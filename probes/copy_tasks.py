@@ -26,8 +26,8 @@ class SelectiveCopy(Task):
         return self.vocab + 2
 
     @property
-    def chance(self) -> float:
-        return 1 / self.vocab
+    def answers(self) -> range:
+        return range(self.vocab)
 
     def refusal(self) -> str:
         fits = 1 <= self.copied <= self.length - self.copied - 1 and self.vocab >= 2
@@ -60,8 +60,8 @@ class Compression(Task):
         return self.vocab + 1
 
     @property
-    def chance(self) -> float:
-        return 1 / self.vocab
+    def answers(self) -> range:
+        return range(self.vocab)
 
     def refusal(self) -> str:
         return "" if self.length >= 2 and self.vocab >= 2 else f"{self.length} tokens of {self.vocab} say nothing"
@@ -89,8 +89,8 @@ class Memorization(Task):
         return self.vocab + 1
 
     @property
-    def chance(self) -> float:
-        return 1 / (self.vocab // 2)
+    def answers(self) -> range:
+        return range(self.vocab // 2, self.vocab)
 
     def refusal(self) -> str:
         return halves(self.vocab) or whole_pairs(self.length)

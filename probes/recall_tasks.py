@@ -25,8 +25,8 @@ class Recall(Task):
         return self.vocab
 
     @property
-    def chance(self) -> float:
-        return 1 / (self.vocab // 2)
+    def answers(self) -> range:
+        return range(self.vocab // 2, self.vocab)
 
     def refusal(self) -> str:
         return halves(self.vocab) or whole_pairs(self.length)
@@ -58,8 +58,8 @@ class NoisyRecall(Task):
         return self.vocab + self.noise_vocab
 
     @property
-    def chance(self) -> float:
-        return 1 / (self.vocab // 2)
+    def answers(self) -> range:
+        return range(self.vocab // 2, self.vocab)
 
     def refusal(self) -> str:
         if not 0 <= self.noise < 1 or self._pairs < 2:
@@ -104,8 +104,8 @@ class FuzzyRecall(Task):
         return self.vocab
 
     @property
-    def chance(self) -> float:
-        return 1 / (self.vocab // 2)
+    def answers(self) -> range:
+        return range(self.vocab // 2, self.vocab)
 
     def refusal(self) -> str:
         if self.motif < 1:
@@ -149,8 +149,8 @@ class AssociativeRecall(Task):
         return self.vocab + 1
 
     @property
-    def chance(self) -> float:
-        return 1 / (self.vocab // 2)
+    def answers(self) -> range:
+        return range(self.vocab // 2, self.vocab)
 
     def refusal(self) -> str:
         if not 1 <= self.pairs <= self.vocab // 2 or self.gap < 0:
@@ -183,8 +183,8 @@ class Induction(Task):
         return self.vocab + 1
 
     @property
-    def chance(self) -> float:
-        return 1 / self.vocab
+    def answers(self) -> range:
+        return range(self.vocab)
 
     def refusal(self) -> str:
         return (

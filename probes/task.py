@@ -2,8 +2,8 @@
 which asks for one thing that language models must be able to do.
 
 An example is a function of (seed, index) alone. Tokens (n, length) are read, and at each place where the target is not
-IGNORED the model is to say it, not the next token as such. `chance` is the accuracy of the best guess that does not
-read the example.
+IGNORED the model is to say it, not the next token as such. `chance` is the accuracy of a guess that does not read the
+example.
 """
 
 from abc import ABC, abstractmethod
@@ -43,7 +43,12 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def chance(self) -> float: ...
+    def answers(self) -> range:
+        """The tokens that may be asked for, each as often."""
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.answers)
 
     @abstractmethod
     def examples(self, seed: int, index: Ints) -> Examples: ...

@@ -1,0 +1,95 @@
+"""Trials of architectures on tasks: what is read when, how a rate is chosen, and results that are known."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from eutectic.config import ModelConfig
+from eutectic.probes import tasks, trial
+from eutectic.probes.draws import Ints
+from eutectic.probes.task import IGNORED, Examples
+from eutectic.probes.trial import TEST, VALIDATION, Trial, run
+
+
+def small(task: str, layout: str, steps: int, **changes: object) -> Trial:
+    drawn = tasks.find(task)
+    model = ModelConfig(layout, 2, 32, 2, 2, 64, drawn.tokens)
+    plan = Trial(drawn, model, (0,), (3e-3, 1e-2), 32 * drawn.length * steps, 12_800, 32, 512)
+    return dataclasses.replace(plan, **changes)
+
+
+def best(plan: Trial) -> float:
+    """Mean test accuracy at the chosen rate."""
+    return float(np.nanmean([score.test for score in run(plan, "cpu")]))
+
+
+def test_examples_are_read_in_rounds_and_the_test_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, int]] = []
+    drawn = trial.examples
+
+    def noted(plan: Trial, seed: int, index: Ints) -> Examples:
+        read.extend((seed, one) for one in index.tolist())
+        return drawn(plan, seed, index)
+
+    monkeypatch.setattr(trial, "examples", noted)
+    plan = small(
+        "recall(vocab=4,length=6)", "attn", 5, seeds=(0, 1), examples=40, batch=16, judged=300, tokens=5 * 16 * 6
+    )
+    scores = run(plan, "cpu")
+    counts = Counter(read)
+    for seed in (0, 1):
+        assert all(counts[seed, VALIDATION + one] == counts[seed, TEST + one] == 1 for one in range(300))
+    learnt = [[one for of, one in read if of == seed and one < VALIDATION] for seed in (0, 1)]
+    for own in learnt:
+        assert sorted(own[:40]) == sorted(own[40:]) == list(range(40)) and own[:40] != own[40:]
+    assert len(read) == 2 * (80 + 300 + 300) and learnt[0] != learnt[1]
+    chosen = {score.rate for score in scores if score.test == score.test}
+    assert len(chosen) == 1 and len(scores) == 4
+    mean = {rate: np.mean([score.valid for score in scores if score.rate == rate]) for rate in (3e-3, 1e-2)}
+    assert chosen == {max(mean, key=lambda rate: mean[rate])}
+
+
+def test_a_control_s_answers_are_any() -> None:
+    plan = small("recall", "attn", 1, control=True)
+    index = np.arange(2000)
+    tokens, targets = trial.examples(plan, 0, index)
+    true_tokens, true = plan.task.examples(0, index)
+    assert (tokens == true_tokens).all() and ((targets == IGNORED) == (true == IGNORED)).all()
+    asked = targets != IGNORED
+    assert (targets[asked] == true[asked]).mean() == pytest.approx(plan.task.chance, abs=0.005)
+    assert set(np.unique(targets[asked])) == set(plan.task.answers)
+    again = trial.examples(plan, 0, index[::-1])[1][::-1]
+    assert (again == targets).all()
+
+
+def test_all_places_are_told_from_one_state() -> None:
+    assert best(small("compression(vocab=4,length=9)", "attn", 300)) > 0.6
+
+
+def test_hybrids_recall_where_fixed_filters_do_not() -> None:
+    """Which guess among the four values that were read."""
+    task = "associative_recall(vocab=16,pairs=4,gap=4)"
+    assert best(small(task, "hyena+attn", 400, rates=(3e-3,))) > 0.95
+    assert best(small(task, "hyena", 250, rates=(3e-3,))) < 0.6
+
+
+@pytest.mark.slow
+def test_two_layers_of_attention_recall() -> None:
+    """Later than beside a convolution, which shows each the token before at once."""
+    assert best(small("associative_recall(vocab=16,pairs=4,gap=4)", "attn", 1200, rates=(3e-3,))) > 0.95
+
+
+@pytest.mark.slow
+def test_selective_states_copy_where_fixed_ones_do_not() -> None:
+    task = "selective_copy(vocab=8,length=32,copied=4)"
+    assert best(small(task, "mamba2", 400)) > 0.85
+    assert best(small(task, "s4d", 400)) < 0.65
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["attn", "hyena+attn", "mamba2"])
+def test_where_nothing_is_to_be_learnt_nothing_is(layout: str) -> None:
+    plan = small("associative_recall(vocab=16,pairs=4,gap=4)", layout, 200, control=True, judged=2048)
+    assert best(plan) == pytest.approx(plan.task.chance, abs=0.02)
