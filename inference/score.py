@@ -31,7 +31,7 @@ def token_losses(model: Model, rows: Tensor) -> Tensor:
 
 def perplexity(model: Model, rows: Tensor) -> float:
     """exp of the mean loss over all tokens of rows (n, length + 1)."""
-    return math.exp(token_losses(model, rows).double().mean())
+    return perplexity_of(token_losses(model, rows))
 
 
 @torch.no_grad()
@@ -86,8 +86,6 @@ def likelihoods(model: Model, pairs: Sequence[tuple[Sequence[int], Sequence[int]
             nats = logs.gather(1, wanted[:, None]).double().sum()
             found[index] = Likelihood(float(nats), bool((logs.argmax(-1) == wanted).all()))
     return [found[index] for index in range(len(pairs))]
-
-    return perplexity_of(token_losses(model, rows))
 
 
 def perplexity_of(losses: Tensor) -> float:

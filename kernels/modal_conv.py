@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from eutectic.kernels import long_conv
 from eutectic.kernels.reference.modal_conv import causal_conv
@@ -45,20 +46,15 @@ def chunked(x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int = CHUNK) 
     is no multiple of the chunk is padded with zeros in front, which change nothing. Complex numbers are kept as rows
     of real parts and rows of imaginary parts, so that all heavy work is real matmuls, which compilers handle.
     """
-    return _chunked(x, log_poles, residues, chunk, with_state=False)[0]
+    return _chunked(x, log_poles, residues, chunk)[0]
 
 
 def prefill(x: Tensor, log_poles: Tensor, residues: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
     """chunked() after the tokens that left the modes' state `initial` (batch, channels, n), and the state after x."""
-    y, state = _chunked(x, log_poles, residues, CHUNK, with_state=True)
-    assert state is not None
     if initial is None:
-        return y, state
-    length = x.shape[1]
-    t = torch.arange(1, length + 1, device=x.device, dtype=log_poles.real.dtype)
-    decayed = residues[..., None] * torch.exp(log_poles[..., None] * t)
-    y = y + torch.einsum("bcn,cnt->btc", initial, decayed).real.to(y.dtype)
-    return y, state + initial * torch.exp(log_poles * length)
+        initial = residues.new_zeros(len(x), *residues.shape)
+    y, state = _chunked(x, log_poles, residues, CHUNK, tuple(part.permute(1, 2, 0) for part in parts(initial)))
+    return y, torch.complex(*state) if len(state) == 2 else state[0]
 
 
 # by the names that layouts have for them; they agree to rounding
@@ -85,12 +81,14 @@ def flops(length: int, channels: int, n_modes: int, complex_poles: bool, algorit
 
 
 def _chunked(
-    x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int, with_state: bool
-) -> tuple[Tensor, Tensor | None]:
+    x: Tensor, log_poles: Tensor, residues: Tensor, chunk: int, initial: Parts | None = None
+) -> tuple[Tensor, Parts]:
+    """y, and the state's parts after it (batch, channels, n), where there is one before it, (channels, n, batch)."""
     batch, length, channels = x.shape
     chunk = min(chunk, length)
     n_chunks = -(-length // chunk)
-    x = torch.nn.functional.pad(x, (0, 0, n_chunks * chunk - length, 0))
+    first = length - (n_chunks - 1) * chunk  # tokens of the first chunk, which zeros stand before
+    x = pad(x, (0, 0, chunk - first, 0))
     blocks = x.view(batch, n_chunks, chunk, channels).permute(3, 2, 0, 1).reshape(channels, chunk, -1)
     # p^0 to p^T within chunks, then p^2T, p^4T, ... between them
     doublings = range(1, (n_chunks - 1).bit_length())
@@ -99,19 +97,25 @@ def _chunked(
     within = tuple(part[..., : chunk + 1] for part in every)
     weighted = product(within, parts(residues[..., None]))
     y = toeplitz(weighted[0][..., :-1].sum(1)).to(x.dtype) @ blocks
-    state = None
-    if n_chunks > 1 or with_state:
+    state: Parts = ()
+    if n_chunks > 1 or initial is not None:
         into = torch.cat([part[..., :-1].flip(-1) for part in within], 1)
         ends = (into.to(x.dtype) @ blocks).to(log_poles.real.dtype)
-        after = _states_after(ends.view(channels, -1, batch, n_chunks), [part[..., chunk:] for part in every])
-        last = [part[..., -1].permute(2, 0, 1) for part in after]
-        state = torch.complex(*last) if len(last) == 2 else last[0]
-        before = torch.nn.functional.pad(torch.cat(after, 1)[..., :-1], (1, 0))
+        ends = ends.view(channels, -1, batch, n_chunks)
+        if initial is not None:
+            moved = product(tuple(part[..., first, None] for part in within), initial)
+            ends = ends + pad(torch.cat(moved, 1)[..., None], (0, n_chunks - 1))
+        after = _states_after(ends, [part[..., chunk:] for part in every])
+        state = tuple(part[..., -1].permute(2, 0, 1) for part in after)
+        before = pad(torch.cat(after, 1)[..., :-1], (1, 0))
         y = y + read_out(weighted)[..., 1:].transpose(1, 2).to(x.dtype) @ before.reshape(
             channels, -1, batch * n_chunks
         ).to(x.dtype)
-    y = y.view(channels, chunk, batch, n_chunks).permute(2, 3, 1, 0)
-    return y.reshape(batch, n_chunks * chunk, channels)[:, -length:], state
+    y = y.view(channels, chunk, batch, n_chunks).permute(2, 3, 1, 0).reshape(batch, -1, channels)[:, -length:]
+    if initial is not None:
+        own = read_out(weighted)[..., 1 : first + 1].transpose(1, 2) @ torch.cat(initial, 1)
+        y = y + pad(own.permute(2, 1, 0), (0, 0, 0, length - first)).to(y.dtype)
+    return y, state
 
 
 def parts(z: Tensor) -> Parts:
@@ -144,7 +148,7 @@ def toeplitz(h: Tensor) -> Tensor:
     Windows of the reversed filter with zeros behind are its rows from the last to the first.
     """
     size = h.shape[1]
-    return torch.nn.functional.pad(h.flip(1), (0, size - 1)).unfold(1, size, 1).flip(1)
+    return pad(h.flip(1), (0, size - 1)).unfold(1, size, 1).flip(1)
 
 
 def _states_after(ends: Tensor, jumps: list[Tensor]) -> Parts:
@@ -156,6 +160,6 @@ def _states_after(ends: Tensor, jumps: list[Tensor]) -> Parts:
     states = ends.split(jumps[0].shape[1], 1)
     for k in range(jumps[0].shape[2]):
         jump = tuple(part[..., k, None, None] for part in jumps)
-        past = tuple(torch.nn.functional.pad(part[..., : -(1 << k)], (1 << k, 0)) for part in states)
+        past = tuple(pad(part[..., : -(1 << k)], (1 << k, 0)) for part in states)
         states = tuple(s + moved for s, moved in zip(states, product(jump, past), strict=True))
     return states

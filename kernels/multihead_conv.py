@@ -12,6 +12,7 @@ from eutectic.kernels.modal_conv import Parts, parts, powers, product, read_out,
 from eutectic.kernels.scan import Elements, associative_scan
 
 CHUNK = 64
+AT_ONCE = 512  # tokens of a prefill
 
 
 def chunked(
@@ -45,8 +46,20 @@ def prefill(
 ) -> tuple[Tensor, Tensor]:
     """chunked() after the tokens that left the state `initial`, and the state after these.
 
-    A state is (batch, heads, n or 2n, dim of k, dim of v): its modes' real parts, then their imaginary parts.
+    A state is (batch, heads, n or 2n, dim of k, dim of v): its modes' real parts, then their imaginary parts. A part of
+    the tokens at a time, so that what each of them adds to each mode is not there of all at once.
     """
+    found, state = [], initial
+    for part in zip(q.split(AT_ONCE, 1), k.split(AT_ONCE, 1), v.split(AT_ONCE, 1), strict=True):
+        y, state = _advance(*part, log_poles, residues, skip, state)
+        found.append(y)
+    assert state is not None
+    return torch.cat(found, 1), state
+
+
+def _advance(
+    q: Tensor, k: Tensor, v: Tensor, log_poles: Tensor, residues: Tensor, skip: Tensor, initial: Tensor | None
+) -> tuple[Tensor, Tensor]:
     length = q.shape[1]
     y = chunked(q, k, v, log_poles, residues, skip)
     decays = powers(log_poles, torch.arange(length + 1, device=q.device))

@@ -111,9 +111,10 @@ def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             told = json.loads(file.metadata()["run"])
             config, weights = RunConfig.from_dict(told["config"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            written = told["sha256"]
     except BROKEN as error:
         raise UserError(f"cannot read the weights {path} ({error}); train that run again.") from None
-    if sha256_of(weights) != told["sha256"]:
+    if sha256_of(weights) != written:
         raise UserError(f"the weights in {path} are not those that were written; train that run again.")
     return config, weights
 
