@@ -95,9 +95,7 @@ def rational_to_modal(form: Rational, tolerance: float = TOLERANCE) -> Modal:
     Poles at zero, of trailing zeros in a, have no modal form; they are left out, and missed if b has use for them.
     """
     h_0, a, b = (_wide(t) for t in form)
-    degree = (pad(a, (1, 0), value=1.0) != 0).long().cumsum(1).argmax(1)
-    roots = _roots(a, degree)
-    _refuse_unstable(roots)
+    roots = rational_poles(a)
     modes = modal_fit.modes_of(roots)
     p = torch.where(modes.used, modes.log_poles.exp(), 1)
     _, slope, size = _horner(pad(a, (1, 0), value=1.0), p)
@@ -117,6 +115,15 @@ def rational_to_modal(form: Rational, tolerance: float = TOLERANCE) -> Modal:
         "keep the rational form, or distill its response to a lower order",
     )
     return found
+
+
+def rational_poles(a: Tensor) -> Tensor:
+    """A's roots (channels, n), 0 beyond its degree; a (channels, n) in float64. Raises UserError, with the channel, for
+    one that is not within the unit circle."""
+    degree = (pad(a, (1, 0), value=1.0) != 0).long().cumsum(1).argmax(1)
+    roots = _roots(a, degree)
+    _refuse_unstable(roots)
+    return roots
 
 
 def response_to_modal(h: Tensor, order: int, tolerance: float = TOLERANCE) -> Modal:

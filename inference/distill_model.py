@@ -10,10 +10,11 @@ from eutectic.arch import layout, registry
 from eutectic.arch.base import Mixer
 from eutectic.arch.gated_conv import LongConv
 from eutectic.arch.layout import Layout, MixerTerm
+from eutectic.arch.mixers.rtf import RTF
 from eutectic.arch.model import Model
 from eutectic.config import ModelConfig, RunConfig
 from eutectic.errors import UserError
-from eutectic.inference.convert import Modal
+from eutectic.inference.convert import Modal, rational_poles
 from eutectic.inference.distill import Report, distill
 from eutectic.inference.score import perplexity_of, ratio_interval
 from eutectic.inference.surgery import CANCEL, layer_of, modal_form, modal_mixers, with_modal_forms
@@ -69,6 +70,8 @@ def _distilled(path: str, mixer: LongConv, length: int, max_order: int, toleranc
     with torch.no_grad():
         h = mixer.impulse_response(length).double()
     try:
+        if isinstance(mixer, RTF) and not mixer.stable:
+            rational_poles(mixer.coefficients()[0].detach().double())
         form, report = distill(h, max_order, tolerance, cancel=CANCEL)
     except UserError as error:
         raise UserError(f"layer {layer_of(path)} ({path}): {error}") from None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eutectic import files
 from eutectic.arch.importers import checkpoint as importers
+from eutectic.arch.mixers.hyena import ModalFilter
 from eutectic.arch.model import Model, build
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
@@ -55,7 +56,8 @@ def load(path: Path, cache: Path, prepare: Callable[[RunConfig], None] = lambda 
 
 
 def fill(model: Model, weights: Mapping[str, Tensor], what: str) -> None:
-    """Give a model these weights. Raises UserError, with the differences, where they are not a model's of its shape."""
+    """Give a model these weights. Raises UserError, with the differences, where they are not a model's of its shape,
+    and with the channel, where a modal filter of theirs is not stable."""
     own = model.state_dict()
     lines = [f"{name} is not there" for name in own if name not in weights]
     lines += [f"{name} is none of the model's" for name in weights if name not in own]
@@ -66,6 +68,14 @@ def fill(model: Model, weights: Mapping[str, Tensor], what: str) -> None:
         shown = "".join(f"\n  {line}" for line in sorted(lines)[:8])
         raise UserError(f"{what} does not fit the model in {len(lines)} tensors, such as:{shown}")
     model.load_state_dict(dict(weights))
+    for path, module in model.named_modules():
+        if isinstance(module, ModalFilter):
+            stable = (module.poles()[0].real.exp() < 1).all(1)  # as sizes are in float32
+            if not stable.all():
+                raise UserError(
+                    f"{what} has a pole that is not within the unit circle in channel {int((~stable).nonzero()[0])} of "
+                    f"{path}; bring it there, or train that run again."
+                )
 
 
 def _separator(folder: Path) -> int:

@@ -100,3 +100,8 @@ def test_what_cannot_be_distilled_is_refused_with_its_layer(small_run: RunConfig
         model.get_submodule("blocks.1.mixer").taps[1] = torch.nan
     with pytest.raises(UserError, match=r"layer 1 \(blocks.1.mixer\): channel 16 of the filter is not finite"):
         distill_model(model, run, 4, 1e-3)
+    model, run = made("attn+rtf(order=4,stable=false)", small_run)
+    with torch.no_grad():
+        model.get_submodule("blocks.1.mixer").denominator[3] = torch.tensor([-1.5, 0, 0, 0])  # A = 1 - 1.5 / z
+    with pytest.raises(UserError, match=r"layer 1 \(blocks.1.mixer\): channel 3 has an unstable pole of size 1.5;"):
+        distill_model(model, run, 4, 1e-3)

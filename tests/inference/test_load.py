@@ -1,10 +1,12 @@
 """Trained models from files: whole, or refused; and what the command writes with them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from eutectic import cli
@@ -53,6 +55,26 @@ def test_weights_of_elsewhere_are_refused(folder: Path, tmp_path: Path) -> None:
     path = folder / "weights.safetensors"
     save_file(load_file(path), path)
     with pytest.raises(UserError, match="cannot read the weights"):
+        load(folder, tmp_path)
+
+
+@pytest.mark.parametrize("log_decay", [-torch.inf, -60.0, torch.nan])
+def test_unstable_poles_are_refused_with_the_channel(log_decay: float, small_run: RunConfig) -> None:
+    """A size of exp(-exp(log_decay)), which is 1 in float32 where log_decay is -60."""
+    shape = dataclasses.replace(small_run.model, layout="hyena")
+    model = build(shape, 0)
+    model.get_parameter("blocks.1.mixer.filter.log_decay").data[5, 1] = log_decay
+    with pytest.raises(UserError, match=r"x has a pole that .* in channel 5 of blocks.1.mixer.filter; bring it there"):
+        fill(build(shape, 0), model.state_dict(), "x")
+
+
+def test_weights_without_a_hash_are_refused(folder: Path, tmp_path: Path) -> None:
+    path = folder / "weights.safetensors"
+    with safe_open(path, "pt") as file:
+        told = json.loads(file.metadata()["run"])
+    del told["sha256"]
+    save_file(load_file(path), path, {"run": json.dumps(told)})
+    with pytest.raises(UserError, match=r"cannot read the weights .* \('sha256'\)"):
         load(folder, tmp_path)
 
 
