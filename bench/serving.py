@@ -118,7 +118,7 @@ def decode(rows: pd.DataFrame) -> Figure:
     first = rows.iloc[0]
     text = (
         f"Decoding by {first['layers']} layers of width {first['d_model']}, bfloat16 on a GPU, the step compiled and "
-        f"captured; medians of 21 steps, states random. {len(rows)} measurements on one {first['device']}."
+        f"captured; medians, states random. {len(rows)} measurements on one {first['device']}."
     )
     style.below(figure, text)
     return figure

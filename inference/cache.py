@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from eutectic.arch.base import State
 from eutectic.arch.model import Model
@@ -103,9 +103,13 @@ class Cache:
         return Saved(self.seen[row], tree_map(torch.clone, self._views(row)))
 
     def load(self, row: int, saved: Saved) -> None:
-        """Have a row go on from what a cache of the same model and capacity saved."""
+        """Have a row go on from what a cache of the same model and capacity saved. Raises UserError for another's."""
+        own, given = (tree_flatten(states) for states in (self._views(row), saved.states))
+        if own[1] != given[1] or [t.shape for t in own[0]] != [t.shape for t in given[0]]:
+            raise UserError("that state is of a cache of another model or capacity; load it into one like its own.")
+        for old, new in zip(own[0], given[0], strict=True):
+            old.copy_(new)
         self.seen[row] = saved.seen
-        tree_map(lambda old, new: old.copy_(new), self._views(row), saved.states)
 
     def fork(self, row: int, onto: int) -> None:
         """Have another row go on from where this one is; they share nothing."""

@@ -50,7 +50,8 @@ def write(exported: Exported, folder: Path) -> None:
         config, weights = llama.invert(run.model, weights)
     definition = exported.tokenizer.definition or tokenizer.bytes_definition()
     told = {"version": eutectic.__version__, "tokenizer": exported.tokenizer.name, "run": run.to_dict()}
-    config |= {"eos_token_id": exported.tokenizer.separator, "max_position_embeddings": run.data.seq_len}
+    config |= dict.fromkeys(("bos_token_id", "eos_token_id"), exported.tokenizer.separator)
+    config |= {"max_position_embeddings": run.data.seq_len}
     config["eutectic"] = told | {"sha256": _sha256(config | {"eutectic": told}, weights, definition)}
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=files.make_folder(folder.resolve().parent)))
     try:

@@ -1,6 +1,6 @@
 """Texts continued by a model, as many at once as a cache has rows; one that ends leaves its row to the next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -32,10 +32,10 @@ class Continuation:
     held: str = ""  # of the text, what may turn out to be the beginning of a stop string
     ended: str = ""
 
-    def add(self, token: int, separator: int, limits: Limits) -> str:
+    def add(self, token: int, ends: Collection[int], limits: Limits) -> str:
         """Take a token; returns the text that is now certain."""
         self.ids.append(token)
-        if token == separator:
+        if token in ends:
             self.ended = "document"
             return self._release(len(self.held))
         self.held += self.decode(token)
@@ -71,10 +71,10 @@ def generate(
 ) -> list[Continuation]:
     """A continuation of each prompt, the same whatever the number of rows, but for rounding.
 
-    A prompt begins a document: the model reads the separator first. heard: is told, as it becomes certain, of the text
-    added to a prompt by its number.
+    A prompt begins a document: the model reads first what stands before one. heard: is told, as it becomes certain, of
+    the text added to a prompt by its number.
     """
-    read = [[tokenizer.separator, *ids.tolist()] for ids in tokenizer.encode(list(prompts))]
+    read = [[tokenizer.begin, *ids.tolist()] for ids in tokenizer.encode(list(prompts))]
     return continue_tokens(model, tokenizer, read, limits, sampling, rows, heard)
 
 
@@ -98,7 +98,7 @@ def continue_tokens(
 
     def take(row: int, token: int) -> None:
         text = going[row]
-        if certain := text.add(token, tokenizer.separator, limits):
+        if certain := text.add(token, tokenizer.ends, limits):
             heard(text.number, certain)
         last[row] = token
         if text.ended:

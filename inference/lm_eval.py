@@ -59,9 +59,13 @@ class Eutectic(TemplateLM):
     def eot_token_id(self) -> int:
         return self.words.separator
 
+    @property
+    def prefix_token_id(self) -> int:
+        return self.words.begin
+
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         ids: list[int] = self.words.encode([string])[0].tolist()
-        return ids if add_special_tokens is False else [self.words.separator, *ids]
+        return ids if add_special_tokens is False else [self.words.begin, *ids]
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **kwargs: Any

@@ -46,8 +46,7 @@ def load(path: Path, cache: Path, prepare: Callable[[RunConfig], None] = lambda 
         fill(model, found.weights, f"{path}, of {found.run.model.layout},")
         return Trained(model, found.tokenizer, found.run)
     if (path / "config.json").is_file() and (path / "tokenizer.json").is_file():
-        separator = _separator(path)
-        made = tokenizer.from_definition(path.name, (path / "tokenizer.json").read_text(), separator)
+        made = tokenizer.from_definition(path.name, (path / "tokenizer.json").read_text(), *_special(path))
         return Trained(importers.load(path), made)
     raise UserError(
         f"no model at {path}; name a run that is trained, e.g. results/NAME/runs/RUN, or a folder with config.json, "
@@ -78,11 +77,12 @@ def fill(model: Model, weights: Mapping[str, Tensor], what: str) -> None:
                 )
 
 
-def _separator(folder: Path) -> int:
-    """What ends a text."""
+def _special(folder: Path) -> tuple[int, list[int]]:
+    """The token that a text begins with, that which ends it where there is none, and those that end it."""
     config = files.read_object(folder / "config.json")
     end = config.get("eos_token_id")
-    first = end[0] if isinstance(end, list) and end else end
-    if not isinstance(first, int):
+    ends = end if isinstance(end, list) else [end]
+    if not ends or not all(isinstance(token, int) for token in ends):
         raise UserError(f"{folder}/config.json has no eos_token_id, the token that ends a text; add it.")
-    return first
+    begin = config.get("bos_token_id")
+    return (begin if isinstance(begin, int) else ends[0]), ends

@@ -105,7 +105,7 @@ def probe(
         long_enough = [document for document in documents if len(document.ids) >= context + targets]
         if not long_enough:
             return
-        rows = [[tokenizer.separator, *document.ids[-context - targets :].tolist()] for document in long_enough]
+        rows = [[tokenizer.begin, *document.ids[-context - targets :].tolist()] for document in long_enough]
         losses = last_losses(model, torch.tensor(rows), targets).double()
         for document, nats in zip(long_enough, losses.sum(1).tolist(), strict=True):
             bits_per_byte = nats * TO_BITS / own_bytes[document.name]

@@ -2,7 +2,7 @@
 
 import codecs
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ _ALPHABET = 256
 class Tokenizer:
     """vocab_size ids, of which `separator` ends each document; sha256 is of `definition`, empty for bytes.
 
-    decoder: a new one, which takes ids one by one and gives the text that each completes.
+    decoder: a new one, which takes ids one by one and gives the text that each completes. begin: what stands before a
+    text that is to be continued; ends: what ends one. Both are the separator, but of models from elsewhere.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Tokenizer:
     definition: str
     encode: Callable[[list[str]], list[Ids]]
     decoder: Callable[[], Decoder]
+    begin: int
+    ends: frozenset[int]
 
     @property
     def sha256(self) -> str:
@@ -44,7 +47,7 @@ def make(name: str, training_texts: Callable[[], Iterator[str]]) -> Tokenizer:
     Raises UserError for any other name, or a vocabulary that does not hold the 256 bytes and the separator.
     """
     if name == "bytes":
-        return Tokenizer(name, _ALPHABET, 0, "", _encode_bytes, _byte_decoder)
+        return Tokenizer(name, _ALPHABET, 0, "", _encode_bytes, _byte_decoder, 0, frozenset({0}))
     kind, _, size = name.partition("-")
     if kind != "bpe" or not size.isdecimal():
         raise UserError(f"unknown tokenizer {name!r}; use bytes, or bpe-VOCAB such as bpe-4096.")
@@ -53,12 +56,15 @@ def make(name: str, training_texts: Callable[[], Iterator[str]]) -> Tokenizer:
     return from_definition(name, _train_bpe(training_texts(), int(size)))
 
 
-def from_definition(name: str, definition: str, separator: int = 0) -> Tokenizer:
-    """A trained tokenizer from its JSON."""
+def from_definition(name: str, definition: str, begin: int = 0, ends: Sequence[int] = (0,)) -> Tokenizer:
+    """A trained tokenizer from its JSON; the first of `ends` is its separator. Raises UserError for broken JSON."""
     from tokenizers import Tokenizer as Bpe
     from tokenizers.decoders import DecodeStream
 
-    bpe = Bpe.from_str(definition)
+    try:
+        bpe = Bpe.from_str(definition)
+    except Exception as error:  # of no other kind
+        raise UserError(f"the tokenizer of {name} cannot be read ({error}); copy or train it again.") from None
     bpe.encode_special_tokens = True  # text that spells the separator stays text
 
     def encode(texts: list[str]) -> list[Ids]:
@@ -68,7 +74,7 @@ def from_definition(name: str, definition: str, separator: int = 0) -> Tokenizer
         stream = DecodeStream(skip_special_tokens=True)
         return lambda token: stream.step(bpe, token) or ""
 
-    return Tokenizer(name, bpe.get_vocab_size(), separator, definition, encode, decoder)
+    return Tokenizer(name, bpe.get_vocab_size(), ends[0], definition, encode, decoder, begin, frozenset(ends))
 
 
 def bytes_definition() -> str:

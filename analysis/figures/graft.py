@@ -24,10 +24,11 @@ def figure(rows: pd.DataFrame) -> Figure | None:
         _panel(axes, one, looks)
     _legend(drawn, looks)
     seeds = sorted({seed for one in found for seed in one.seeds})
+    bars = "Bars: 95% by Student's t over seeds. " if len(seeds) > 1 else ""
     style.below(
         drawn,
         "Extra compute is beyond the parent's, the regression of new mixers included. From scratch: the same model "
-        "with the parent's compute and the extra, all its own. Bars: 95% by Student's t over seeds. "
+        f"with the parent's compute and the extra, all its own. {bars}"
         f"{sum(one.runs for one in found)} runs, {len(seeds)} seed{'s' * (len(seeds) > 1)}; "
         f"{sum(one.left_out for one in found)} that did not end left out. FLOPs by {found[0].convention}, "
         f"{found[0].tokenizer} tokens.",

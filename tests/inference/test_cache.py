@@ -70,6 +70,20 @@ def test_what_was_saved_is_found_again(model: Model) -> None:
     assert torch.equal(cache.prefill(0, read[30:]), first)
 
 
+def test_a_state_of_another_cache_is_refused_and_nothing_is_changed(model: Model) -> None:
+    other = Cache(model, 1, 50)
+    other.prefill(0, tokens(1, 20)[0])
+    cache = Cache(model, 1, 30)
+    fresh = cache.prefill(0, tokens(1, 10)[0])
+    before = cache.save(0)
+    with pytest.raises(UserError, match="of a cache of another model or capacity; load it into one like its own"):
+        cache.load(0, other.save(0))
+    assert cache.seen == [10]
+    assert all(torch.equal(a, b) for a, b in zip(*map(tree_leaves, (cache.save(0).states, before.states)), strict=True))
+    cache.clear(0)
+    assert torch.equal(cache.prefill(0, tokens(1, 10)[0]), fresh)
+
+
 def test_a_row_begins_anew(model: Model) -> None:
     read = tokens(2, 30)
     cache = Cache(model, 1, 30)

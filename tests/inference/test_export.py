@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from public import assert_same
 from tokenizers import Tokenizer as Bpe
+from torch import Tensor
 from zoo import tokens
 
 from eutectic.arch.importers import llama
@@ -19,7 +20,9 @@ from eutectic.arch.model import Model, build
 from eutectic.config import RunConfig, canonical_json
 from eutectic.errors import UserError
 from eutectic.inference import export
+from eutectic.inference.generate import Limits, generate
 from eutectic.inference.load import load
+from eutectic.inference.sample import Sampling
 from eutectic.train import checkpoint, tokenizer
 
 BYTES = tokenizer.make("bytes", lambda: iter(()))
@@ -87,6 +90,31 @@ def test_a_llama_is_transformers_own(shape: dict[str, object], small_run: RunCon
     with torch.no_grad():
         assert_same(model(tokens(2, 30)), theirs(tokens(2, 30)).logits)
     assert theirs.config.eos_token_id == 0 and theirs.config.max_position_embeddings == 32
+
+
+def test_a_model_from_elsewhere_begins_and_ends_texts_as_it_says(small_run: RunConfig, tmp_path: Path) -> None:
+    exported(small_run, tmp_path / "f", "attn")
+    place = tmp_path / "f" / export.CONFIG
+    config = json.loads(place.read_text())
+    del config["eutectic"]  # as another library's
+    for told, begin, ends in (
+        ({"bos_token_id": 7, "eos_token_id": [2, 5]}, 7, {2, 5}),
+        ({"bos_token_id": None, "eos_token_id": 3}, 3, {3}),
+    ):
+        place.write_text(json.dumps(config | told))
+        found = load(tmp_path / "f", NOWHERE)
+        assert (found.run, found.tokenizer.begin, found.tokenizer.ends) == (None, begin, ends)
+        read: list[Tensor] = []
+        found.model.embedding.register_forward_hook(lambda module, given, out, read=read: read.append(given[0]))
+        generate(found.model, found.tokenizer, ["Once"], Limits(1), Sampling(0.0))
+        assert read[0].tolist() == [[begin, *b"Once"]]
+    place.write_text(json.dumps(config | {"eos_token_id": []}))
+    with pytest.raises(UserError, match="has no eos_token_id, the token that ends a text; add it"):
+        load(tmp_path / "f", NOWHERE)
+    place.write_text(json.dumps(config))
+    (tmp_path / "f" / export.TOKENIZER).write_text("{")
+    with pytest.raises(UserError, match=r"the tokenizer of f cannot be read \(.*\); copy or train it again"):
+        load(tmp_path / "f", NOWHERE)
 
 
 def test_what_is_no_llama_is_none(small_run: RunConfig, tmp_path: Path) -> None:

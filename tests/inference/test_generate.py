@@ -58,7 +58,7 @@ def continued(text: str, stop: tuple[str, ...], tokens: int = 99) -> tuple[str, 
     told = Continuation(0, BYTES.decoder())
     heard = []
     for byte in text.encode():
-        heard.append(told.add(byte, BYTES.separator, Limits(tokens, stop)))
+        heard.append(told.add(byte, BYTES.ends, Limits(tokens, stop)))
         if told.ended:
             break
     return told.text, told.ended, heard
