@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -81,7 +82,7 @@ def _special(folder: Path) -> tuple[int, list[int]]:
     """The token that a text begins with, that which ends it where there is none, and those that end it."""
     config = files.read_object(folder / "config.json")
     end = config.get("eos_token_id")
-    ends = end if isinstance(end, list) else [end]
+    ends: list[Any] = end if isinstance(end, list) else [end]
     if not ends or not all(isinstance(token, int) for token in ends):
         raise UserError(f"{folder}/config.json has no eos_token_id, the token that ends a text; add it.")
     begin = config.get("bos_token_id")
