@@ -14,6 +14,8 @@ def generate(options: Options) -> int:
     """Continue prompts; the only one as its text becomes certain, several when all have ended."""
     if not 0 < options.top_p <= 1:
         raise UserError(f"--top-p {options.top_p} is not a probability; give one above 0, up to 1.")
+    if "" in options.stop:
+        raise UserError("--stop '' would end every text at once; give some text, or leave it out.")
     model = trained(options.checkpoint, options.device)
     from eutectic.inference.generate import Limits
     from eutectic.inference.generate import generate as continue_texts

@@ -24,7 +24,7 @@ def probabilities(logits: Tensor, by: Sampling) -> Tensor:
     logits = logits.double()
     if by.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
-    logits = logits / by.temperature
+    logits = (logits - logits.amax(-1, keepdim=True)) / by.temperature  # which may be tiny
     if 0 < by.top_k < logits.shape[-1]:
         least = logits.topk(by.top_k).values[:, -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))

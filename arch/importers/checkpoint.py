@@ -41,6 +41,8 @@ def load(folder: Path) -> Model:
         shape, weights = importer.convert(config, theirs)
     except KeyError as error:
         raise UserError(f"{folder} lacks {error}, which a {kind} checkpoint has; download it anew.") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{folder}/config.json has a value of another kind ({error}); download it anew.") from None
     depth = 1 + max(int(number) for name in theirs for number in LAYER_NUMBER.findall(name))
     if depth != shape.n_layers:
         raise UserError(

@@ -99,6 +99,7 @@ def test_probabilities_are_the_formulas() -> None:
     expected /= expected.sum(1, keepdims=True)
     np.testing.assert_allclose(probabilities(logits(), Sampling(0.7)), expected, rtol=1e-12)
     assert probabilities(logits(), GREEDY).tolist() == [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
+    assert probabilities(logits()[1:], Sampling(1e-320)).tolist() == [[1, 0, 0, 0, 0]]
     kept = probabilities(logits(), Sampling(top_k=3))
     assert (kept > 0).tolist() == [[False, True, True, False, True], [True] * 5]
     # of the first row the likeliest two hold .78, three .92, four .98; of the second one alone .83, and four .96

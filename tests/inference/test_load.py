@@ -115,6 +115,7 @@ def test_the_command_writes_as_it_draws(folder: Path, capsys: pytest.CaptureFixt
     [
         (["--top-p", "1.5"], "--top-p 1.5 is not a probability"),
         (["--tokens", "0"], "--tokens 0 writes nothing"),
+        (["--stop", ""], "--stop '' would end every text at once"),
         (["--temperature", "hot"], "--temperature 'hot' is not a number"),
     ],
 )

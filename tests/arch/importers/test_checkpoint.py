@@ -79,9 +79,10 @@ def test_an_unknown_model_type_is_told_those_there_are(tmp_path: Path) -> None:
         ("vocab_size", 60, "weights are not those of its config.json .size mismatch"),
         ("num_hidden_layers", 1, "has weights of 2 layers and a config.json of 1"),
         ("num_hidden_layers", 3, "lacks"),
+        ("num_hidden_layers", "x", "has a value of another kind"),
     ],
 )
-def test_a_config_of_another_model_is_refused(tmp_path: Path, key: str, value: int, message: str) -> None:
+def test_a_config_of_another_model_is_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
     _saved(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
