@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import inside
 import pyarrow.parquet as pq
 import pytest
 from together import fail, together
+from trackers import in_tensorboard
 
 from eutectic.config import RunConfig
 from eutectic.sweeps import cost, provenance, submit, worker
@@ -43,23 +45,26 @@ def test_torchrun_trains_the_run_that_one_device_does(small_run: RunConfig, mani
 
 
 def test_a_job_trains_each_run_on_two_devices(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
+    """And hands the tracker to its two processes, of which one writes: they leave when the tracker's files are whole."""
+    pytest.importorskip("tensorboard")
     other = dataclasses.replace(small_run, seed=4)
     ledger = Ledger(tmp_path / "s")
     provenance.open_sweep(ledger.folder, provenance.of_code(), False)
     ledger.add([small_run, other])
     for run in (small_run, other):
         ledger.fail(run.run_id, "to be tried again")
-    place = ["--device", "cpu", "--workers", "1", "--devices", "2", "--spread", "fsdp2"]
-    subprocess.run(
-        [sys.executable, "-m", "eutectic.cli", "retry", "--results", ".", "--name", "s", *place],
-        cwd=tmp_path,
-        env=os.environ | {"EUTECTIC_CACHE": str(Path(manifest.folder).parents[1])},
-        timeout=240,
-        check=True,
-    )
+    place = ["--device", "cpu", "--workers", "1", "--devices", "2", "--spread", "fsdp2", "--track", "tensorboard"]
+    cache = str(Path(manifest.folder).parents[1])
+    done = inside.eutectic("retry", "--results", ".", "--name", "s", *place, cwd=tmp_path, EUTECTIC_CACHE=cache)
+    assert done.returncode == 0, done.stderr
     rows = pq.read_table(tmp_path / "s/runs.parquet").to_pylist()
     assert [row["status"] for row in rows] == ["done", "done"]
     assert all(row["device"].startswith("2 x ") for row in rows)
+    for run in (small_run, other):
+        points, final = in_tensorboard(ledger.folder, run)
+        assert [step for step, _ in points] == list(range(1, 22))
+        assert len(list(ledger.folder.glob(f"tensorboard/{run.run_id}/events*"))) == 2, "the curve's and the settings'"
+        assert final["loss"] == pytest.approx(ledger.loss(run.run_id), rel=1e-6)
 
 
 def test_a_job_on_slurm_has_a_task_and_a_gpu_for_each_device() -> None:

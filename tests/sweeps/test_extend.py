@@ -13,6 +13,8 @@ import tiny
 
 from eutectic.sweeps.ledger import Ledger
 
+HERE = ("--cluster", "debug")  # as workers train it, which would import torch first
+
 
 def eutectic(*arguments: str, cwd: Path, status: int = 0) -> inside.Done:
     done = inside.eutectic(*arguments, cwd=cwd)
@@ -25,7 +27,7 @@ def swept(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep `s` of one architecture at one budget, five sizes, and of the corpus it reads."""
     folder = tmp_path_factory.mktemp("swept")
     shutil.copytree(corpus, folder / "texts")
-    eutectic("sweep", "--recipe", tiny.__file__, "--source", "texts", "--name", "s", cwd=folder)
+    eutectic("sweep", "--recipe", tiny.__file__, "--source", "texts", "--name", "s", *HERE, cwd=folder)
     return folder
 
 
@@ -69,7 +71,7 @@ def test_what_a_plan_proposes_a_sweep_trains_and_the_next_fit_uses(folder: Path)
     cost = f"1 run, 2e09 FLOPs, 0:{round(row['seconds']):02} of a worker"
     assert said.splitlines() == [f"{row['reason']}: {cost}", f"in all {cost}"]
     assert "1 runs on cpu" in eutectic("plan", "--extend", "s", cwd=folder).stdout
-    done = json.loads(eutectic("sweep", "--extend", "s", "--json", cwd=folder).stdout)
+    done = json.loads(eutectic("sweep", "--extend", "s", "--json", *HERE, cwd=folder).stdout)
     assert done["statuses"] == {fourth: "done"}
     (optimum,) = done["report"]["optima"]
     assert optimum["n_sizes"] == 4
@@ -100,7 +102,7 @@ def test_what_was_planned_before_comes_first(folder: Path) -> None:
     rows, said = planned(folder)
     assert [(row["run_id"], row["reason"]) for row in rows] == [(victim, "planned before and not finished")]
     assert "planned before and not finished: 1 run, 2e09 FLOPs" in said
-    done = json.loads(eutectic("sweep", "--extend", "s", "--json", cwd=folder).stdout)
+    done = json.loads(eutectic("sweep", "--extend", "s", "--json", *HERE, cwd=folder).stdout)
     assert done["statuses"] == {victim: "done"}
     assert done["report"]["n_runs"] == 5
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import inside
 import pyarrow.parquet as pq
 import pytest
 import tiny
@@ -32,31 +32,11 @@ def ema(tmp_path: Path) -> Path:
     return path
 
 
-def run(*command: str, cwd: Path, cache: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=cwd,
-        env=os.environ | {"EUTECTIC_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def test_a_file_is_swept_and_kept(ema: Path, corpus: Path, tmp_path: Path) -> None:
-    command = [
-        "eutectic.cli",
-        "sweep",
-        "--recipe",
-        tiny.__file__,
-        "--archs",
-        "ema",
-        "--source",
-        str(corpus),
-        "--name",
-        "s",
-    ]
-    done = run(*command, "--mixer-file", str(ema), "--json", cwd=tmp_path, cache=tmp_path / "cache")
+    """By a worker of its own, which has the mixer from the sweep's folder alone."""
+    command = ["--recipe", tiny.__file__, "--archs", "ema", "--source", str(corpus), "--name", "s"]
+    command += ["--mixer-file", str(ema), "--json"]
+    done = inside.eutectic("sweep", *command, "--workers", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     statuses = json.loads(done.stdout)["statuses"]
     assert list(statuses.values()) == ["done"] * 5
@@ -66,7 +46,7 @@ def test_a_file_is_swept_and_kept(ema: Path, corpus: Path, tmp_path: Path) -> No
     assert all(row["loss"] < 3.0 for row in rows), "it did not learn: bytes of these words start at 5.5 nats"
     # a change of the file is another mixer: other runs, and no fit of both together
     ema.write_text(ema.read_text().replace("64.0", "32.0"))
-    planned = run(*command[:1], "plan", *command[2:], "--mixer-file", str(ema), "--json", cwd=tmp_path, cache=tmp_path)
+    planned = inside.eutectic("plan", *command, cwd=tmp_path)
     assert not {row["run_id"] for row in json.loads(planned.stdout)["runs"]} & statuses.keys()
 
 
@@ -80,15 +60,17 @@ def test_a_kept_file_that_was_changed_is_not_run(ema: Path, small_run: RunConfig
         foreign.load(planned, tmp_path)
 
 
-def test_a_file_is_held_to_the_contract(ema: Path, tmp_path: Path) -> None:
+def test_a_file_is_held_to_the_contract(ema: Path) -> None:
     """And another, with a fault in it, fails: in what the fault is in."""
     faulty = ema.with_name("faulty.py")
     text = ema.read_text().replace('"ema"', '"faulty_ema"')
     faulty.write_text(text.replace("decay * state + (1 - decay)", "decay * state + decay"))
     suite = str(ROOT / "tests/arch/test_mixers.py")
-    options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-k", "ema", "-p", "no:cacheprovider", "-rA"]
+    options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-rA"]
+    options += ["-k", "ema and (not faulty or prefill)"]
     files = ["--mixer-file", str(ema), "--mixer-file", str(faulty)]
-    done = run("pytest", suite, *files, *options, cwd=ROOT, cache=tmp_path)
+    command = [sys.executable, "-m", "pytest", suite, *files, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     found = re.findall(r"^(PASSED|FAILED|ERROR) \S+::(\w+)\[(ema|faulty_ema)\b", done.stdout, re.MULTILINE)
     assert ("FAILED", "test_step_and_prefill_equal_forward", "faulty_ema") in found and done.returncode == 1
     assert {outcome for outcome, _, name in found if name == "ema"} == {"PASSED"}

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cloudpickle
@@ -90,30 +89,37 @@ def test_commit_and_diff_are_kept_of_a_checkout(tmp_path: Path, monkeypatch: pyt
     assert "-was\n+is\n" in (kept / "DIFF").read_text()
 
 
-def test_a_job_runs_the_copy_and_says_of_which_commit(
+def test_a_job_runs_the_copy_and_leaves_what_is_its_owner_s_alone_to_write(
     checkout: Path, small_run: RunConfig, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the folder it starts in has a package of the name, which python -m would take first."""
+    """It says of which commit; also where the folder it starts in has a package of the name, which python -m would take
+    first."""
     (checkout / "__init__.py").write_text('__version__ = "as submitted"\n')
     decoy = tmp_path / "start/eutectic"
     decoy.mkdir(parents=True)
     (decoy / "__init__.py").write_text("raise SystemExit")
     monkeypatch.chdir(decoy.parent)
     monkeypatch.setattr(snapshot.log, "commit", lambda: "abc")
-    ledger = Ledger(tmp_path / "sweep")
-    ledger.add([small_run])
-    work = submit.Work(
-        folder=ledger.folder, device="cpu", cache=Path(manifest.folder).parents[1], run_ids=[small_run.run_id]
-    )
-    (job,) = submit.submit(submit.Cluster("local", 1, "cpu", 1, None, 1e9), work)
-    (checkout / "__init__.py").write_text("raise SystemExit")
-    shutil.rmtree(checkout / "train")
-    deadline = time.monotonic() + 60
-    while not job.done() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    before = os.umask(0o002)
+    try:
+        provenance.open_sweep(tmp_path / "sweep", provenance.of_code(), False)
+        ledger = Ledger(tmp_path / "sweep")
+        ledger.add([small_run])
+        work = submit.Work(
+            folder=ledger.folder, device="cpu", cache=Path(manifest.folder).parents[1], run_ids=[small_run.run_id]
+        )
+        (job,) = submit.submit(submit.Cluster("local", 1, "cpu", 1, None, 1e9), work)
+        (checkout / "__init__.py").write_text("raise SystemExit")
+        shutil.rmtree(checkout / "train")
+        job.wait()
+    finally:
+        os.umask(before)
     row = pq.read_table(ledger.runs / small_run.run_id / "run.parquet").to_pylist()[0]
     assert (row["eutectic"], row["commit"]) == ("as submitted", "abc")
     assert eutectic.__version__ != "as submitted"
+    loaded = [path for part in ("jobs", "code") for path in (ledger.folder / part).rglob("*")]
+    assert {"_submitted.pkl", "_result.pkl"} <= {path.name[path.name.rfind("_") :] for path in loaded}
+    assert [path for path in (ledger.folder, *loaded) if path.stat().st_mode & 0o022] == []
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o777, 0o757])
@@ -157,26 +163,6 @@ def test_nothing_is_submitted_where_others_may_write_what_is_loaded(part: str, t
         submit.submit(cluster, job)
     path.chmod(mode)
     submit.submit(cluster, job)
-
-
-def test_what_a_sweep_leaves_is_its_owner_s_alone_to_write(
-    small_run: RunConfig, manifest: Manifest, tmp_path: Path
-) -> None:
-    before = os.umask(0o002)
-    try:
-        provenance.open_sweep(tmp_path / "sweep", provenance.of_code(), False)
-        ledger = Ledger(tmp_path / "sweep")
-        ledger.add([small_run])
-        place = {"folder": ledger.folder, "cache": Path(manifest.folder).parents[1], "device": "cpu"}
-        job = submit.Work(run_ids=[small_run.run_id], **place)  # type: ignore[arg-type]
-        (submitted,) = submit.submit(submit.Cluster("local", 1, "cpu", 1, None, 1e9), job)
-        submitted.wait()
-    finally:
-        os.umask(before)
-    assert ledger.status(small_run.run_id) == "done"
-    loaded = [path for part in ("jobs", "code") for path in (ledger.folder / part).rglob("*")]
-    assert {"_submitted.pkl", "_result.pkl"} <= {path.name[path.name.rfind("_") :] for path in loaded}
-    assert [path for path in (ledger.folder, *loaded) if path.stat().st_mode & 0o022] == []
 
 
 def test_compiled_kernels_are_not_loaded_from_where_others_may_write(
@@ -226,18 +212,21 @@ class Touch:
         return open, (str(self.path), "w")
 
 
-def test_a_job_loads_nothing_that_others_may_have_put_there(tmp_path: Path) -> None:
+def test_a_job_loads_nothing_that_others_may_have_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, touched = files.own_folder(tmp_path / "jobs"), tmp_path / "touched"
     (jobs / "7_submitted.pkl").write_bytes(cloudpickle.dumps(Touch(touched)))
     environment = os.environ | {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7"}
     command = [sys.executable, "-P", "-m", "eutectic.sweeps.submit", "-u", "-m", "submitit.core._submit", str(jobs)]
+    monkeypatch.setattr(sys, "argv", command)
     for path in (jobs, tmp_path, jobs / "7_submitted.pkl"):
         mode = path.stat().st_mode
         path.chmod(mode | 0o020)
-        refused = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert refused.returncode == 1
-        assert refused.stderr.startswith(f"eutectic: {path} can be written to by other users")
-        assert not touched.exists()
+        with pytest.raises(SystemExit, match=f"^eutectic: {path} can be written to by other users"):
+            submit.main()
         path.chmod(mode)
+    jobs.chmod(0o775)
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == 1
+    assert not touched.exists()
+    jobs.chmod(0o755)
     subprocess.run(command, env=environment, capture_output=True)
     assert touched.exists()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import os
 import subprocess
 import sys
 import threading
@@ -12,11 +11,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from trackers import assert_mirrored, in_tensorboard
+from trackers import assert_mirrored
 
 from eutectic import arguments, cli
 from eutectic.config import RunConfig
-from eutectic.sweeps import provenance
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.worker import Place, work
 from eutectic.train import checkpoint, loop, track
@@ -164,38 +162,3 @@ def test_a_package_that_is_missing_is_named_before_anything_is_planned(
         assert capsys.readouterr().err == said
     assert not list(tmp_path.iterdir())
     assert set(arguments.TRACKERS) == set(track.SINKS)
-
-
-def test_the_command_line_hands_the_tracker_to_its_jobs(
-    small_run: RunConfig, manifest: Manifest, tmp_path: Path
-) -> None:
-    """Through `retry` to a job of two processes, of which one writes: it leaves when TensorBoard's files are whole."""
-    pytest.importorskip("tensorboard")
-    ledger = Ledger(tmp_path / "s")
-    provenance.open_sweep(ledger.folder, provenance.of_code(), False)
-    ledger.add([small_run])
-    ledger.fail(small_run.run_id, "to be tried again")
-    place = ["--device", "cpu", "--workers", "1", "--devices", "2"]
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "eutectic.cli",
-            "retry",
-            "--results",
-            ".",
-            "--name",
-            "s",
-            "--track",
-            "tensorboard",
-            *place,
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"EUTECTIC_CACHE": str(Path(manifest.folder).parents[1])},
-        timeout=120,
-        check=True,
-    )
-    points, final = in_tensorboard(ledger.folder, small_run)
-    assert [step for step, _ in points] == list(range(1, 22))
-    assert len(list(ledger.folder.glob("tensorboard/*/events*"))) == 2, "the curve's and the settings'"
-    assert final["loss"] == pytest.approx(ledger.loss(small_run.run_id), rel=1e-6)
