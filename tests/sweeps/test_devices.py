@@ -45,7 +45,7 @@ def test_torchrun_trains_the_run_that_one_device_does(small_run: RunConfig, mani
 
 
 def test_a_job_trains_each_run_on_two_devices(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
-    """And hands the tracker to its two processes, of which one writes: they leave when the tracker's files are whole."""
+    """And hands the tracker to its two processes, of which one writes; they leave when its files are whole."""
     pytest.importorskip("tensorboard")
     other = dataclasses.replace(small_run, seed=4)
     ledger = Ledger(tmp_path / "s")

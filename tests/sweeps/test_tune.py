@@ -221,23 +221,23 @@ def test_two_workers_neither_lose_nor_double_a_trial(
 ) -> None:
     monkeypatch.setattr(loop, "train", slow)
     found = cells(manifest, sampler, archs=("attn", "hyena"))
-    workers = [FORK.Process(target=tune.work, args=(tmp_path, found, 15, None, place(manifest), k)) for k in range(2)]
+    workers = [FORK.Process(target=tune.work, args=(tmp_path, found, 12, None, place(manifest), k)) for k in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    studies, ledger = tune.Studies(tmp_path, found, 15), Ledger(tmp_path)
+    studies, ledger = tune.Studies(tmp_path, found, 12), Ledger(tmp_path)
     studies.settle()
     counts = studies.counts()
-    assert {study: count.total() for study, count in counts.items()} == {cell.study: 15 for cell in found}
+    assert {study: count.total() for study, count in counts.items()} == {cell.study: 12 for cell in found}
     assert all(set(count) <= {"complete", "diverged"} for count in counts.values())
     ids = trial_ids(studies)
-    assert sorted(ids) == ledger.run_ids() and len(set(ids)) == 30
+    assert sorted(ids) == ledger.run_ids() and len(set(ids)) == 24
     assert all(ledger.load(run_id) for run_id in ids)
     # trained once each, and by both
     claims = list(ledger.runs.glob("*/claim-*.json"))
-    assert len(claims) == 30 and len({claim.read_text().partition('"pid"')[2].split(",")[0] for claim in claims}) == 2
+    assert len(claims) == 24 and len({claim.read_text().partition('"pid"')[2].split(",")[0] for claim in claims}) == 2
 
 
 def test_a_killed_workers_trial_is_asked_again(
@@ -571,10 +571,11 @@ def test_the_databases_url_reaches_workers_and_no_file(
     monkeypatch.setenv(STORAGE, url if exported else "")
     monkeypatch.setattr("eutectic.sweeps.cells.BATCH_DOUBLINGS", 1)
     command = ["--recipe", tiny.__file__, "--source", str(corpus), "--name", "t", "--trials", "1"]
-    assert commands.tune(options(*command, *([] if exported else ["--storage", url]))) == 0
+    place = ["--cluster", "debug"] if exported else ["--storage", url]  # a process of its own for one of the two
+    assert commands.tune(options(*command, *place)) == 0
     assert (tmp_path / f"{password}.db").exists() and not (tmp_path / "results/t/tune/journal.log").exists()
     written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
-    assert len([path for path in written if path.suffix == ".pkl"]) >= 1
+    assert exported or len([path for path in written if path.suffix == ".pkl"]) >= 1
     assert not [path for path in written if password.encode() in path.read_bytes()]
     assert password not in "".join(capfd.readouterr())
 
