@@ -35,14 +35,16 @@ def test_torch_equals_the_formula(form: str, length: int, n: int, groups: int) -
     assert_near(outcome(lambda *t: FORMS[form](*t, None)[0], inputs), outcome(grouped_fir, inputs), 1e-13)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
-    length=st.sampled_from([1, 7, 63, 64, 65, 130, 200]),
+    length=st.sampled_from([1, 7, 63, 64, 65, 130]),
     n=st.sampled_from([1, 3, 7, 8, 9, 64, 65, 128]),
     sizes=st.sampled_from([(1, 1), (1, 6), (3, 6), (6, 6), (2, 34), (1, 70)]),
     batch=st.integers(1, 3),
 )
 @example(length=65, n=1, sizes=(1, 1), batch=1)  # the tap's gradient is a sum whose terms cancel
+@example(length=130, n=128, sizes=(2, 34), batch=2)
+@example(length=65, n=9, sizes=(1, 70), batch=1)
 def test_triton_equals_the_formula(length: int, n: int, sizes: tuple[int, int], batch: int) -> None:
     fused = pytest.importorskip("eutectic.kernels.triton.fir")
     inputs = _inputs(length, n, *sizes, batch)

@@ -1,6 +1,6 @@
 """The fused operator, by Triton's interpreter, against the oracle in float64: values and all gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -17,6 +17,14 @@ from eutectic.kernels.reference.gated_modal_conv import gated_modal_conv as orac
 
 fused = pytest.importorskip("eutectic.kernels.triton.gated_modal_conv")
 prefill = fused.prefill
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks() -> Iterator[None]:
+    """Of 4 chunks instead of 16, for the interpreter walks a scan's elements one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "CHUNKS", 4)
+        yield
 
 
 def inputs(batch: int, length: int, channels: int, n: int, is_complex: bool) -> list[Tensor]:
@@ -68,11 +76,14 @@ def test_values_and_gradients_equal_the_oracle(
     assert_equals_the_oracle(inputs(batch, length, channels, n, is_complex))
 
 
-@pytest.mark.parametrize("length", [1024, 1100])
-def test_several_blocks_of_several_sequences(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+@pytest.mark.parametrize(("chunks", "batch", "length"), [(4, 5, 256), (4, 5, 300), (16, 3, 520)])
+def test_several_blocks_of_several_sequences(
+    monkeypatch: pytest.MonkeyPatch, chunks: int, batch: int, length: int
+) -> None:
     """As on a GPU: a program walks more than one sequence, each of more than one block; with and without masks."""
-    monkeypatch.setattr(fused, "PROGRAMS", 2)
-    assert_equals_the_oracle(inputs(5, length, 1, 3, True))
+    monkeypatch.setattr(fused, "CHUNKS", chunks)
+    monkeypatch.setattr(fused, "PROGRAMS", batch // 2)
+    assert_equals_the_oracle(inputs(batch, length, 1, 3, True))
 
 
 def state_after(qkv: Tensor, fir: Tensor, log_poles: Tensor, *_: Tensor) -> Tensor:
@@ -83,8 +94,9 @@ def state_after(qkv: Tensor, fir: Tensor, log_poles: Tensor, *_: Tensor) -> Tens
     return torch.einsum("btc,cnt->bcn", (k * v).to(decays.dtype), decays)
 
 
-@pytest.mark.parametrize("is_complex", [True, False])
-@pytest.mark.parametrize("cuts", [[64, 32], [70, 1], [3, 2, 40, 33], [1]])
+@pytest.mark.parametrize(
+    ("cuts", "is_complex"), [([64, 32], True), ([70, 1], True), ([70, 1], False), ([3, 2, 40, 33], True), ([1], True)]
+)
 def test_a_sequence_goes_on_from_its_state(cuts: list[int], is_complex: bool) -> None:
     """In parts, each after the state and the last two inputs of those before: outputs, state, and gradients of both."""
     mine = inputs(2, sum(cuts), 2, 3, is_complex)

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from gradients import assert_near, assert_to_rounding, by_paths
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,9 +43,10 @@ def _assert_equals_the_recurrence(run: object, inputs: list[Tensor]) -> None:
     assert_to_rounding(_outcome(run, [t.float() for t in inputs]), partial(_outcome, recurrence), inputs, 2e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
+@example(length=130, heads=(4, 2), decay=1.0)
 @given(
-    length=st.sampled_from([1, 2, 63, 64, 65, 130]),
+    length=st.sampled_from([1, 2, 63, 64, 65]),
     heads=st.sampled_from([(1, 1), (4, 2), (3, 1)]),
     decay=st.sampled_from([0.0, 0.01, 1.0, 30.0]),
 )
