@@ -97,6 +97,7 @@ def test_the_shape_is_the_nearest_rung(runs: Runs) -> None:
 
 
 def test_a_size_off_the_ladder_is_said(runs: Runs) -> None:
+    runs = screen(runs.used[runs.used["arch"] == "hyena+attn"])
     far, near = predict(runs, 1e24), predict(runs, 1e8)
     rung = far.rungs[0]
     assert rung.where == "beyond" and rung.d_model % 128 == 0 and rung.n_layers % 4 == 0

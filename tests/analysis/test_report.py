@@ -12,7 +12,7 @@ from eutectic.analysis.archs import families
 from eutectic.analysis.bootstrap import Resamples
 from eutectic.analysis.fit import Fit
 from eutectic.analysis.load import load, screen
-from eutectic.analysis.report import Report, report
+from eutectic.analysis.report import Report, fits, report
 from eutectic.analysis.solve import Refused
 from eutectic.errors import UserError
 
@@ -207,7 +207,7 @@ def test_the_report_is_plain_json(found: Report) -> None:
 
 
 def test_order_of_rows_does_not_matter(found: Report) -> None:
-    shuffled = report(screen(table().sample(frac=1.0, random_state=0).reset_index(drop=True)))
+    shuffled = fits(screen(table().sample(frac=1.0, random_state=0).reset_index(drop=True)))
     for a, b in zip(found.optima, shuffled.optima, strict=True):
         assert (a.arch, a.budget, a.status) == (b.arch, b.budget, b.status)
         assert a.params == pytest.approx(b.params)

@@ -133,7 +133,7 @@ def test_two_tuned_cells_make_no_law(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("scatter", [0.0, 0.2])
 def test_intervals_of_settings_cover_as_often_as_they_say(cells: int, scatter: float) -> None:
     """The best setting of one model, whose size is known by an interval, a decade beyond the cells."""
-    random, covered, trials, known, power = np.random.default_rng(2), 0, 1000, 0.3, -0.4
+    random, covered, trials, known, power = np.random.default_rng(2), 0, 400, 0.3, -0.4
     sizes, size = np.geomspace(1e6, 1e8, cells), 1e9
     for _ in range(trials):
         errors = 0.05 * random.uniform(0.5, 2, cells)
