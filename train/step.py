@@ -46,11 +46,10 @@ class Objective(nn.Module):
 
 
 def cross_entropy(model: Model, x: Tensor, targets: Tensor) -> Tensor:
-    """Of what the model's blocks leave, x. Many logits are never there at once; of few, the compiler's loss is quicker
-    than one that it does not see into."""
+    """Of what the model's blocks leave, x. Many logits are never there at once; a GPU's own kernel is as quick of few."""
     targets, weight = targets.flatten(), model.head_weight()
     rows = rows_at_once(len(targets), len(weight))
-    if rows < len(targets):
+    if x.is_cuda or rows < len(targets):
         return linear_cross_entropy(model.head_input(x).flatten(0, 1), weight, targets, model.logit_cap, rows)
     return F.cross_entropy(model.logits(x).float().flatten(0, 1), targets)
 
