@@ -46,7 +46,8 @@ class Objective(nn.Module):
 
 
 def cross_entropy(model: Model, x: Tensor, targets: Tensor) -> Tensor:
-    """Of what the model's blocks leave, x. Many logits are never there at once; a GPU's own kernel is as quick of few."""
+    """Of what the model's blocks leave, x. Many logits are never there at once; a GPU's own kernel is as quick with
+    few."""
     targets, weight = targets.flatten(), model.head_weight()
     rows = rows_at_once(len(targets), len(weight))
     if x.is_cuda or rows < len(targets):
