@@ -1,6 +1,6 @@
 """The columns of the logs, `runs` (a row per run) and `curves` (a row per logged step), and of what is measured of
 trained models: `sensitivity` (a row per layer replaced alone), `context` (per document and context), `distill` (per
-layer) and `prune` (per number of modes).
+layer) and `prune` (per number of modes); and of synthetic tasks `trials` (per model) and `ablation` (per layer).
 
 The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
 """
@@ -225,6 +225,47 @@ PRUNE = (
     _column("device", "str", "", "name of the device that it was timed on"),
 )
 
+TRIALS = (
+    _column("trial", "str", "", "hash of everything that determines the scores of one architecture on one task"),
+    _column("arch", "str", "", "layout of sequence mixers as it was asked for, e.g. hyena+attn"),
+    _column("layout", "str", "", "the same with the options that give it its state, e.g. mamba2(d_state=30)"),
+    _column("task", "str", "", "name of the task, e.g. recall"),
+    _column("settings", "str", "", "the task with every setting, e.g. recall(vocab=16,length=128)"),
+    _column("match", "str", "", "what the architectures have in common: width, params or state"),
+    _column("n_layers", "int", "", "layers of the model"),
+    _column("d_model", "int", "", "width"),
+    _column("n_heads", "int", "", "heads of mixers that have some"),
+    _column("n_modes", "int", "", "modes of modal convolutions"),
+    _column("d_ffn", "int", "", "hidden width of the channel mixers"),
+    _column("params", "int", "", "all parameters"),
+    _column("state_dim", "int", "", "real numbers that the decoding state of one example holds at its end"),
+    _column("length", "int", "tokens", "of an example"),
+    _column("tokens", "int", "", "that each model was trained on"),
+    _column("examples", "int", "", "different examples among them"),
+    _column("batch", "int", "", "examples an optimizer step"),
+    _column("seed", "int", "", "of the weights, the examples and their order"),
+    _column("lr", "float", "", "peak learning rate"),
+    _column("loss", "float", "nats", "training loss a target at the last step"),
+    _column("valid", "float", "", "share of what is asked of validation examples that is answered rightly"),
+    _column("test", "float", "", "the same of test examples, which only models of the chosen rate read; else null"),
+    _column("chance", "float", "", "of a guess that does not read the example"),
+    _column("control", "bool", "", "whether answers were drawn anew, so that there was nothing to learn"),
+    _column("seconds", "float", "s", "wall time of the trial, all its models together"),
+    _column("device", "str", "", "name of the device"),
+    _column("torch", "str", "", "version of torch"),
+    _column("eutectic", "str", "", "version of eutectic"),
+    _column("commit", "str", "", "git commit of the code, with + where it was modified; empty outside a checkout"),
+    _column("finished", "str", "UTC", "ISO 8601 time at which the trial ended"),
+)
+
+ABLATION = (
+    *(column for column in TRIALS if column.name in ("trial", "arch", "task", "settings", "seed", "lr")),
+    _column("layer", "int", "", "the layer whose sequence mixer was silenced, from 0"),
+    _column("mixer", "str", "", "what stands there"),
+    _column("valid", "float", "", "accuracy on validation examples, by the whole model"),
+    _column("without", "float", "", "the same with that mixer giving zeros"),
+)
+
 TABLES = {
     "runs": RUNS,
     "curves": CURVES,
@@ -232,6 +273,8 @@ TABLES = {
     "context": CONTEXT,
     "distill": DISTILL,
     "prune": PRUNE,
+    "trials": TRIALS,
+    "ablation": ABLATION,
 }
 # of tables that are added to: a row that is new replaces one of the same
 KEYS = {
@@ -239,6 +282,8 @@ KEYS = {
     "context": ("model", "document", "targets", "context"),
     "distill": ("run_id", "path", "max_order", "tolerance"),
     "prune": ("run_id", "modes", "device"),
+    "trials": ("trial", "seed", "lr"),
+    "ablation": ("trial", "seed", "layer"),
 }
 # columns that the first logs had not
 _LATER = (
