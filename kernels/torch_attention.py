@@ -30,7 +30,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
         return window_attention.blocked(q, k, v, window)
     with sdpa_kernel(BACKENDS, set_priority=True) if q.is_cuda else nullcontext():
         y = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    return _OneLayout.apply(y) if q.is_cuda else y
+    return _OneLayout.apply(y) if q.is_cuda and q.dtype.itemsize == 2 else y  # cuDNN takes no other
 
 
 class _OneLayout(torch.autograd.Function):

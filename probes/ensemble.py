@@ -2,7 +2,8 @@
 
 A model that a GPU or a core computes in less time than its launches take costs no more when eight of it are computed at
 once. Members differ in their weights, their learning rates and what they read; each comes to what it would alone, to
-rounding.
+rounding. On a GPU a step is captured as one CUDA graph. Kernels of our own cannot be vectorised: who trains there is to
+force `torch` (kernels/choice.py).
 """
 
 import copy
@@ -19,31 +20,40 @@ from eutectic.probes.task import IGNORED
 from eutectic.train.optim import lr_at
 
 Named = dict[str, Tensor]
+WARM_UP = 3  # steps before the capture, which choose algorithms and reserve workspaces
 
 
 class Ensemble:
     """members: modules of one shape that map tokens (batch, length) to logits (batch, length, tokens). rates: the peak
-    learning rate of each, on the schedule of `optim` over `steps` steps of AdamW."""
+    learning rate of each, on the schedule of `optim` over `steps` steps of AdamW. shape: the module that all are
+    computed by."""
 
     def __init__(self, members: Sequence[nn.Module], rates: Sequence[float], optim: OptimConfig, steps: int):
-        self.optim, self.steps, self.taken = optim, steps, 0
+        self.optim, self.taken = optim, 0
         stacked, self.buffers = stack_module_state(list(members))
         self.weights: Named = {name: value.detach() for name, value in stacked.items()}
         first = next(iter(self.weights.values()))
         self.rates = torch.tensor(rates, device=first.device, dtype=first.dtype)
-        self._shape = copy.deepcopy(members[0])
+        self.shape = copy.deepcopy(members[0])
         self._marks = dict(members[0].named_parameters())  # which weights decay, and how fast each learns
         self._means = {name: torch.zeros_like(value) for name, value in self.weights.items()}
         self._squares = {name: torch.zeros_like(value) for name, value in self.weights.items()}
-        self._apart = False
+        shares = [lr_at(optim, step, steps) / optim.lr for step in range(steps)]
+        corrections = [(1 - optim.beta1**step, 1 - optim.beta2**step) for step in range(1, steps + 1)]
+        turns = [(share, *pair) for share, pair in zip(shares, corrections, strict=True)]
+        self._turns = torch.tensor(turns, dtype=torch.float64).to(self.rates)
+        self._turn = self._turns[0].clone()
+        self._apart, self._capturable = False, self.rates.is_cuda
+        self._graph: torch.cuda.CUDAGraph | None = None
 
     def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Train on tokens and targets (members, batch, length). Returns each member's loss before, (members,)."""
-        gradients, losses = self._gradients(tokens, targets)
-        share = lr_at(self.optim, self.taken, self.steps) / self.optim.lr
+        """Train on tokens and targets (members, batch, length). Returns each member's loss before, (members,), which
+        the next step may overwrite."""
+        self._turn.copy_(self._turns[self.taken])
         self.taken += 1
-        self._update(gradients, self.rates * share)
-        return losses
+        if self._capturable and self.taken > WARM_UP:
+            return self._replay(tokens, targets)
+        return self._take(tokens, targets)
 
     @torch.no_grad()
     def logits(self, tokens: Tensor, members: Sequence[int]) -> Tensor:
@@ -55,8 +65,29 @@ class Ensemble:
         found: Tensor = vmap(self._forward, in_dims=(0, 0, None))(weights, buffers, tokens)
         return found
 
+    def _take(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        gradients, losses = self._gradients(tokens, targets)
+        self._update(gradients)
+        return losses
+
+    def _replay(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        if self._graph is None:
+            self._read, graph = (tokens.clone(), targets.clone()), torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph):
+                    self._losses = self._take(*self._read)
+            except RuntimeError as error:
+                print(f"the step cannot be captured ({str(error).splitlines()[0]}); it is launched.", file=sys.stderr)
+                self._capturable = False
+                return self._take(tokens, targets)
+            self._graph = graph
+        for place, given in zip(self._read, (tokens, targets), strict=True):
+            place.copy_(given)
+        self._graph.replay()
+        return self._losses
+
     def _forward(self, weights: Named, buffers: Named, tokens: Tensor) -> Tensor:
-        found: Tensor = functional_call(self._shape, (weights, buffers), (tokens,))
+        found: Tensor = functional_call(self.shape, (weights, buffers), (tokens,))
         return found
 
     def _loss(self, weights: Named, buffers: Named, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -89,12 +120,12 @@ class Ensemble:
         return {n: w[k].detach() for n, w in self.weights.items()}, {n: b[k] for n, b in self.buffers.items()}
 
     @torch.no_grad()
-    def _update(self, gradients: Named, rates: Tensor) -> None:
+    def _update(self, gradients: Named) -> None:
         """AdamW as train/optim.py sets it up, each member's gradient clipped by its own norm."""
-        optim = self.optim
+        optim, (share, first, second) = self.optim, self._turn
+        rates = self.rates * share
         norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
         clip = (optim.clip / (norm + 1e-6)).clamp(max=1.0)
-        first, second = (1 - beta**self.taken for beta in (optim.beta1, optim.beta2))
         for name, weight in self.weights.items():
             each = (-1, *[1] * (weight.ndim - 1))
             mark = self._marks[name]

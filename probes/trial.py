@@ -4,6 +4,7 @@ The rate is chosen by the validation examples' mean accuracy over seeds; only mo
 and they read them once. Examples to train on, to choose by and to test with differ in their index.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,26 +59,39 @@ class Score:
     test: float
 
 
-def run(trial: Trial, device: str) -> list[Score]:
+@dataclass(frozen=True)
+class Ablated:
+    """Of one model of the chosen rate: its accuracy on validation examples, and that without a layer's mixer."""
+
+    seed: int
+    rate: float
+    layer: int
+    valid: float
+    without: float
+
+
+def run(trial: Trial, device: str) -> tuple[list[Score], list[Ablated]]:
+    """The scores of all its models, and what each layer's sequence mixer is to those of the chosen rate."""
     members = list(product(trial.seeds, trial.rates))
     models = [_model(trial, seed).to(device) for seed, _ in members]
     ensemble = Ensemble(models, [rate for _, rate in members], OptimConfig(lr=1.0), trial.steps)
     losses = torch.zeros(len(members))
-    for tokens, targets in _batches(trial):
-        losses = ensemble.step(tokens.to(device), targets.to(device))
-    by_rate = torch.arange(len(members)).view(len(trial.seeds), -1)
-    valid = torch.stack(
-        [
-            _accuracy(trial, ensemble, seed, own, VALIDATION, device)
-            for seed, own in zip(trial.seeds, by_rate.tolist(), strict=True)
-        ]
-    )
+    for tokens, targets in _batches(trial, device):
+        losses = ensemble.step(tokens, targets)
+    by_seed = torch.arange(len(members)).view(len(trial.seeds), -1).tolist()
+    judged = [_judged(trial, seed, VALIDATION) for seed in trial.seeds]
+    valid = torch.stack([_accuracy(ensemble, part, own) for part, own in zip(judged, by_seed, strict=True)])
     best = int(valid.mean(0).argmax())
-    test = torch.full_like(valid, math.nan)
+    test, ablated = torch.full_like(valid, math.nan), []
     for row, seed in enumerate(trial.seeds):
-        test[row, best] = _accuracy(trial, ensemble, seed, [int(by_rate[row, best])], TEST, device)
+        own = [by_seed[row][best]]
+        test[row, best] = _accuracy(ensemble, _judged(trial, seed, TEST), own)
+        for layer in range(trial.model.n_layers):
+            with _silenced(ensemble.shape, layer):
+                without = float(_accuracy(ensemble, judged[row], own))
+            ablated.append(Ablated(seed, trial.rates[best], layer, float(valid[row, best]), without))
     numbers = zip(members, losses.tolist(), valid.flatten().tolist(), test.flatten().tolist(), strict=True)
-    return [Score(seed, rate, loss, one, other) for (seed, rate), loss, one, other in numbers]
+    return [Score(seed, rate, loss, one, other) for (seed, rate), loss, one, other in numbers], ablated
 
 
 class FromOneState(nn.Module):
@@ -109,28 +123,46 @@ def examples(trial: Trial, seed: int, index: Ints) -> Examples:
     return tokens, targets
 
 
-def _batches(trial: Trial) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(trial: Trial, device: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Tokens and targets (members, batch, length), those of a seed alike."""
-    for step in range(trial.steps):
-        place = step * trial.batch + np.arange(trial.batch)
-        parts = [examples(trial, seed, _order(trial, seed, place)) for seed in trial.seeds]
-        tokens, targets = (np.repeat(np.stack(part), len(trial.rates), 0) for part in zip(*parts, strict=True))
-        yield torch.from_numpy(tokens), torch.from_numpy(targets)
+    drawn = [examples(trial, seed, np.arange(trial.examples)) for seed in trial.seeds]
+    tokens, targets = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*drawn, strict=True))
+    order = torch.from_numpy(np.stack([_order(trial, seed) for seed in trial.seeds])).to(device)
+    seeds = torch.arange(len(trial.seeds), device=device)[:, None]
+    for at in order.split(trial.batch, 1)[: trial.steps]:
+        read, asked = (part[seeds, at].repeat_interleave(len(trial.rates), 0) for part in (tokens, targets))
+        yield read, asked
 
 
-def _order(trial: Trial, seed: int, place: Ints) -> Ints:
-    """The examples that are read at these places, each once in every round."""
-    rounds, within = place // trial.examples, place % trial.examples
-    orders = {k: Draws(seed, np.array([VALIDATION + TEST + k])).orders(trial.examples)[0] for k in set(rounds.tolist())}
-    return np.array([orders[k][j] for k, j in zip(rounds.tolist(), within.tolist(), strict=True)])
+def _order(trial: Trial, seed: int) -> Ints:
+    """The examples that a seed's models read one after another, each once in every round."""
+    read = trial.steps * trial.batch
+    rounds = VALIDATION + TEST + np.arange(-(-read // trial.examples))
+    return Draws(seed, rounds).orders(trial.examples).flatten()[:read]
 
 
-def _accuracy(trial: Trial, ensemble: Ensemble, seed: int, members: list[int], first: int, device: str) -> Tensor:
-    """(members,), on examples of that seed from index `first`."""
-    found, asked = torch.zeros(len(members)), 0
-    for start in range(0, trial.judged, AT_ONCE):
-        index = first + np.arange(start, min(start + AT_ONCE, trial.judged))
-        tokens, targets = (torch.from_numpy(part).to(device) for part in examples(trial, seed, index))
+def _judged(trial: Trial, seed: int, first: int) -> Examples:
+    """The examples of that seed from index `first` that its models are judged by."""
+    return examples(trial, seed, first + np.arange(trial.judged))
+
+
+def _accuracy(ensemble: Ensemble, judged: Examples, members: list[int]) -> Tensor:
+    """(members,)."""
+    device, found = ensemble.rates.device, torch.zeros(len(members))
+    for parts in zip(*(torch.from_numpy(part).split(AT_ONCE) for part in judged), strict=True):
+        tokens, targets = (part.to(device) for part in parts)
         found += right(ensemble.logits(tokens, members), targets).cpu()
-        asked += int((targets != IGNORED).sum())
-    return found / asked
+    return found / int((judged[1] != IGNORED).sum())
+
+
+@contextlib.contextmanager
+def _silenced(shape: nn.Module, layer: int) -> Iterator[None]:
+    """Have a layer's sequence mixer give zeros, so that its block passes on what it read."""
+    model = shape.model if isinstance(shape, FromOneState) else shape
+    assert isinstance(model, Model)
+    mixer = model.layers()[layer].mixer
+    mixer.forward = torch.zeros_like  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        del mixer.forward

@@ -22,10 +22,10 @@ def small(task: str, layout: str, steps: int, **changes: object) -> Trial:
 
 def best(plan: Trial) -> float:
     """Mean test accuracy at the chosen rate."""
-    return float(np.nanmean([score.test for score in run(plan, "cpu")]))
+    return float(np.nanmean([score.test for score in run(plan, "cpu")[0]]))
 
 
-def test_examples_are_read_in_rounds_and_the_test_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_is_chosen_by_validation_and_the_test_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, int]] = []
     drawn = trial.examples
 
@@ -37,18 +37,38 @@ def test_examples_are_read_in_rounds_and_the_test_once(monkeypatch: pytest.Monke
     plan = small(
         "recall(vocab=4,length=6)", "attn", 5, seeds=(0, 1), examples=40, batch=16, judged=300, tokens=5 * 16 * 6
     )
-    scores = run(plan, "cpu")
+    scores, _ = run(plan, "cpu")
     counts = Counter(read)
     for seed in (0, 1):
         assert all(counts[seed, VALIDATION + one] == counts[seed, TEST + one] == 1 for one in range(300))
-    learnt = [[one for of, one in read if of == seed and one < VALIDATION] for seed in (0, 1)]
-    for own in learnt:
-        assert sorted(own[:40]) == sorted(own[40:]) == list(range(40)) and own[:40] != own[40:]
-    assert len(read) == 2 * (80 + 300 + 300) and learnt[0] != learnt[1]
+        assert all(counts[seed, one] == 1 for one in range(40))
+    assert len(read) == 2 * (40 + 300 + 300)
     chosen = {score.rate for score in scores if score.test == score.test}
     assert len(chosen) == 1 and len(scores) == 4
     mean = {rate: np.mean([score.valid for score in scores if score.rate == rate]) for rate in (3e-3, 1e-2)}
     assert chosen == {max(mean, key=lambda rate: mean[rate])}
+
+
+def test_examples_are_trained_on_in_rounds() -> None:
+    plan = small("recall(vocab=4,length=6)", "attn", 5, seeds=(0, 1), examples=40, batch=16, tokens=5 * 16 * 6)
+    batches = [part.numpy() for part, _ in trial._batches(plan, "cpu")]
+    assert len(batches) == 5 and {len(part) for part in batches} == {4}
+    for row, seed in ((0, 0), (1, 0), (2, 1), (3, 1)):
+        learnt = np.concatenate([part[row] for part in batches])
+        known = plan.task.examples(seed, np.arange(40))[0]
+        index = [int(np.flatnonzero((known == one).all(1))[0]) for one in learnt]
+        texts = {one.tobytes() for one in known}
+        assert len(learnt) == 80 and {one.tobytes() for one in learnt[:40]} == texts
+        assert {one.tobytes() for one in learnt[40:]} == texts and index[:40] != index[40:]
+
+
+def test_a_silent_layer_passes_on_what_it_reads() -> None:
+    """Of a mixer that attends after one that does nothing, the first alone tells pairs."""
+    plan = small("associative_recall(vocab=16,pairs=4,gap=4)", "hyena+attn", 400, rates=(3e-3,))
+    scores, ablated = run(plan, "cpu")
+    assert [(one.layer, one.seed, one.rate) for one in ablated] == [(0, 0, 3e-3), (1, 0, 3e-3)]
+    assert all(one.valid == scores[0].valid > 0.95 for one in ablated)
+    assert all(one.without < 0.6 for one in ablated)
 
 
 def test_a_control_s_answers_are_any() -> None:
