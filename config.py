@@ -18,7 +18,8 @@ class DataConfig:
     """What is read: a corpus, its tokenizer, and both their hashes (filled in when the corpus is identified).
 
     source: `sotu`, a path (folder of .txt, .jsonl, .jsonl.zst, .parquet) or `hf:NAME`.
-    tokenizer: `bytes` or `bpe-VOCAB`.
+    tokenizer: `bytes`, `bpe-VOCAB`, or `own-` and digits of its hash, of a model from elsewhere. begin: the token that
+    stands before a text; ends: those that end one, the first after each document here.
     """
 
     source: str
@@ -28,6 +29,8 @@ class DataConfig:
     vocab_size: int
     seq_len: int
     valid_sequences: int
+    begin: int = 0
+    ends: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class RunConfig:
         since = ("channel", "tied", "norm_eps", "logit_cap", "mup_base")
         for kind, part, later in (
             (RunConfig, fields, ("mixers", "start")),
+            (DataConfig, fields["data"], ("begin", "ends")),
             (ModelConfig, fields["model"], since),
             (OptimConfig, fields["optim"], ("init_scale",)),
         ):
@@ -158,6 +162,8 @@ class RunConfig:
                     "the version that planned the sweep, or a later one."
                 )
         values = {k: nested[k](**v) if k in nested else v for k, v in fields.items()}
+        data: DataConfig = values["data"]
+        values["data"] = dataclasses.replace(data, ends=tuple(data.ends))
         return cls(**values | {"mixers": tuple(fields.get("mixers", ()))})
 
 

@@ -61,11 +61,14 @@ def _generating(command: argparse.ArgumentParser) -> None:
 
 def _grafting(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, metavar="RUN", help="a trained run's folder, e.g. results/quick/runs/RUN")
+    words = "a trained run's folder, an exported or pruned one, or one of Hugging Face's form"
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help=words)
     add("--archs", nargs="+", default=[], type=as_words, metavar="LAYOUT", help="to graft, e.g. hyena*3+attn")
+    add("--source", help="text to regress, train and judge on, by the model's own tokenizer (default: the run's)")
+    add("--recipe", help="by whose rules it is trained on (default: the run's; of a model without a run, quick)")
     words = "to train on with, e.g. 1e14 3e14"
     add("--budget", "--budgets", nargs="+", default=[], type=as_words, metavar="FLOPS", help=words)
-    words = "of training text that new mixers are regressed on (default: a tenth of the run's)"
+    words = "of training text that new mixers are regressed on (default: a tenth of the run's, else of the text)"
     add("--tokens", type=as_count("--tokens", "teaches"), metavar="N", help=words)
     add("--seeds", nargs="+", default=[], type=as_words, metavar="SEED", help="of data order (default: the run's + 1)")
     add("--scratch", action="store_true", help="train the same from scratch as well, with as many FLOPs in all")
@@ -107,8 +110,9 @@ def _shrinking(command: argparse.ArgumentParser) -> None:
         "checkpoint",
         type=Path,
         metavar="CHECKPOINT",
-        help="a trained run's folder; with --name, rows are kept",
+        help="a trained run's folder, or an exported one; with --name, rows are kept",
     )
+    add("--source", help="text to judge by, the model's own tokenizer's (default: what the run's sweep held out)")
     add("--to", type=Path, required=True, metavar="FOLDER", help="where the new model goes, to be named as a run is")
     add("--device", choices=("cpu", "cuda"), default="cpu")
 

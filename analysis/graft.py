@@ -16,8 +16,8 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Point:
-    """Runs that differ in their seed alone. extra: FLOPs beyond the parent's, a regression's included; total: all.
-    loss: the mean, nats per token, with Student's 95% interval, which is NaN of one run."""
+    """Runs that differ in their seed alone. extra: FLOPs beyond the parent's, a regression's included; total: all that
+    are known. loss: the mean, nats per token, with Student's 95% interval, which is NaN of one run."""
 
     extra: float
     total: float
@@ -30,7 +30,7 @@ class Point:
 @dataclass(frozen=True)
 class Cell:
     """A layout trained on from a parent at one budget. scratch: the same model drawn anew and trained with as many
-    FLOPs in all, None where that was not."""
+    FLOPs in all that are known, None where that was not."""
 
     arch: str
     trained_on: Point
@@ -47,8 +47,9 @@ class Begin:
 
 @dataclass(frozen=True)
 class Grafts:
-    """Of one parent. arch: its layout, or its run_id where it was not itself trained on. begins: by layout. cells: by
-    layout, then extra FLOPs. left_out: runs from its weights that did not end as they should."""
+    """Of one parent. arch: its layout, or its run_id where it was not itself trained on. flops: behind it, NaN where
+    nobody knows. begins: by layout. cells: by layout, then extra FLOPs. left_out: runs from its weights that did not
+    end as they should."""
 
     parent: str
     arch: str
@@ -109,7 +110,7 @@ def _of_parent(rows: pd.DataFrame, scratch: pd.DataFrame) -> Grafts:
 def _cell(rows: pd.DataFrame, scratch: pd.DataFrame) -> Cell:
     one = rows.iloc[0]
     alike = (scratch[["arch", *SHAPE]] == one[["arch", *SHAPE]]).all(axis=1)
-    behind = one["parent_flops"]
+    behind = 0.0 if pd.isna(one["parent_flops"]) else one["parent_flops"]
     total = behind + rows["graft_flops"] + rows["flops"]
     equal = scratch[alike & ((scratch["flops"] / total.mean() - 1).abs() < EQUAL)]
     beside = _point(equal["loss"], equal["flops"], behind) if len(equal) else None

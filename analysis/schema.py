@@ -95,8 +95,13 @@ RUNS = (
     _column("init_scale", "float", "", "factor on the weights that the model draws"),
     _column("schedule", "str", "", "cosine or wsd"),
     _column("start", "str", "", "hash of the weights that it began from; empty where they were drawn, as those below"),
-    _column("parent", "str", "", "run_id of the run whose weights those are, some mixers replaced or none"),
-    _column("parent_flops", "float", "FLOPs", "all compute behind the parent's weights"),
+    _column(
+        "parent",
+        "str",
+        "",
+        "run_id of the run whose weights those are, some mixers replaced or none, or of what stands in for one",
+    ),
+    _column("parent_flops", "float", "FLOPs", "all compute behind the parent's weights; null where nobody knows"),
     _column("parent_loss", "float", "nats/token", "validation loss of the parent"),
     _column("graft_flops", "float", "FLOPs", "compute of the regression that new mixers had; 0 where there are none"),
     _column("start_loss", "float", "nats/token", "validation loss of the weights that it began from"),
@@ -138,7 +143,9 @@ CURVES = (
 )
 
 SENSITIVITY = (
-    _column("parent", "str", "", "run_id of the run of which one layer's mixer was replaced"),
+    _column(
+        "parent", "str", "", "run_id of the run, or of what stands in for one, of which one layer's mixer was replaced"
+    ),
     _column("layers", "str", "", "the parent's stack of sequence mixers, from the first layer to the last"),
     _column("layer", "int", "", "the layer, from 0"),
     _column("old", "str", "", "the parent's mixer there"),

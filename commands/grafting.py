@@ -7,6 +7,7 @@ from typing import Any
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
+from eutectic.commands.loading import told_of_source
 from eutectic.commands.placing import at_once, check_place, devices_of
 from eutectic.commands.planning import memory_of, open_sweep, say_refusals
 from eutectic.commands.training import train_runs
@@ -14,21 +15,22 @@ from eutectic.config import RunConfig
 from eutectic.errors import UserError
 from eutectic.values import numbers
 
-SHARE = 0.1  # of the parent's training tokens, that new mixers are regressed on by default
-
 
 def graft(options: Options) -> int:
     if options.scan != bool(options.to_mixer):
         raise UserError("--scan and --to-mixer go together; write e.g. --scan --to-mixer hyena.")
     if not options.scan and not (options.archs and options.budget):
         raise UserError("say which layouts and how much further: --archs 'hyena*3+attn' --budget 1e14, or --scan.")
-    from eutectic.sweeps.graft import parent_of
+    from eutectic.sweeps import recipe_file
+    from eutectic.sweeps.graft import Choice, parent_of
     from eutectic.train.shards import default_cache
 
     check_place(options)
-    parent = parent_of(options.checkpoint, default_cache())
-    tokens = options.tokens or round(SHARE * parent.run.tokens)
-    folder = named(options.results, options.name or f"{parent.sweep.name}-graft")
+    recipe = recipe_file.named(options.recipe) if options.recipe else None
+    choice = Choice(options.source, recipe, options.device)
+    parent = parent_of(options.checkpoint, default_cache(), choice, dry=options.dry and not options.scan)
+    tokens = options.tokens or parent.taught
+    folder = named(options.results, options.name or f"{parent.name}-graft")
     return _scan(options, parent, tokens, folder) if options.scan else _sweep(options, parent, tokens, folder)
 
 
@@ -80,19 +82,18 @@ def _row(one: Any) -> dict[str, Any]:
 
 def _sweep(options: Options, parent: Any, tokens: int, folder: Path) -> int:
     """Graft, and train on with the parent beside it, and the same from scratch where that is asked for."""
-    from eutectic.sweeps import cost, replan
+    from eutectic.sweeps import cost
     from eutectic.sweeps import graft as grafts
     from eutectic.sweeps.ledger import Ledger
 
     if (folder / "runs").is_dir() and not (folder / "starts").is_dir():
         raise UserError(f"{folder} holds another sweep, whose runs are not grafts; choose another --name.")
-    run = parent.run
-    recipe = dataclasses.replace(replan.recipe_of([run], parent.sweep), device=options.device or run.device)
+    run, recipe = parent.run, parent.recipe
     archs = [run.model.layout, *(grafts.canonical(run, word) for part in options.archs for word in part)]
     budgets = sorted(set(numbers(options.budget, float, "budget")))
     seeds = list(dict.fromkeys(numbers(options.seeds, int, "seed"))) or [run.seed + 1]
-    grafted = grafts.plan(parent, recipe, dict.fromkeys(archs), budgets, seeds)
-    scratch = grafts.from_scratch(parent, recipe, grafted, tokens) if options.scratch else []
+    grafted = grafts.plan(parent, dict.fromkeys(archs), budgets, seeds)
+    scratch = grafts.from_scratch(parent, grafted, tokens) if options.scratch else []
     memory, devices = memory_of(options, recipe.device, options.workers or recipe.workers), devices_of(options)
     cost.refuse_too_large([*grafted, *scratch], recipe.device, memory, devices)
 
@@ -111,10 +112,12 @@ def _sweep(options: Options, parent: Any, tokens: int, folder: Path) -> int:
 def _begun(parent: Any, grafted: list[RunConfig], tokens: int, folder: Path) -> list[RunConfig]:
     """The runs with their starts, which are made where they are not there."""
     from eutectic.sweeps import foreign
-    from eutectic.sweeps.graft import start_of
+    from eutectic.sweeps.graft import measured, start_of
 
     manifest = _prepared(parent)
-    foreign.keep((parent.sweep / "mixers").glob("*.py"), folder)
+    parent = measured(parent, manifest)
+    if parent.run.mixers:
+        foreign.keep(parent.mixers.glob("*.py"), folder)
     starts = {}
     for arch in dict.fromkeys(run.model.layout for run in grafted):
         starts[arch], start = start_of(parent, arch, manifest, tokens, folder)
@@ -132,7 +135,7 @@ def _prepared(parent: Any) -> Any:
     from eutectic.train.shards import default_cache, open_shards
 
     run = parent.run
-    replan.prepare([run], default_cache())
+    told_of_source(lambda: replan.prepare([run], default_cache()))
     if run.threads:
         torch.set_num_threads(run.threads)
     parent.model.to("cuda" if run.device == "cuda" and torch.cuda.is_available() else "cpu")

@@ -12,7 +12,6 @@ from eutectic.commands.console import aside, err, named, sweep_folder, tuning_fo
 from eutectic.commands.placing import check_place, devices_of
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
-from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.recipe import Recipe
 from eutectic.values import numbers
@@ -121,8 +120,7 @@ def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]], t
 def _chosen(options: Options) -> Recipe:
     from eutectic.sweeps import recipe_file
 
-    chosen = options.recipe or "quick"
-    recipe = recipe_file.load(Path(chosen)) if chosen.endswith(".py") else recipes.find(chosen)
+    recipe = recipe_file.named(options.recipe or "quick")
     changed: dict[str, Any] = {
         "budgets": tuple(numbers(options.budget, float, "budget")),
         "archs": tuple(word for part in options.archs for word in part),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
-from eutectic.commands.loading import trained
+from eutectic.commands.loading import told_of_source, trained
 from eutectic.errors import UserError
 from eutectic.values import numbers
 
@@ -65,7 +65,8 @@ def _documents(model: "Trained", name: str, source: str | None) -> "list[Documen
     if source is None:
         if model.run is None:
             raise UserError(f"nothing tells what {name} was trained on; give texts that it was not, by --source.")
-        return of_validation(model.run, model.tokenizer, default_cache())
+        run = model.run
+        return told_of_source(lambda: of_validation(run, model.tokenizer, default_cache()))
     documents = of_source(source, model.tokenizer)
     known = learnt(model.run, model.tokenizer, default_cache()) if model.run else None
     if known is None:

@@ -7,20 +7,20 @@ from eutectic import files
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
-from eutectic.commands.loading import trained
+from eutectic.commands.loading import told_of_source, trained
 from eutectic.errors import UserError
 
 
 def distill(options: Options) -> int:
     table = _checked(options, "distill")
-    parent, text = _trained(options)
+    parent, run, text = _trained(options)
     from eutectic.display.shrink import distill_table
     from eutectic.inference.distill_model import distill_model, rows
     from eutectic.inference.score import token_losses
 
-    made = distill_model(parent.model, parent.run, options.order, options.tolerance)
-    before, after = (token_losses(model, text) for model in (parent.model, made.model))
-    found = rows(parent.run, made, options.order, options.tolerance, before, after)
+    made = distill_model(parent, run, options.order, options.tolerance)
+    before, after = (token_losses(model, text) for model in (parent, made.model))
+    found = rows(run, made, options.order, options.tolerance, before, after)
     _save(options.to, made)
     _show(options, table, found, distill_table)
     return 0
@@ -29,16 +29,16 @@ def distill(options: Options) -> int:
 def prune(options: Options) -> int:
     """The budget is judged by the first half of the held-out windows, and perplexity reported of the second."""
     table = _checked(options, "prune")
-    parent, text = _trained(options)
+    parent, run, text = _trained(options)
     from eutectic.display.shrink import prune_table
     from eutectic.inference.prune import row, search
     from eutectic.inference.score import token_losses
 
     judged, reported = text.chunk(2)
-    unpruned = token_losses(parent.model, reported)
+    unpruned = token_losses(parent, reported)
     rows, kept = [], None
-    for found in search(parent.model, parent.run, judged, options.budget):
-        rows.append(row(parent.run, found, reported, unpruned))
+    for found in search(parent, run, judged, options.budget):
+        rows.append(row(run, found, reported, unpruned))
         if found.within:
             kept = found
     _save(options.to, kept)
@@ -63,15 +63,22 @@ def _checked(options: Options, table: str) -> Path | None:
     return path
 
 
-def _trained(options: Options) -> tuple[Any, Any]:
-    """A run's model, in float32, and the windows of text that it was validated on."""
-    model = trained(options.checkpoint, options.device, exactly=True)
-    if model.run is None:
-        raise UserError(f"{options.checkpoint} is no run of a sweep, which tells its text; name results/NAME/runs/RUN.")
+def _trained(options: Options) -> tuple[Any, Any, Any]:
+    """A model in float32, its run, or what stands in for it, and held-out windows: of --source, or of the run's own."""
     from eutectic.inference.score import held_out
+    from eutectic.sweeps import outside
+    from eutectic.sweeps.recipe import find
     from eutectic.train.shards import default_cache, open_shards
 
-    return model, held_out(model.run, open_shards(model.run.data, default_cache()))
+    found = trained(options.checkpoint, options.device, exactly=True)
+    if options.source:
+        run, manifest = outside.run_of(found, options.source, find("quick"), default_cache())
+    elif found.run is None:
+        raise UserError(f"nothing tells what text {options.checkpoint} was trained on; give some by --source.")
+    else:
+        run = found.run
+        manifest = told_of_source(lambda: open_shards(run.data, default_cache()))
+    return found.model, run, held_out(run, manifest)
 
 
 def _save(folder: Path, made: Any) -> None:

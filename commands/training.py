@@ -90,7 +90,7 @@ def run(options: Options) -> int:
     from eutectic.sweeps.cost import available_memory
     from eutectic.sweeps.worker import Place, work
     from eutectic.train.parallel import joined
-    from eutectic.train.shards import default_cache, prepare
+    from eutectic.train.shards import default_cache, prepare_for
 
     ledger = Ledger(sweep_folder(options))
     config = ledger.config(options.run_id)
@@ -102,7 +102,7 @@ def run(options: Options) -> int:
     go_on(options, ledger.folder, provenance.of_code())
     with joined(options.device, sharded=SHARDED[options.spread]) as ranks:
         with ranks.first_ahead():
-            prepare(config.data.source, config.data.tokenizer, default_cache())
+            prepare_for(config.data, default_cache())
         place = Place(options.device, default_cache(), ranks, options.track)
         work(ledger.folder, [options.run_id], place)
     if not ranks.first:

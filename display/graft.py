@@ -44,12 +44,14 @@ def _show(console: Console, grafts: Grafts) -> None:
     names = ("architecture", "regression", "loss after it", "extra FLOPs", "trained on", "from scratch", "gained")
     left_out = f", {grafts.left_out} more did not end" if grafts.left_out else ""
     parent = f"{grafts.arch} of width {grafts.d_model}"
+    known = not math.isnan(grafts.flops)
+    spent, behind = (f" by {compute(grafts.flops)} FLOPs", "the parent's and these") if known else ("", "these alone")
     table = table_of(
         *names,
-        title=f"grafts of {parent}, which has a loss of {grafts.loss:.4f} by {compute(grafts.flops)} FLOPs",
-        caption="extra: FLOPs beyond the parent's, the regression's included; from scratch: with the parent's and "
-        f"these. Gained: nats over starting from scratch. {grafts.runs} runs{left_out}, seeds {_list(grafts.seeds)}, "
-        f"brackets: 95%. FLOPs by {grafts.convention}, {grafts.tokenizer} tokens",
+        title=f"grafts of {parent}, which has a loss of {grafts.loss:.4f}{spent}",
+        caption=f"extra: FLOPs beyond the parent's, the regression's included; from scratch: with {behind}. Gained: "
+        f"nats over starting from scratch. {grafts.runs} runs{left_out}, seeds {_list(grafts.seeds)}, brackets: 95%. "
+        f"FLOPs by {grafts.convention}, {grafts.tokenizer} tokens",
     )
     for arch in grafts.archs:
         begin = grafts.begins[arch]

@@ -50,7 +50,8 @@ def write(exported: Exported, folder: Path) -> None:
         config, weights = llama.invert(run.model, weights)
     definition = exported.tokenizer.definition or tokenizer.bytes_definition()
     told = {"version": eutectic.__version__, "tokenizer": exported.tokenizer.name, "run": run.to_dict()}
-    config |= dict.fromkeys(("bos_token_id", "eos_token_id"), exported.tokenizer.separator)
+    end, *others = run.data.ends
+    config |= {"bos_token_id": run.data.begin, "eos_token_id": [end, *others] if others else end}
     config |= {"max_position_embeddings": run.data.seq_len}
     config["eutectic"] = told | {"sha256": _sha256(config | {"eutectic": told}, weights, definition)}
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=files.make_folder(folder.resolve().parent)))
@@ -82,8 +83,9 @@ def read(folder: Path) -> Exported:
     run, name = RunConfig.from_dict(told["run"]), told["tokenizer"]
     if config["model_type"] == "llama":
         weights = llama.convert(config, weights)[1]
-    own = tokenizer.make(name, lambda: iter(())) if name == "bytes" else tokenizer.from_definition(name, definition)
-    return Exported(run, weights, own)
+    if name == "bytes":
+        return Exported(run, weights, tokenizer.make(name, lambda: iter(())))
+    return Exported(run, weights, tokenizer.from_definition(name, definition, run.data.begin, run.data.ends))
 
 
 def _sha256(config: dict[str, Any], weights: Mapping[str, Tensor], definition: str) -> str:

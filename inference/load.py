@@ -11,7 +11,7 @@ from eutectic import files
 from eutectic.arch.importers import checkpoint as importers
 from eutectic.arch.mixers.hyena import ModalFilter
 from eutectic.arch.model import Model, build
-from eutectic.config import RunConfig
+from eutectic.config import ModelConfig, RunConfig
 from eutectic.errors import UserError
 from eutectic.inference import export
 from eutectic.train import checkpoint, shards, tokenizer
@@ -23,6 +23,7 @@ class Trained:
     """run: None of a model from elsewhere."""
 
     model: Model
+    shape: ModelConfig
     tokenizer: Tokenizer
     run: RunConfig | None = None
 
@@ -40,15 +41,20 @@ def load(path: Path, cache: Path, prepare: Callable[[RunConfig], None] = lambda 
         prepare(run)
         model = build(run.model, run.seed)
         fill(model, tensors, f"{weights}, of {run.model.layout},")
-        return Trained(model, shards.tokenizer_of(run.data, cache), run)
+        return Trained(model, run.model, shards.tokenizer_of(run.data, cache), run)
     if export.is_exported(path):
         found = export.read(path)
         model = build(found.run.model, found.run.seed)
         fill(model, found.weights, f"{path}, of {found.run.model.layout},")
-        return Trained(model, found.tokenizer, found.run)
-    if (path / "config.json").is_file() and (path / "tokenizer.json").is_file():
+        return Trained(model, found.run.model, found.tokenizer, found.run)
+    if (path / "config.json").is_file():
+        if not (path / "tokenizer.json").is_file():
+            raise UserError(
+                f"{path} has a model and no tokenizer.json, by which it reads text; put its tokenizer there."
+            )
         made = tokenizer.from_definition(path.name, (path / "tokenizer.json").read_text(), *_special(path))
-        return Trained(importers.load(path), made)
+        shape, model = importers.read(path)
+        return Trained(model, shape, made)
     raise UserError(
         f"no model at {path}; name a run that is trained, e.g. results/NAME/runs/RUN, or a folder with config.json, "
         "model.safetensors and tokenizer.json."

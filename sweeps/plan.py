@@ -62,7 +62,7 @@ def plan(recipe: Recipe, manifest: Manifest, threads: int, tuned: Mapping[str, T
 
     Raises UserError for an architecture that is none, a budget the ladder cannot bracket, or too small a corpus.
     """
-    data = _data(recipe, manifest)
+    data = data_of(recipe, manifest)
     recipe = dataclasses.replace(recipe, channel=registry.canonical(recipe.channel, ChannelMixer))
     rules = Rules(recipe, data, threads, tuned or {})
     seeds = tuple(dict.fromkeys(recipe.seeds))
@@ -81,7 +81,8 @@ def _arch(recipe: Recipe, arch: str) -> str:
     return registry.canonical(registry.filled(arch, "max_length", recipe.seq_len))
 
 
-def _data(recipe: Recipe, manifest: Manifest) -> DataConfig:
+def data_of(recipe: Recipe, manifest: Manifest) -> DataConfig:
+    """What a recipe's runs read of a corpus. Raises UserError where that is too short."""
     held_out = (manifest.valid_tokens - 1) // recipe.seq_len
     if held_out < 1 or windows_per_epoch(manifest.train_tokens, recipe.seq_len) < 1:
         raise UserError(

@@ -35,6 +35,11 @@ from eutectic.sweeps.recipe import PowerRule, Recipe, Shape
 RECIPE = """
 
 
+def named(word: str) -> Recipe:
+    """The recipe of sweeps/grids/ that is called so, or of the file NAME.py. Raises UserError where there is none."""
+    return load(Path(word)) if word.endswith(".py") else recipes.find(word)
+
+
 def load(path: Path) -> Recipe:
     """The RECIPE of a Python file. Raises UserError where it cannot be run, or has none that can be planned by."""
     try:

@@ -59,7 +59,7 @@ def rules_of(recipe: Recipe, configs: Sequence[RunConfig], tuned: Mapping[str, T
 def prepare(configs: Sequence[RunConfig], cache: Path) -> None:
     """Have the tokens that these runs read in the cache. Raises UserError where their corpus is another by now."""
     data = configs[0].data
-    made = shards.prepare(data.source, data.tokenizer, cache)
+    made = shards.prepare_for(data, cache)
     if (made.corpus_sha256, made.tokenizer_sha256) != (data.corpus_sha256, data.tokenizer_sha256):
         raise UserError(
             f"corpus {data.source!r} is not what these runs read: its hash is {made.corpus_sha256[:16]} and was "

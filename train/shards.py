@@ -54,18 +54,20 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "eutectic")
 
 
-def prepare(source: str, tokenizer_name: str, cache: Path) -> Manifest:
-    """The manifest of a source's tokens, which are made now unless the cache has them.
+def prepare(source: str, by: str | Tokenizer, cache: Path) -> Manifest:
+    """The manifest of a source's tokens, which are made now unless the cache has them. by: a tokenizer, or the name of
+    one that is made of the source.
 
     Raises UserError where the corpus cannot be used; nothing half-written stays behind.
     """
-    key = hashlib.sha256(f"{source}\n{tokenizer_name}\n{corpus.fingerprint(source)}".encode()).hexdigest()
-    index = files.make_folder(cache / "index") / f"{key}.json"
+    index = files.make_folder(cache / "index") / f"{_key(source, by)}.json"
     if (folder := files.read_json(index)) and (known := _open(cache / "tokens" / folder)):
         return dataclasses.replace(known, source=source)
     hashes = [_sha256(text) for text in corpus.documents(source)]
     valid = _valid_hashes(source, hashes)
-    made = tokenizer.make(tokenizer_name, lambda: (t for t in corpus.documents(source) if _sha256(t) not in valid))
+    made = by
+    if isinstance(made, str):
+        made = tokenizer.make(made, lambda: (t for t in corpus.documents(source) if _sha256(t) not in valid))
     corpus_sha256 = hashlib.sha256("".join(hashes).encode()).hexdigest()
     name = _folder_name(corpus_sha256, made.sha256)
     manifest = _open(cache / "tokens" / name) or _encode(source, made, valid, corpus_sha256, cache / "tokens" / name)
@@ -73,15 +75,21 @@ def prepare(source: str, tokenizer_name: str, cache: Path) -> Manifest:
     return manifest
 
 
-def identify(source: str, tokenizer_name: str, cache: Path) -> Manifest:
+def identify(source: str, by: str | Tokenizer, cache: Path) -> Manifest:
     """As prepare, but leaves nothing behind: a plan needs the counts and the hashes, not the tokens."""
     if cache.is_dir() and os.access(cache, os.R_OK):
-        key = hashlib.sha256(f"{source}\n{tokenizer_name}\n{corpus.fingerprint(source)}".encode()).hexdigest()
-        folder = files.read_json(cache / "index" / f"{key}.json")
+        folder = files.read_json(cache / "index" / f"{_key(source, by)}.json")
         if folder and (known := _open(cache / "tokens" / folder)):
             return dataclasses.replace(known, source=source)
     with tempfile.TemporaryDirectory() as scratch:
-        return prepare(source, tokenizer_name, Path(scratch))
+        return prepare(source, by, Path(scratch))
+
+
+def prepare_for(data: DataConfig, cache: Path) -> Manifest:
+    """As prepare, of a run's source and tokenizer as they are now. What was made by a model's own is only opened."""
+    if data.tokenizer.startswith(tokenizer.OWN):
+        return open_shards(data, cache)
+    return prepare(data.source, data.tokenizer, cache)
 
 
 def open_shards(data: DataConfig, cache: Path) -> Manifest:
@@ -99,13 +107,22 @@ def tokenizer_of(data: DataConfig, cache: Path) -> Tokenizer:
     if data.tokenizer == "bytes":
         return tokenizer.make(data.tokenizer, lambda: iter(()))
     path = cache / "tokens" / _folder_name(data.corpus_sha256, data.tokenizer_sha256) / "tokenizer.json"
-    found = tokenizer.from_definition(data.tokenizer, path.read_text()) if path.exists() else None
+    found = (
+        tokenizer.from_definition(data.tokenizer, path.read_text(), data.begin, data.ends) if path.exists() else None
+    )
     if found is None or found.sha256 != data.tokenizer_sha256:
+        own = data.tokenizer.startswith(tokenizer.OWN)
+        command = "graft FOLDER" if own else f"sweep --tokenizer {data.tokenizer}"
         raise UserError(
             f"tokenizer {data.tokenizer} of corpus {data.corpus_sha256[:16]} is not in {cache}; "
-            f"`eutectic sweep --source {data.source} --tokenizer {data.tokenizer}` makes it again."
+            f"`eutectic {command} --source {data.source}` makes it again."
         )
     return found
+
+
+def _key(source: str, by: str | Tokenizer) -> str:
+    told = by if isinstance(by, str) else f"{by.name} {by.sha256}"
+    return hashlib.sha256(f"{source}\n{told}\n{corpus.fingerprint(source)}".encode()).hexdigest()
 
 
 def _folder_name(corpus_sha256: str, tokenizer_sha256: str) -> str:

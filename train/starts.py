@@ -31,12 +31,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Start:
-    """parent_flops: all compute behind the parent's weights; graft_flops: of the regression; both by the runs'
-    convention. Losses are validation losses. layers: what became of each new mixer, as inference/graft.py reports it.
+    """parent_flops: all compute behind the parent's weights, None where nobody knows; graft_flops: of the regression;
+    both by the runs' convention. Losses are validation losses. layers: what became of each new mixer, as
+    inference/graft.py reports it.
     """
 
     origin: Origin
-    parent_flops: float
+    parent_flops: float | None
     parent_loss: float
     graft_flops: float
     start_loss: float

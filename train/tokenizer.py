@@ -13,11 +13,12 @@ from eutectic.errors import UserError
 Ids = np.ndarray[Any, np.dtype[Any]]
 Decoder = Callable[[int], str]
 _ALPHABET = 256
+OWN = "own-"  # begins the names of those that models from elsewhere brought, which no corpus gives
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """vocab_size ids, of which `separator` ends each document; sha256 is of `definition`, empty for bytes.
+    """vocab_size ids, of which `separator` ends each document; `definition` is empty for bytes.
 
     decoder: a new one, which takes ids one by one and gives the text that each completes. begin: what stands before a
     text that is to be continued; ends: what ends one. Both are the separator, but of models from elsewhere.
@@ -34,7 +35,9 @@ class Tokenizer:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256((self.definition or self.name).encode()).hexdigest()
+        """Of the definition, and of the tokens that begin and end texts where these are not 0."""
+        told = "" if (self.begin, self.ends) == (0, {0}) else f"\n{self.begin} {self.separator} {sorted(self.ends)}"
+        return hashlib.sha256(f"{self.definition or self.name}{told}".encode()).hexdigest()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -48,6 +51,10 @@ def make(name: str, training_texts: Callable[[], Iterator[str]]) -> Tokenizer:
     """
     if name == "bytes":
         return Tokenizer(name, _ALPHABET, 0, "", _encode_bytes, _byte_decoder, 0, frozenset({0}))
+    if name.startswith(OWN):
+        raise UserError(
+            f"tokenizer {name!r} is that of a model's folder, which no text gives; graft that folder again."
+        )
     kind, _, size = name.partition("-")
     if kind != "bpe" or not size.isdecimal():
         raise UserError(f"unknown tokenizer {name!r}; use bytes, or bpe-VOCAB such as bpe-4096.")
@@ -74,7 +81,8 @@ def from_definition(name: str, definition: str, begin: int = 0, ends: Sequence[i
         stream = DecodeStream(skip_special_tokens=True)
         return lambda token: stream.step(bpe, token) or ""
 
-    return Tokenizer(name, bpe.get_vocab_size(), ends[0], definition, encode, decoder, begin, frozenset(ends))
+    size = 1 + max(bpe.get_vocab().values())  # more than there are, where some numbers are none's
+    return Tokenizer(name, size, ends[0], definition, encode, decoder, begin, frozenset(ends))
 
 
 def bytes_definition() -> str:

@@ -1,5 +1,6 @@
 """Loss of grafts against the FLOPs beyond their parent's, with the parent trained on and the same from scratch."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ def figure(rows: pd.DataFrame) -> Figure | None:
     style.below(
         drawn,
         "Extra compute is beyond the parent's, the regression of new mixers included. From scratch: the same model "
-        f"with the parent's compute and the extra, all its own. {bars}"
+        f"with the parent's compute, as far as it is known, and the extra, all its own. {bars}"
         f"{sum(one.runs for one in found)} runs, {len(seeds)} seed{'s' * (len(seeds) > 1)}; "
         f"{sum(one.left_out for one in found)} that did not end left out. FLOPs by {found[0].convention}, "
         f"{found[0].tokenizer} tokens.",
@@ -42,7 +43,8 @@ def _panel(axes: Axes, one: Grafts, looks: dict[str, style.Look]) -> None:
         cells = one.of(arch)
         _line(axes, [cell.trained_on for cell in cells], "-", looks[arch])
         _line(axes, [cell.scratch for cell in cells if cell.scratch], "--", looks[arch] | {"markerfacecolor": "white"})
-    axes.set_title(f"{one.arch}, width {one.d_model}, {style.number(one.flops)} FLOPs")
+    spent = "FLOPs unknown" if math.isnan(one.flops) else f"{style.number(one.flops)} FLOPs"
+    axes.set_title(f"{one.arch}, width {one.d_model}, {spent}")
     style.log_axis(axes, "x")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
     style.log_axis(axes, "y")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eutectic import files
 from eutectic.arch.model import Model
+from eutectic.config import ModelConfig
 from eutectic.errors import UserError
 
 # config.json's model_type -> the module here that converts it
@@ -31,6 +32,11 @@ def load(folder: Path) -> Model:
 
     Raises UserError for a file that is missing or cannot be read, a model type or feature that eutectic does not have.
     """
+    return read(folder)[1]
+
+
+def read(folder: Path) -> tuple[ModelConfig, Model]:
+    """load(), with the model's shape."""
     config = _json(folder / "config.json")
     kind = config.get("model_type")
     if kind not in IMPORTERS:
@@ -54,7 +60,7 @@ def load(folder: Path) -> Model:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{folder}'s weights are not those of its config.json ({reason}); download it anew.") from None
-    return model
+    return shape, model
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from eutectic.arch import flops
 from eutectic.config import RunConfig
 from eutectic.inference import graft
 from eutectic.sweeps import provenance, recipe_file, worker
-from eutectic.sweeps.graft import parent_of
+from eutectic.sweeps.graft import Choice, parent_of
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train.shards import Manifest
 
@@ -84,9 +84,23 @@ def test_a_graft_of_a_graft_counts_all_behind_it(place: tuple[Path, Path]) -> No
     told(place, *SWEEP)
     rows = pd.read_parquet(place[0] / "results/p-graft/runs.parquet")
     one = rows[(rows["arch"] == "attn") & (rows["start"] != "")].iloc[0]
-    again = parent_of(place[0] / "results/p-graft/runs" / one["run_id"], place[1])
+    again = parent_of(place[0] / "results/p-graft/runs" / one["run_id"], place[1], Choice())
     assert again.flops == one["flops"] + one["graft_flops"] + one["parent_flops"]
     assert again.loss == one["loss"]
+
+
+def test_a_run_is_grafted_on_another_text(place: tuple[Path, Path], corpus: Path) -> None:
+    """What is behind it is known, and its loss is of that text, on which it is judged."""
+    (place[0] / "text").mkdir()
+    for path in sorted(corpus.glob("*.txt"))[:6]:
+        (place[0] / "text" / path.name).write_text(path.read_text().upper())
+    told(place, *SWEEP[:6], "--cluster", "debug", "--source", "text", name="other")
+    parent = pd.read_parquet(next((place[0] / "results/p/runs").glob("*/run.parquet"))).iloc[0]
+    rows = pd.read_parquet(place[0] / "results/other/runs.parquet")
+    assert (rows["parent_flops"] == parent["flops"]).all() and (rows["parent_loss"] > parent["loss"] + 1).all()
+    assert (rows["corpus_sha256"] != parent["corpus_sha256"]).all() and (rows["parent"] != parent["run_id"]).all()
+    itself = rows[rows["graft_flops"] == 0]
+    assert (itself["start_loss"] == itself["parent_loss"]).all() and (itself["loss"] < itself["parent_loss"] - 1).all()
 
 
 def test_a_scan_is_kept_and_names_layouts(place: tuple[Path, Path]) -> None:

@@ -67,8 +67,8 @@ def test_a_row_keeps_its_promises(exponent: float, arch: str, convention: str, s
 def test_a_graft_has_its_parents_rate_and_the_batch_of_all_tokens() -> None:
     """At a thirtieth of the parent's compute the rule of its own tokens alone would give a batch of one sequence."""
     parent = plan(budgets=(1e11,), archs=("attn",))[2]
-    of = grafts.Parent(parent, build(parent.model, 0), Path(), 1e11, 2.0, "")
-    run, other = grafts.plan(of, QUICK, ("attn", "hyena*3+attn"), (3e9,), [1])
+    of = grafts.Parent(parent, build(parent.model, 0), "p", Path(), QUICK, 1e11, 2.0, "", 0)
+    run, other = grafts.plan(of, ("attn", "hyena*3+attn"), (3e9,), [1])
     assert (run.model, other.model) == (parent.model, dataclasses.replace(parent.model, layout="hyena*3+attn"))
     assert run.optim == other.optim == parent.optim
     for one in (run, other):
