@@ -1,4 +1,7 @@
-"""Models from folders as Hugging Face writes them: config.json and weights in safetensors, whole or in shards."""
+"""Models from folders as Hugging Face writes them: config.json and weights in safetensors, whole or in shards.
+
+Such files carry no hash: that a file has its length, and a tensor its name and shape, is all that can be held to them.
+"""
 
 import importlib
 import re
