@@ -37,7 +37,13 @@ class Sizes:
 
     @property
     def total(self) -> int:
+        """Bytes of all layers, by formula."""
         return sum(kind.layers * kind.formula for kind in self.kinds)
+
+    @property
+    def measured(self) -> int:
+        """Bytes of all layers, by the tensors of one of each kind."""
+        return sum(kind.layers * kind.measured for kind in self.kinds)
 
 
 def with_shape(shape: str, arch: str) -> ModelConfig:

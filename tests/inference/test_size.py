@@ -34,13 +34,16 @@ def test_striped_hyenas_shape_saves_what_is_published_of_it() -> None:
     assert 2 * half.total > attn.total
 
 
-def test_the_committed_table_is_the_formula() -> None:
-    """bench/serving.py writes it anew."""
+def test_the_committed_table_is_the_formula_and_the_tensors() -> None:
+    """bench/serving.py writes it anew. Made again here are the tensors of the fewest tokens."""
     table = pd.read_parquet(Path(__file__).parents[2] / "results/serving/cache.parquet")
     assert sorted(table["length"].unique()) == [2**k for k in range(10, 21)]
     for layout, own in table.groupby("layout"):
         model = blank(with_shape("7b", str(layout)))
         assert own["bytes"].tolist() == [model.state_size(length).bytes(torch.bfloat16) for length in own["length"]]
+        shape, fewest = with_shape("7b", str(layout)), own.loc[own["length"].idxmin()]
+        assert sizes(shape, int(fewest["length"]), torch.bfloat16).measured == fewest["measured"]
+    assert table["measured"].tolist() == table["bytes"].tolist()
     assert (table.loc[table["layout"] == "hyena+attn", "saved"] < 0.5).all()
 
 
