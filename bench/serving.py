@@ -95,7 +95,7 @@ def of_one_device(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def decode(rows: pd.DataFrame) -> Figure:
-    figure, (latency, throughput) = style.panels(2)
+    figure, (latency, by_length, throughput) = style.panels(3)
     single = rows["rows"].min()
     batches = rows.groupby("length")["rows"].nunique()
     length = batches[batches == batches.max()].index.max()  # the longest of those with most
@@ -104,16 +104,27 @@ def decode(rows: pd.DataFrame) -> Figure:
         alone = own[own["rows"] == single].sort_values("length")
         together = own[own["length"] == length].sort_values("rows")
         latency.plot(alone["length"], alone["ms"], markersize=4, label=layout, **look)
+        for count, batch in own.sort_values("length").groupby("rows"):
+            by_length.plot(batch["length"], batch["tokens_per_second"], markersize=4, **look)
+            last = batch.iloc[-1]
+            if count != single:
+                at, told = (last["length"], last["tokens_per_second"]), {"color": look["color"], "fontsize": 6.5}
+                by_length.annotate(str(count), at, xytext=(5, -3), textcoords="offset points", **told)
         throughput.plot(together["rows"], together["tokens_per_second"], markersize=4, label=layout, **look)
-    latency.set_title("one sequence" if single == 1 else f"{single} sequences")
+    fewest = "one sequence" if single == 1 else f"{single} sequences"
+    latency.set_title(fewest)
     latency.set_ylabel("time of a token of each (ms)")
     length_axis(latency)
+    by_length.set_title(f"{fewest}, or the number told")
+    by_length.set_ylabel("tokens a second, of all")
+    length_axis(by_length)
     throughput.set_title(f"after {length:,} tokens each")
     throughput.set_ylabel("tokens a second, of all")
     throughput.set_xlabel("sequences at once")
     throughput.set_xscale("log", base=2)
     throughput.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     style.log_axis(latency, "y")
+    style.log_axis(by_length, "y")
     style.log_axis(throughput, "y")
     latency.legend()
     first = rows.iloc[0]
