@@ -1,10 +1,12 @@
 """What trained models could do without: long filters distilled to orders of 2 to 32, modal ones pruned to one mode.
 
     python bench/states.py results/NAME/runs/RUN results/NAME/runs/OTHER
+    python bench/states.py --table results/NAME > results/NAME/states.md
     eutectic figures --name NAME
 
 Rows go to distill.parquet and prune.parquet of the sweep that the runs are of, as `eutectic distill` and `eutectic
-prune` with --name put them there; no model is kept.
+prune` with --name put them there; no model is kept. On a GPU where there is one. All numbers of modes are tried, so
+what a budget of perplexity leaves follows from the rows: --table prints that.
 """
 
 import argparse
@@ -12,8 +14,10 @@ import math
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 
+from eutectic.analysis.prune import kept
 from eutectic.arch.gated_conv import LongConv
 from eutectic.inference import distill_model, prune
 from eutectic.inference.load import load
@@ -28,9 +32,13 @@ TOLERANCE = 1e-9  # so that orders are those asked for
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN")
+    parser.add_argument("--table", type=Path, metavar="SWEEP", help="print what budgets leave, as Markdown")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
+    if options.table:
+        print(table(pd.read_parquet(options.table / "prune.parquet")), end="")
+        return
     for folder in options.runs:
         trained = load(folder, default_cache())
         model, run = trained.model.to(options.device).eval(), trained.run
@@ -53,6 +61,28 @@ def main() -> None:
                 row = prune.row(run, found, reported, unpruned)
                 add_rows(sweep / "prune.parquet", "prune", [row])
                 tell(row, ("arch", "modes", "error", "perplexity", "filter_bytes", "decode_ms"), began)
+
+
+def table(rows: pd.DataFrame) -> str:
+    """A row for each run on each device and each budget."""
+    lines = [
+        "# Modes kept under a budget of perplexity\n",
+        "Written by `bench/states.py --table`. Half of the held-out text decides; the rise is of the other half, with "
+        "95% by windows of text. Bytes are of one sequence.\n",
+        "| run | architecture | device | allowed | modes | rise | of filters | of all | saved of all | ms a token |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for (run, device), own in rows.groupby(["run_id", "device"], sort=False):
+        most = own["modes"].max()
+        for one in kept(own):
+            row, few = one.row, "" if one.fewest else " or fewer"
+            rise = f"{one.rise:+.2%} [{row['ratio_low'] - 1:+.2%}, {row['ratio_high'] - 1:+.2%}]"
+            sizes = f"{row['filter_bytes']:,} | {row['state_bytes']:,} | {one.saved:.1%}"
+            lines.append(
+                f"| {run} | {row['arch']} | {device} | +{100 * one.budget:g}% | {row['modes']} of {most}{few} "
+                f"| {rise} | {sizes} | {row['decode_ms']:.3f} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def tell(row: Row, names: tuple[str, ...], began: float) -> None:

@@ -53,6 +53,7 @@ def pruned() -> list[dict[str, Any]]:
             {"run_id": "r0", "arch": "hyena*3+attn", "length": 512, "modes": m, "within_budget": m > 1}
             | {
                 "perplexity": 10 + 0.1 / m,
+                "judged_perplexity": 20 + 0.4 / m,
                 "ratio_low": 0.9,
                 "ratio_high": 1.2,
                 "state_bytes": 4096 + 1024 * m,
@@ -85,7 +86,7 @@ def test_errors_and_perplexity_are_drawn_against_the_order() -> None:
 
 def test_perplexity_state_and_time_are_drawn_against_modes() -> None:
     drawn = prune.figure(pd.DataFrame(pruned()))
-    perplexity, state, time = drawn.axes
+    perplexity, state, time, allowed = drawn.axes
     points, _ = bars(perplexity)["hyena*3+attn (10 unpruned)"]
     np.testing.assert_allclose(points, [(m, (10 + 0.1 / m) / 10.0125) for m in range(1, 9)])
     hollow = [line for line in perplexity.get_lines() if line.get_markerfacecolor() == "white"]
@@ -93,6 +94,10 @@ def test_perplexity_state_and_time_are_drawn_against_modes() -> None:
     whole, filters = state.get_lines()
     np.testing.assert_allclose(whole.get_ydata() - filters.get_ydata(), 4.0)
     assert time.get_ylim()[0] == 0 and "ms a token" in time.get_ylabel()
+    # judged are 20.05 of 8 modes, 20.067 of 6, 20.08 of 5, 20.2 of 2 and 20.4 of 1
+    lines = allowed.get_lines()
+    assert [list(line.get_ydata()) for line in lines] == [[6, 2, 1], []]
+    assert list(lines[0].get_xdata()) == [0.001, 0.01, 0.05]
     assert "1 run, 1 seed." in " ".join(drawn.get_supxlabel().split())
 
 
