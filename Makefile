@@ -18,7 +18,7 @@ PRICED = $(if $(PRICE),--price '$(PRICE)')
 TUNED = $(if $(SETTINGS),--settings '$(SETTINGS)')
 GO_ON = $(if $(CONTINUE),--continue)
 
-BENCHES := gated_modal_conv fir long_conv scalar_decay attention loss mixers training_step long_sequences utilization distill decode
+BENCHES := gated_modal_conv fir long_conv scalar_decay attention loss mixers training_step long_sequences utilization distill decode ensembles
 
 .PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
 

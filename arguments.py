@@ -28,6 +28,7 @@ examples:
   eutectic graft results/quick/runs/RUN --archs 'hyena*3+attn' --budget 1e10      other mixers in a trained model
   eutectic export results/quick/runs/RUN my-model                                 a folder that needs nothing else
   eutectic context results/quick/runs/RUN --targets 256 --name quick              its loss as contexts grow
+  eutectic probe --archs attn hyena hyena+attn mamba2 --device cuda       synthetic tasks: recall, copying and so on
   eutectic cache --archs attn 'hyena*3+attn' --lengths 32768 1048576              what decoding keeps, in bytes
   eutectic distill results/quick/runs/RUN --order 16 --to short      long filters in modal form, of 16 states
   eutectic prune results/quick/runs/RUN --budget 0.01 --to small     modes that perplexity can do without
@@ -50,6 +51,7 @@ COMMANDS = {
     "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
     "export": "make a folder of a trained run that needs nothing else, on any machine",
     "context": "measure the loss of long held-out documents' ends after contexts that grow; --name keeps it",
+    "probe": "train small models of architectures on synthetic tasks, and say how well each does",
     "distill": "replace a model's long filters by modal ones of few states, and say what that costs",
     "prune": "remove the modes of a model's filters that perplexity can do without",
     "cache": "print the bytes that decoding keeps, by kind of layer and length, by formula and as they are",
@@ -78,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         if name in ("plan", "sweep"):
             command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
             command.add_argument("--extend", metavar="SWEEP", help="add runs where its minima are not reached or known")
-        if name in ("plan", "sweep", "tune", "retry", "graft"):
+        if name in ("plan", "sweep", "tune", "retry", "graft", "probe"):
             _placing(command)
         if name in ("plan", "sweep", "retry", "graft"):
             words = "that train each run together (default: 1)"
@@ -98,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--track", type=as_tracker, choices=TRACKERS, help=trackers)
         if name == "tune":
             _tuning(command)
-        if name in ("sweep", "tune", "graft"):
+        if name == "probe":
+            _trying(command)
+        if name in ("sweep", "tune", "graft", "probe"):
             command.add_argument("--dry", action="store_true", help="plan and cost only; writes nothing")
         if name == "fit":
             _fitting(command)
@@ -192,6 +196,31 @@ def _tuning(command: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="SQLAlchemy URL of a database for the studies; by default $EUTECTIC_STORAGE, else a file of the sweep",
     )
+
+
+def _trying(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(devices=1, go_on=False)
+    add = command.add_argument
+    add("--archs", nargs="+", default=[], type=as_words, metavar="LAYOUT", help="e.g. attn hyena hyena+attn")
+    words = "e.g. recall 'recall(vocab=32)', or recall:length for all lengths it is documented at; by default six"
+    add("--tasks", nargs="+", default=[], type=as_words, metavar="TASK", help=words)
+    words = "what architectures have in common: params (default), each layer's state, or the width alone"
+    add("--match", choices=("params", "state", "width"), default="params", help=words)
+    add("--state", type=as_count("--state", "keeps"), metavar="N", help="numbers a layer keeps, with --match state")
+    add("--layers", type=as_count("--layers"), default=2, metavar="N", help="of each model (default: 2)")
+    add("--width", type=as_count("--width"), default=64, metavar="D", help="of each model (default: 64)")
+    add("--heads", type=as_count("--heads"), default=4, metavar="N", help="of mixers that have some (default: 4)")
+    add("--seeds", nargs="+", default=[["0", "1", "2"]], type=as_words, metavar="SEED", help="(default: 0 1 2)")
+    words = "learning rates, of which validation chooses (default: 1e-3 3e-3 1e-2)"
+    add("--rates", nargs="+", default=[["1e-3", "3e-3", "1e-2"]], type=as_words, metavar="LR", help=words)
+    words = "to train each model on (default: 8192000)"
+    add("--tokens", type=as_count("--tokens"), default=8_192_000, metavar="N", help=words)
+    words = "different ones to train on (default: 12800)"
+    add("--examples", type=as_count("--examples"), default=12_800, metavar="N", help=words)
+    words = "tokens a step (default: 4096)"
+    add("--batch", type=as_count("--batch"), default=4096, metavar="N", help=words)
+    add("--control", action="store_true", help="shuffle the answers: what is scored above chance then is a mistake")
+    add("--against", metavar="SWEEP", help="correlate scores with the compute-optimal losses of this sweep")
 
 
 def _fitting(command: argparse.ArgumentParser) -> None:

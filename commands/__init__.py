@@ -7,6 +7,7 @@ from eutectic.commands.grafting import graft
 from eutectic.commands.probing import context
 from eutectic.commands.shrinking import distill, prune
 from eutectic.commands.training import plan, retry, run, sweep
+from eutectic.commands.trying import probe
 from eutectic.commands.tuning import tune
 from eutectic.commands.watching import collect, status
 
@@ -22,6 +23,7 @@ __all__ = [
     "graft",
     "plan",
     "predict",
+    "probe",
     "prune",
     "retry",
     "run",

@@ -21,6 +21,8 @@ TASKS: dict[str, type[Task]] = {
         AssociativeRecall,
     )
 }
+# those of mechanistic design, by which architectures are compared unless others are named
+MECHANISTIC = ("recall", "fuzzy_recall", "noisy_recall", "selective_copy", "compression", "memorization")
 
 
 def find(text: str) -> Task:
@@ -41,6 +43,19 @@ def find(text: str) -> Task:
         except ValueError:
             raise UserError(f"{name} has a {key} of {value!r}, which is no {kinds[key].__name__}.") from None
     return TASKS[name](**given)
+
+
+def along(text: str) -> list[Task]:
+    """The task of this text, or of `recall:length` the tasks along an axis of its difficulty, from the easiest. Raises
+    as find()."""
+    name, colon, axis = text.partition(":")
+    task = find(name)
+    if not colon:
+        return [task]
+    if axis not in task.axes:
+        raise UserError(f"{task.name} has no axis {axis!r} of difficulty; it has {', '.join(task.axes)}.")
+    kind = type(getattr(task, axis))
+    return [dataclasses.replace(task, **{axis: kind(value)}) for value in task.axes[axis]]
 
 
 def written(task: Task) -> str:

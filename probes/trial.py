@@ -5,10 +5,14 @@ and they read them once. Examples to train on, to choose by and to test with dif
 """
 
 import contextlib
+import dataclasses
+import functools
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +21,9 @@ from torch.nn.functional import gelu
 
 from eutectic.arch.layers import rms_norm
 from eutectic.arch.model import Model, build
-from eutectic.config import ModelConfig, OptimConfig
+from eutectic.config import ModelConfig, OptimConfig, canonical_json
+from eutectic.errors import UserError
+from eutectic.probes import tasks
 from eutectic.probes.draws import Draws, Ints
 from eutectic.probes.ensemble import Ensemble, right
 from eutectic.probes.task import IGNORED, Examples, Task
@@ -29,23 +35,43 @@ SHUFFLED = 0x5C4FF1ED  # of the control's answers
 
 @dataclass(frozen=True)
 class Trial:
-    """tokens: that each model is trained on, of `examples` examples, gone through in a new order each time. judged:
-    examples to choose by, and as many to test with. control: answers are drawn anew, so that nothing is to be learnt.
+    """tokens: that each model is trained on, of `examples` examples, gone through in a new order each time, `batch` of
+    them a step. judged: examples to choose by, and as many to test with. control: answers are drawn anew, so that
+    nothing is to be learnt. arch: the layout as it was asked for; match: what it has in common with others.
     """
 
     task: Task
     model: ModelConfig
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    tokens: int = 32_768_000
+    tokens: int = 8_192_000
     examples: int = 12_800
-    batch: int = 128
+    batch: int = 32
     judged: int = 1280
     control: bool = False
+    arch: str = ""
+    match: str = "width"
 
     @property
     def steps(self) -> int:
         return max(1, self.tokens // (self.batch * self.task.length))
+
+    @functools.cached_property
+    def trial_id(self) -> str:
+        """Sixteen hex digits of the SHA-256 of its canonical JSON."""
+        return hashlib.sha256(canonical_json(self.to_dict()).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"task": tasks.written(self.task)}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Trial":
+        """Raises UserError where a field is none of this version's."""
+        try:
+            told = {"task": tasks.find(fields["task"]), "model": ModelConfig(**fields["model"])}
+            return cls(**fields | told | {name: tuple(fields[name]) for name in ("seeds", "rates")})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"a trial that this version of eutectic cannot read ({error}); use a new --name.") from None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from submitit.core.submission import process_job
 
 from eutectic import files
 from eutectic.errors import UserError
-from eutectic.sweeps import snapshot
+from eutectic.sweeps import snapshot, trials
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.slurm import COLLECTOR, Options
 from eutectic.sweeps.worker import Place, work
@@ -100,6 +100,16 @@ class Tuning(Job):
         tune.work(self.folder, self.cells, self.trials, url, place, self.number)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Probing(Job):
+    """Do the trials of a list."""
+
+    trial_ids: list[str]
+
+    def work(self) -> None:
+        trials.work(self.folder, self.trial_ids, Place(self.device, self.cache), self.number)
+
+
 @dataclass(frozen=True)
 class Collect:
     """Gather what the jobs before this one have trained."""
@@ -107,7 +117,10 @@ class Collect:
     folder: Path
 
     def __call__(self) -> None:
-        print(f"{Ledger(self.folder).collect()} new runs in {self.folder}/runs.parquet")
+        if (self.folder / "trials").is_dir():
+            print(f"{trials.Trials(self.folder).collect()} new trials in {self.folder}/trials.parquet")
+        else:
+            print(f"{Ledger(self.folder).collect()} new runs in {self.folder}/runs.parquet")
 
 
 @dataclass(frozen=True)

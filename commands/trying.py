@@ -1,0 +1,135 @@
+"""probe."""
+
+import time
+from typing import Any
+
+from eutectic.arguments import Options
+from eutectic.cli import print_json
+from eutectic.commands.console import err, named, out
+from eutectic.commands.placing import POLL_SECONDS, check_place, cluster_of, ended_on_interrupt
+from eutectic.errors import UserError
+from eutectic.values import numbers
+
+STATE = 4096  # numbers that each layer keeps with --match state, as in Poli et al. (2024)
+
+
+def probe(options: Options) -> int:
+    """Do the trials that are not done, and show what all that are kept here come to."""
+    from eutectic.sweeps import cost
+    from eutectic.sweeps.trials import Trials
+
+    check_place(options)
+    asked = {trial.trial_id: trial for trial in _asked(options)}
+    folder, device = named(options.results, options.name or "probe"), options.device or "cpu"
+    if options.dry:
+        return _show_plan(options, list(asked.values()), device)
+    cost.available_memory(device, 1)
+    trials = Trials(folder)
+    trials.collect()
+    trials.add(asked.values())
+    left = [trial_id for trial_id in asked if trials.status(trial_id) == "planned"]
+    jobs = _submitted(options, folder, device, [asked[trial_id] for trial_id in left]) if left else []
+    if jobs and options.cluster == "slurm":
+        if options.json:
+            print_json({"jobs": [job.job_id for job in jobs], "trials": left})
+        err().print(f"{len(jobs)} jobs submitted for {len(left)} trials; the same command shows what is done.")
+        return 0
+    _wait(jobs, trials, asked)
+    trials.collect()
+    return _conclude(options, trials, list(asked))
+
+
+def _asked(options: Options) -> list[Any]:
+    """Trials, longest first."""
+    from eutectic.probes.tasks import MECHANISTIC, along
+    from eutectic.sweeps.trials import Plan, load
+
+    archs = dict.fromkeys(word for part in options.archs for word in part)
+    if not archs:
+        raise UserError("say which architectures: --archs attn hyena hyena+attn.")
+    if options.state and options.match != "state":
+        raise UserError(f"--state {options.state} is for --match state; add that.")
+    words = [word for part in options.tasks for word in part] or MECHANISTIC
+    seeds, rates = numbers(options.seeds, int, "seed"), numbers(options.rates, float, "rate")
+    plan = Plan(
+        n_layers=options.layers,
+        d_model=options.width,
+        n_heads=options.heads,
+        match=options.match,
+        state=options.state or STATE,
+        seeds=tuple(dict.fromkeys(seeds)),
+        rates=tuple(sorted(set(rates))),
+        tokens=options.tokens,
+        examples=options.examples,
+        batch_tokens=options.batch,
+        control=options.control,
+    )
+    found = plan.trials(archs, list(dict.fromkeys(task for word in words for task in along(word))))
+    return sorted(found, key=lambda trial: -load(trial, "cpu").seconds)
+
+
+def _submitted(options: Options, folder: Any, device: str, left: list[Any]) -> list[Any]:
+    from eutectic.sweeps.submit import Probing, submit
+    from eutectic.sweeps.trials import load, memory
+    from eutectic.train.shards import default_cache
+
+    workers = min(options.workers or 1, len(left))
+    loads = [load(trial, device) for trial in left]
+    needed = (1e9 * options.memory) if options.memory else 2 * max(memory(trial) for trial in left)
+    cluster = cluster_of(options, device, workers, needed, loads)
+    ids = [trial.trial_id for trial in left]
+    job = Probing(folder=folder.resolve(), device=device, cache=default_cache().resolve(), trial_ids=ids)
+    return submit(cluster, job)
+
+
+def _wait(jobs: list[Any], trials: Any, asked: dict[str, Any]) -> None:
+    """Until our jobs have ended and nobody else is at one of the trials. On an interrupt the jobs are ended first."""
+    from eutectic.display.sweep import SweepProgress
+    from eutectic.sweeps.submit import running
+    from eutectic.sweeps.trials import load
+
+    shares = {trial_id: load(trial, "cpu").share for trial_id, trial in asked.items()}
+    labels = {trial_id: f"{trial.arch} {trial.task.name}" for trial_id, trial in asked.items()}
+    with ended_on_interrupt(jobs), SweepProgress(err(), shares, labels) as progress:
+        while True:
+            busy = list(running(jobs)) if jobs else []
+            statuses = {trial_id: trials.status(trial_id) for trial_id in asked}
+            progress.update(statuses, {})
+            if not busy and "running" not in statuses.values():
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _show_plan(options: Options, asked: list[Any], device: str) -> int:
+    """What would be trained; nothing is written."""
+    from eutectic.arch import flops
+    from eutectic.display.tables import table_of
+    from eutectic.display.words import duration, short
+    from eutectic.probes.tasks import written
+    from eutectic.sweeps.cost import worker_seconds
+    from eutectic.sweeps.trials import load
+
+    rows = [(trial, flops.count(trial.model, trial.task.length), load(trial, device)) for trial in asked]
+    if options.json:
+        plan = [trial.to_dict() | {"params": counts.params, "state_dim": counts.state.dim} for trial, counts, _ in rows]
+        print_json({"trials": plan})
+        return 0
+    total = duration(worker_seconds([one for _, _, one in rows], 1))
+    models = len(asked[0].seeds) * len(asked[0].rates)
+    caption = f"{models} models each, of every seed and learning rate; about {total} of a {device} in all"
+    table = table_of("architecture", "task", "params", "state", "steps", left=("architecture", "task"), caption=caption)
+    for trial, counts, _ in rows:
+        size = short(counts.params), short(counts.state.dim), f"{trial.steps:,}"
+        table.add_row(trial.model.layout, written(trial.task), *size)
+    out().print(table)
+    return 0
+
+
+def _conclude(options: Options, trials: Any, trial_ids: list[str]) -> int:
+    statuses = {trial_id: trials.status(trial_id) for trial_id in trial_ids}
+    failed = {trial_id: trials.failure(trial_id) for trial_id, status in statuses.items() if status == "failed"}
+    for trial_id, error in failed.items():
+        err().print(f"{trial_id} failed: {error}", soft_wrap=True)
+    if left := sum(status != "done" for status in statuses.values()):
+        err().print(f"{left} of {len(trial_ids)} trials are not done; the same command tries them again.")
+    return int(left > 0)
