@@ -135,7 +135,7 @@ def fits(runs: Runs, seed: int = 0) -> Report:
     """The report without its audits, for who makes these meanwhile."""
     used = runs.used
     shares = runs.shares
-    optima = _optima(runs, "parabola")
+    optima = isoflop_optima(runs)
     found, refusals = laws(runs, seed)
     return Report(
         n_runs=len(used),
@@ -164,7 +164,8 @@ def fits(runs: Runs, seed: int = 0) -> Report:
     )
 
 
-def _optima(runs: Runs, method: Method) -> list[IsoflopOptimum]:
+def isoflop_optima(runs: Runs, method: Method = "parabola") -> list[IsoflopOptimum]:
+    """By architecture, then budget."""
     return [
         isoflop.fit(arch, budget, *columns(rows, "params", "tokens", "loss"), method=method)
         for arch in runs.archs
@@ -174,7 +175,7 @@ def _optima(runs: Runs, method: Method) -> list[IsoflopOptimum]:
 
 
 def _other_curve(runs: Runs, method: Method, parabolas: list[IsoflopOptimum]) -> OtherCurve:
-    optima = _optima(runs, method)
+    optima = isoflop_optima(runs, method)
     outside = tuple(isoflop.outside(other, parabola) for other, parabola in zip(optima, parabolas, strict=True))
     return OtherCurve(method, tuple(optima), outside, tuple(frontier(arch, optima) for arch in runs.archs))
 
