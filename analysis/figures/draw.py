@@ -26,6 +26,7 @@ from eutectic.analysis.figures import (
     landscape,
     multiplier,
     optima,
+    probe,
     prune,
     ratio,
     residuals,
@@ -34,7 +35,8 @@ from eutectic.analysis.figures import (
     style,
 )
 from eutectic.analysis.load import Runs, begun, read, read_table, with_curves
-from eutectic.analysis.report import Report, fits
+from eutectic.analysis.rank import losses
+from eutectic.analysis.report import Report, fits, isoflop_optima
 
 # each gives None where the runs do not bear it
 FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
@@ -52,12 +54,14 @@ FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
     "hyper": hyper.laws,
     "hyper_cells": hyper.planes,
 }
-# of tables that a folder may have besides or instead
-TABLES: dict[str, Callable[[pd.DataFrame], Figure]] = {
-    "sensitivity": sensitivity.figure,
-    "context": context.figure,
-    "distill": distill.figure,
-    "prune": prune.figure,
+# of tables that a folder may have besides or instead, by the table
+TABLES: dict[str, dict[str, Callable[[pd.DataFrame], Figure | None]]] = {
+    "sensitivity": {"sensitivity": sensitivity.figure},
+    "context": {"context": context.figure},
+    "distill": {"distill": distill.figure},
+    "prune": {"prune": prune.figure},
+    "trials": {"scores": probe.heat, "capacity": probe.curves},
+    "ablation": {"ablation": probe.ablation},
 }
 METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
@@ -69,16 +73,22 @@ def draw(folder: Path) -> list[Path]:
     A sweep of grafts has a figure of its own and none of laws. Raises UserError where a table is unreadable, or there
     is none, or its rows do not compare.
     """
-    tables = {name: read_table(folder, name) for name in TABLES}
+    tables = {name: table for name in TABLES if (table := read_table(folder, name)) is not None}
     figures: dict[str, Callable[[], Figure | None]] = {
-        name: partial(TABLES[name], table) for name, table in tables.items() if table is not None
+        name: partial(figure, table) for kind, table in tables.items() for name, figure in TABLES[kind].items()
     }
     rows = None if figures and not (folder / "runs.parquet").exists() else read(folder)
-    if rows is not None:
+    runs = None
+    if rows is not None and begun(rows).any():
         figures["graft"] = partial(graft.figure, rows)
+    elif rows is not None:
+        runs = with_curves(folder, rows)
+    if runs is not None and "trials" in tables:
+        figures["correlation"] = partial(probe.scatter, tables["trials"], losses(isoflop_optima(runs)))
     out = files.make_folder(folder / "figures")
-    written = [path for name in (*TABLES, "graft") for path in _write(name, figures.get(name, lambda: None), out)]
-    return written if rows is None or begun(rows).any() else [*written, *_draw_laws(with_curves(folder, rows), out)]
+    names = [*(name for kind in TABLES.values() for name in kind), "graft", "correlation"]
+    written = [path for name in names for path in _write(name, figures.get(name, lambda: None), out)]
+    return written if runs is None else [*written, *_draw_laws(runs, out)]
 
 
 def _draw_laws(runs: Runs, out: Path) -> list[Path]:
