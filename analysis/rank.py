@@ -17,15 +17,15 @@ from eutectic.arch.layout import MixerTerm
 RESAMPLES = 4000
 FEWEST = 5  # architectures: four stand in one order or its reverse once in twelve times, by chance alone
 NO_DOUBT = 1 - 1e-9  # a correlation that rounds to one
+COLUMNS = ["budget", "task", "archs", "tau", "tau_low", "tau_high", "rho", "rho_low", "rho_high", "sentence"]
 MEAN = "mean"  # the label of the tasks' mean
 
 
 @dataclass(frozen=True)
 class Correlations:
-    """table: a row for each budget and task, the tasks' mean first: budget, task, archs (their number), tau, tau_low,
-    tau_high, rho, rho_low, rho_high and a sentence. Architectures without a partner: without_loss, those with scores;
-    without_scores, those with losses. not_optima: (arch, budget, status) of those that have no minimum at a budget.
-    tasks, left_out: what the mean is of, as in Means."""
+    """table: a row for each budget and task, the tasks' mean first; archs: how many have both. Architectures without a
+    partner: without_loss, those with scores; without_scores, those with losses. not_optima: (arch, budget, status) of
+    those that have no minimum at a budget. tasks, left_out: what the mean is of, as in Means."""
 
     table: pd.DataFrame
     without_loss: tuple[str, ...]
@@ -59,10 +59,11 @@ def correlation(scores: pd.DataFrame, losses: pd.DataFrame, seed: int = 0) -> Co
     where all stand in one order (or its reverse), since then so do all resamples and nothing is learnt from them.
     Raises UserError where grid() does.
     """
-    learnt = scores[~scores["control"]].assign(arch=scores["arch"].map(canonical))
+    learnt = scores.assign(arch=scores["arch"].map(canonical))[~scores["control"]]
     known = losses.assign(arch=losses["arch"].map(canonical))
     average, accuracy = means(learnt), grid(learnt, "accuracy")
-    accuracy.insert(0, MEAN, average.table.set_index("arch")["accuracy"])
+    if average.tasks:
+        accuracy.insert(0, MEAN, average.table.set_index("arch")["accuracy"])
     loss = known.pivot(index="arch", columns="budget", values="loss")
     no_minimum = known.loc[known["status"] != "optimum", ["arch", "budget", "status"]]
     return Correlations(
@@ -71,7 +72,8 @@ def correlation(scores: pd.DataFrame, losses: pd.DataFrame, seed: int = 0) -> Co
                 {"budget": budget, "task": task, **_correlated(accuracy[task], loss[budget], seed)}
                 for budget in loss.columns
                 for task in accuracy.columns
-            ]
+            ],
+            columns=COLUMNS,
         ),
         tuple(accuracy.index.difference(loss.index, sort=False)),
         tuple(loss.index.difference(accuracy.index, sort=False)),
@@ -124,7 +126,7 @@ def _interval(values: Array) -> tuple[float, float]:
 def _sentence(found: dict[str, Any]) -> str:
     n, tau = found["archs"], found["tau"]
     if n < FEWEST:
-        return f"{n} architectures with both are too few to tell; {FEWEST} or more are needed."
+        return f"too few architectures to tell: {n}, where {FEWEST} are needed."
     if np.isnan(tau):
         return f"the {n} architectures tie in accuracy or in loss, so that there is no order to compare."
     if abs(tau) > NO_DOUBT:

@@ -26,7 +26,7 @@ def show_scores(console: Console, scores: pd.DataFrame) -> None:
         cells = {row["arch"]: {MEAN: _score(row)} for row in average.table.to_dict("records")}
         for row in rows.sort_values("control", kind="stable").to_dict("records"):
             cells.setdefault(row["arch"] + CONTROL * row["control"], {})[row["label"]] = _score(row)
-        chances: dict[str, float] = {MEAN: average.table["chance"].mean()}
+        chances: dict[str, float] = {MEAN: average.table["chance"].mean()} if average.tasks else {}
         chances |= {str(label): chance for label, chance in rows.groupby("label", sort=False)["chance"].first().items()}
         console.print(f"accuracy: {n_layers} layers, equal {match}", style="bold")
         for start in range(0, len(chances), AT_ONCE):
@@ -61,7 +61,8 @@ def show_correlations(console: Console, found: Correlations) -> None:
         left=("task",),
         title="rank correlation of accuracy with compute-optimal loss",
         caption="tau-b of Kendall and rho of Spearman, positive where the better on the task has the lower loss; "
-        f"brackets: 95%, by a bootstrap of architectures. Mean: of {', '.join(found.tasks)}",
+        "brackets: 95%, by a bootstrap of architectures. Mean: of "
+        f"{', '.join(found.tasks) or 'none, as no task was tried by all'}",
     )
     table.add_column("that is to say")
     for _, rows in found.table.groupby("budget"):

@@ -54,8 +54,9 @@ def _block(rows: pd.DataFrame) -> pd.DataFrame:
     learnt, control = (rows[rows["control"] == drawn_anew] for drawn_anew in (False, True))
     average = means(learnt).table.set_index("arch")
     block = grid(learnt, "accuracy")
-    block.insert(0, MEAN, average["accuracy"])
-    block = block.sort_values(MEAN, ascending=False, kind="stable")
+    if len(average):
+        block.insert(0, MEAN, average["accuracy"])
+        block = block.sort_values(MEAN, ascending=False, kind="stable")
     if len(control):
         block = pd.concat([block, grid(control, "accuracy").rename(CONTROL.format)])
     chances = {MEAN: average["chance"].mean()} | rows.groupby("label")["chance"].first().to_dict()

@@ -76,7 +76,7 @@ def test_of_nothing_to_tell_no_interval_is_made() -> None:
     assert np.isnan(tied["tau"]) and "tie in accuracy or in loss" in tied["sentence"]
     few = only(rank.correlation(scored(level), lost(dict(zip(ARCHS[:4], (3, 1, 2, 4), strict=True)))))
     assert not np.isnan(few["tau"]) and np.isnan(few["tau_low"])
-    assert few["sentence"] == "4 architectures with both are too few to tell; 5 or more are needed."
+    assert few["sentence"] == "too few architectures to tell: 4, where 5 are needed."
     none = only(rank.correlation(scored(level), lost({"retnet": 3.0})))
     assert none["archs"] == 0 and np.isnan(none["tau"])
 
@@ -116,3 +116,11 @@ def test_losses_are_the_minima_that_are_inside() -> None:
     table = rank.losses([inside, outside])
     assert table["loss"].tolist() == pytest.approx([2.9, np.nan], nan_ok=True)
     assert table["status"].tolist() == ["optimum", "beyond grid"]
+
+
+def test_controls_and_tasks_that_few_tried_are_no_order() -> None:
+    level = {arch: 0.9 - 0.1 * k for k, arch in enumerate(ARCHS)}
+    assert rank.correlation(scored(level, control=True), lost(level)).table.empty
+    other = scores(trials_table.trials(("retnet",), {"compression(vocab=16,length=32)": 0.1}))
+    apart = rank.correlation(pd.concat([scored(level), other], ignore_index=True), lost(level))
+    assert apart.table["task"].tolist() == ["recall", "compression"] and apart.tasks == ()
