@@ -19,7 +19,7 @@ from eutectic.kernels.reference.modal_conv import causal_conv
 from eutectic.kernels.reference.scalar_decay import recurrence
 
 LEAST_GROUP = 8  # channels that share a filter: a vector's load
-WIDEST_KEYS = 256  # of scalar_decay, whose programs hold whole rows
+WIDEST_KEYS = 512  # bytes of scalar_decay's, whose programs hold whole rows in shared memory
 # On an H100 (bench/long_conv.py, 16,384 tokens of 1,024 channels, bfloat16, there and back): of 1,024 taps direct sums
 # take 0.8 ms and Monarch's Fourier matrices 1.8, of 2,048 1.5 and 1.2; torch.fft takes 3.3 or more throughout.
 DIRECT_TAPS = 1024
@@ -212,7 +212,7 @@ def scalar_decay_by(device: str, dtype: torch.dtype, alike: bool, d_k: int) -> s
     """`reference`, `torch` or `triton`. alike: whether q and k have v's dtype."""
     if plain := choice.plain("scalar decay"):
         return plain
-    can = choice.has_triton(device) and alike and dtype.itemsize <= 4 and d_k <= WIDEST_KEYS
+    can = choice.has_triton(device) and alike and dtype.itemsize <= 4 and d_k * dtype.itemsize <= WIDEST_KEYS
     if can and (choice.forced() == "triton" or (device == "cuda" and dtype.itemsize == 2)):
         choice.say("scalar decay", "Triton, chunks on tensor cores")
         return "triton"

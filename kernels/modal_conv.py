@@ -91,9 +91,8 @@ def _chunked(
     x = pad(x, (0, 0, chunk - first, 0))
     blocks = x.view(batch, n_chunks, chunk, channels).permute(3, 2, 0, 1).reshape(channels, chunk, -1)
     # p^0 to p^T within chunks, then p^2T, p^4T, ... between them
-    doublings = range(1, (n_chunks - 1).bit_length())
-    exponents = torch.tensor([*range(chunk + 1), *(chunk << k for k in doublings)], device=x.device)
-    every = powers(log_poles, exponents)
+    doublings = torch.arange(1, max(1, (n_chunks - 1).bit_length()), device=x.device)
+    every = powers(log_poles, torch.cat([torch.arange(chunk + 1, device=x.device), chunk << doublings]))
     within = tuple(part[..., : chunk + 1] for part in every)
     weighted = product(within, parts(residues[..., None]))
     y = toeplitz(weighted[0][..., :-1].sum(1)).to(x.dtype) @ blocks

@@ -101,7 +101,7 @@ class Ensemble:
                 )
                 return found
             except RuntimeError as error:
-                if "saved tensor hooks" not in str(error):
+                if not any(words in str(error) for words in ("saved tensor hooks", "does not have vmap support")):
                     raise
                 print("these mixers compute parts again, which cannot be vectorised: one by one", file=sys.stderr)
                 self._apart = True

@@ -10,7 +10,6 @@ from eutectic.kernels.triton.scalar_decay_passes import backward, chunk_states, 
 
 CHUNK = 64
 COLUMNS = 64  # of values at once
-STATE_BYTES = 2**15  # of a block of a state, at most: of several, shared memory has room
 LEAST = 16  # columns of a matmul
 STATES = 1024  # numbers of a state that a program of pass_states carries
 
@@ -64,8 +63,7 @@ class _Launch:
         self.groups, self.d_k, self.length = q.shape[2], q.shape[3], length
         self.chunks, self.streams = triton.cdiv(length, CHUNK), batch * self.heads
         self.block_k = max(LEAST, triton.next_power_of_2(self.d_k))
-        columns = min(COLUMNS, STATE_BYTES // (self.block_k * v.itemsize))
-        self.block_v = min(columns, max(LEAST, triton.next_power_of_2(self.d_v)))
+        self.block_v = min(COLUMNS, max(LEAST, triton.next_power_of_2(self.d_v)))
         self.value_blocks = triton.cdiv(self.d_v, self.block_v)
 
     def __call__(
