@@ -5,7 +5,7 @@ from typing import Any
 
 from eutectic.arguments import Options
 from eutectic.cli import print_json
-from eutectic.commands.console import err, named, out
+from eutectic.commands.console import err, finite, named, out
 from eutectic.commands.placing import POLL_SECONDS, check_place, cluster_of, ended_on_interrupt
 from eutectic.errors import UserError
 from eutectic.values import numbers
@@ -126,10 +126,39 @@ def _show_plan(options: Options, asked: list[Any], device: str) -> int:
 
 
 def _conclude(options: Options, trials: Any, trial_ids: list[str]) -> int:
+    """Show the scores of all that are kept here, and how they go with a sweep's losses where one is named; then what is
+    left of those asked for."""
+    from eutectic.analysis.load import read_table
+    from eutectic.analysis.probe import SETUP, scores
+    from eutectic.analysis.rank import correlation
+    from eutectic.display.probe import show_correlations, show_scores
+
     statuses = {trial_id: trials.status(trial_id) for trial_id in trial_ids}
     failed = {trial_id: trials.failure(trial_id) for trial_id, status in statuses.items() if status == "failed"}
+    table = read_table(trials.folder, "trials")
+    found = None if table is None else scores(table)
+    losses = _losses(options) if options.against else None
+    correlated = []
+    if found is not None and losses is not None:
+        correlated = [correlation(rows, losses) for _, rows in found.groupby(SETUP)]
+    if options.json:
+        told = {"statuses": statuses, "failed": failed, "scores": [] if found is None else found.to_dict("records")}
+        print_json(finite(told | {"correlations": [one.table.to_dict("records") for one in correlated]}))
+    elif found is not None:
+        show_scores(out(), found)
+        for one in correlated:
+            show_correlations(out(), one)
     for trial_id, error in failed.items():
         err().print(f"{trial_id} failed: {error}", soft_wrap=True)
     if left := sum(status != "done" for status in statuses.values()):
         err().print(f"{left} of {len(trial_ids)} trials are not done; the same command tries them again.")
     return int(left > 0)
+
+
+def _losses(options: Options) -> Any:
+    """Compute-optimal ones of the sweep that scores are held against."""
+    from eutectic.analysis.load import load
+    from eutectic.analysis.rank import losses
+    from eutectic.analysis.report import isoflop_optima
+
+    return losses(isoflop_optima(load(named(options.results, options.against))))

@@ -2,8 +2,8 @@
 
 A model that a GPU or a core computes in less time than its launches take costs no more when eight of it are computed at
 once. Members differ in their weights, their learning rates and what they read; each comes to what it would alone, to
-rounding. On a GPU a step is captured as one CUDA graph. Kernels of our own cannot be vectorised: who trains there is to
-force `torch` (kernels/choice.py).
+rounding. On a GPU a step is captured as one CUDA graph; to compile it as well takes longer than thousands of steps
+(docs/log.md). Kernels of our own cannot be vectorised: who trains there is to force `torch` (kernels/choice.py).
 """
 
 import copy
@@ -20,30 +20,35 @@ from eutectic.probes.task import IGNORED
 from eutectic.train.optim import lr_at
 
 Named = dict[str, Tensor]
+ALIGNED = 8  # numbers, for matmuls to read them by vectors
 WARM_UP = 3  # steps before the capture, which choose algorithms and reserve workspaces
 
 
 class Ensemble:
     """members: modules of one shape that map tokens (batch, length) to logits (batch, length, tokens). rates: the peak
     learning rate of each, on the schedule of `optim` over `steps` steps of AdamW. shape: the module that all are
-    computed by."""
+    computed by. weights: by name, (members, ...), views of one tensor, so that the optimizer takes few kernels."""
 
     def __init__(self, members: Sequence[nn.Module], rates: Sequence[float], optim: OptimConfig, steps: int):
         self.optim, self.taken = optim, 0
         stacked, self.buffers = stack_module_state(list(members))
-        self.weights: Named = {name: value.detach() for name, value in stacked.items()}
-        first = next(iter(self.weights.values()))
-        self.rates = torch.tensor(rates, device=first.device, dtype=first.dtype)
+        self._flat, self.weights = _laid_out(stacked)
+        self._gradient, self._slots = _laid_out({name: torch.zeros_like(value) for name, value in stacked.items()})
+        self._mean, self._square = (torch.zeros_like(self._flat) for _ in range(2))
+        marks = dict(members[0].named_parameters())  # which weights decay, and how fast each learns
+        speeds = {
+            name: torch.full_like(value[:1], getattr(marks[name], "lr_scale", 1)) for name, value in stacked.items()
+        }
+        decays = {name: torch.full_like(value[:1], is_weight(marks[name])) for name, value in stacked.items()}
+        self._speeds, self._decays = _laid_out(speeds)[0], optim.weight_decay * _laid_out(decays)[0]
+        self.rates = torch.tensor(rates, dtype=torch.float64).to(self._flat)
         self.shape = copy.deepcopy(members[0])
-        self._marks = dict(members[0].named_parameters())  # which weights decay, and how fast each learns
-        self._means = {name: torch.zeros_like(value) for name, value in self.weights.items()}
-        self._squares = {name: torch.zeros_like(value) for name, value in self.weights.items()}
         shares = [lr_at(optim, step, steps) / optim.lr for step in range(steps)]
         corrections = [(1 - optim.beta1**step, 1 - optim.beta2**step) for step in range(1, steps + 1)]
         turns = [(share, *pair) for share, pair in zip(shares, corrections, strict=True)]
-        self._turns = torch.tensor(turns, dtype=torch.float64).to(self.rates)
+        self._turns = torch.tensor(turns, dtype=torch.float64).to(self._flat)
         self._turn = self._turns[0].clone()
-        self._apart, self._capturable = False, self.rates.is_cuda
+        self._apart, self._capturable = False, self._flat.is_cuda
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -122,21 +127,29 @@ class Ensemble:
     @torch.no_grad()
     def _update(self, gradients: Named) -> None:
         """AdamW as train/optim.py sets it up, each member's gradient clipped by its own norm."""
-        optim, (share, first, second) = self.optim, self._turn
-        rates = self.rates * share
-        norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
-        clip = (optim.clip / (norm + 1e-6)).clamp(max=1.0)
-        for name, weight in self.weights.items():
-            each = (-1, *[1] * (weight.ndim - 1))
-            mark = self._marks[name]
-            rate = (rates * getattr(mark, "lr_scale", 1.0)).view(each)
-            gradient = gradients[name] * clip.view(each)
-            mean, square = self._means[name], self._squares[name]
-            mean.lerp_(gradient, 1 - optim.beta1)
-            square.mul_(optim.beta2).addcmul_(gradient, gradient, value=1 - optim.beta2)
-            if is_weight(mark):
-                weight.mul_(1 - rate * optim.weight_decay)
-            weight.sub_(rate * (mean / first) / ((square / second).sqrt() + optim.eps))
+        optim, (share, first, second), gradient = self.optim, self._turn, self._gradient
+        torch._foreach_copy_([self._slots[name] for name in gradients], list(gradients.values()))
+        norm = gradient.square().sum(1, keepdim=True).sqrt()
+        gradient.mul_((optim.clip / (norm + 1e-6)).clamp(max=1.0))
+        self._mean.lerp_(gradient, 1 - optim.beta1)
+        self._square.mul_(optim.beta2).addcmul_(gradient, gradient, value=1 - optim.beta2)
+        rates = (self.rates * share)[:, None] * self._speeds
+        self._flat.mul_(1 - rates * self._decays)
+        self._flat.sub_(rates * (self._mean / first) / ((self._square / second).sqrt() + optim.eps))
+
+
+def _laid_out(stacked: Named) -> tuple[Tensor, Named]:
+    """Copies side by side in one tensor (members, numbers), and views of it by name, each beginning at a multiple of
+    ALIGNED numbers."""
+    sizes = {name: value[0].numel() for name, value in stacked.items()}
+    rooms = [-(-size // ALIGNED) * ALIGNED for size in sizes.values()]
+    first = next(iter(stacked.values()))
+    flat = first.new_zeros(len(first), sum(rooms))
+    places = dict(zip(stacked, flat.split(rooms, 1), strict=True))
+    views = {name: places[name][:, : sizes[name]].unflatten(1, value.shape[1:]) for name, value in stacked.items()}
+    for name, value in stacked.items():
+        views[name].copy_(value.detach())
+    return flat, views
 
 
 def asked_loss(logits: Tensor, targets: Tensor) -> Tensor:

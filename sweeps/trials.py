@@ -70,12 +70,14 @@ class Plan:
 
 
 def load(trial: Trial, device: str) -> cost.Load:
-    """What a trial asks of a worker, an estimate: all its models' arithmetic, and steps that on a GPU are replayed."""
+    """What a trial asks of a worker, an estimate: its models' arithmetic, and steps, which a GPU replays."""
     speed, members = cost.SPEEDS[device], len(trial.seeds) * len(trial.rates)
     params = flops.count(trial.model, trial.task.length).params
     computing = 6 * params * trial.steps * trial.batch * trial.task.length * members / speed.flops
     seconds = speed.startup + trial.steps * speed.step * (4 if device == "cuda" else members) + computing
-    return cost.Load(seconds=seconds, busy=0.5 if device == "cuda" else 1.0, at_once=8 if device == "cuda" else 1)
+    return cost.Load(
+        seconds=seconds, busy=0.25 if device == "cuda" else 1.0, at_once=cost.AT_ONCE if device == "cuda" else 1
+    )
 
 
 def memory(trial: Trial) -> float:
