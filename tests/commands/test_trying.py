@@ -1,0 +1,85 @@
+"""`eutectic probe` as it is used."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from eutectic.cli import main
+
+TINY = ["--tasks", "recall(vocab=4,length=8)", "--width", "16", "--heads", "2", "--match", "width", "--tokens", "10000"]
+TINY += ["--examples", "500", "--batch", "256", "--seeds", "0", "1", "--rates", "1e-2"]
+
+
+def probe(tmp_path: Path, *words: str) -> int:
+    return main(["probe", *words, "--results", str(tmp_path)])
+
+
+def test_trials_are_done_shown_and_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe(tmp_path, "--archs", "attn", "hyena+attn", *TINY, "--cluster", "debug") == 0
+    shown = capsys.readouterr().out
+    assert "hyena+attn" in shown and "chance 0.5" in shown and "equal width" in shown
+    table = pd.read_parquet(tmp_path / "probe" / "trials.parquet")
+    assert table.groupby("arch").size().to_dict() == {"attn": 2, "hyena+attn": 2}
+    assert table["test"].between(0, 1).all() and (table["tokens"] == 10_000).all()
+    assert probe(tmp_path, "--archs", "attn", *TINY, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["statuses"].values()) == ["done"] and told["failed"] == {}
+    assert {row["arch"] for row in told["scores"]} == {"attn", "hyena+attn"}
+    assert pd.read_parquet(tmp_path / "probe" / "trials.parquet").equals(table)
+    assert main(["figures", "--name", "probe", "--results", str(tmp_path)]) == 0
+    assert (tmp_path / "probe" / "figures" / "scores.png").stat().st_size > 10_000
+
+
+def test_scores_are_held_against_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2] / "results" / "h200"
+    (tmp_path / "h200").mkdir()
+    (tmp_path / "h200" / "runs.parquet").write_bytes((root / "runs.parquet").read_bytes())
+    (tmp_path / "h200" / "curves.parquet").write_bytes((root / "curves.parquet").read_bytes())
+    assert probe(tmp_path, "--archs", "attn", "hyena", *TINY, "--cluster", "debug", "--against", "h200") == 0
+    shown = capsys.readouterr().out
+    assert "tau" in shown and "No scores: hyena*3+attn, hyena+attn, hyena+attn*3." in shown
+
+
+def test_a_plan_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--archs",
+        "attn",
+        "mamba2",
+        "--tasks",
+        "recall:length",
+        "memorization",
+        "--match",
+        "state",
+        "--state",
+        "2048",
+    ]
+    assert probe(tmp_path, *words, "--dry", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)["trials"]
+    assert len(plan) == 2 * (4 + 1) and {one["match"] for one in plan} == {"state"}
+    assert {one["task"] for one in plan if one["arch"] == "mamba2"} >= {"recall(vocab=16,length=1024)"}
+    assert probe(tmp_path, *words, "--dry") == 0
+    assert "mamba2(d_state=12)" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ([], "say which architectures"),
+        (["--archs", "attn", "--state", "64"], "--state 64 is for --match state"),
+        (["--archs", "atn"], "did you mean 'attn'"),
+        (["--archs", "attn", "--tasks", "recal"], "no task is named 'recal'"),
+        (["--archs", "attn", "--tasks", "recall:vocabulary"], "no axis 'vocabulary'"),
+        (["--archs", "rwkv6", "--width", "32"], "cannot have attn's params"),
+        (["--archs", "attn", "--rates", "fast"], "rate 'fast' is not a number"),
+        (["--archs", "attn", "--slurm", "partition=x"], "add --cluster slurm"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe(tmp_path, *words) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and list(tmp_path.iterdir()) == []
