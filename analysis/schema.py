@@ -1,6 +1,7 @@
 """The columns of the logs, `runs` (a row per run) and `curves` (a row per logged step), and of what is measured of
-trained models: `sensitivity` (a row per layer replaced alone), `context` (per document and context), `distill` (per
-layer) and `prune` (per number of modes); and of synthetic tasks `trials` (per model) and `ablation` (per layer).
+trained models: `sensitivity` (a row per layer replaced alone), `context` (per document and context), `filters` (per
+lag), `poles` (per mode), `distill` (per layer) and `prune` (per number of modes); and of synthetic tasks `trials` (per
+model) and `ablation` (per layer).
 
 The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
 """
@@ -178,6 +179,35 @@ CONTEXT = (
     _column("device", "str", "", "cpu, in float32, or cuda, in bfloat16"),
 )
 
+_FILTERS = (
+    _column("model", "str", "", "folder of the checkpoint: of a run, its run_id"),
+    _column("arch", "str", "", "layout of sequence mixers"),
+    _column("seq_len", "int", "tokens", "length that the model was trained with"),
+    _column("path", "str", "", "module of the model whose filters they are, e.g. blocks.0.mixer"),
+    _column("layer", "int", "", "its layer, from 0"),
+    _column("mixer", "str", "", "what stands there, e.g. hyena"),
+    _column("channels", "int", "", "filters that it has: one a channel, or a head"),
+    _column("channel", "int", "", "which of them, from 0"),
+)
+
+FILTERS = (
+    *_FILTERS,
+    _column("memory", "int", "tokens", "lag by which 90% of its energy is seen, of that of lags from 1 to `seq_len`"),
+    _column("lag", "int", "tokens", "from 0; closely at first, then eight to an octave"),
+    _column("value", "float", "", "impulse response there, the skip D included at 0"),
+    _column("low", "float", "", "the least from there to before the next `lag`, which is that where lags are close"),
+    _column("high", "float", "", "the largest there"),
+)
+
+POLES = (
+    *_FILTERS,
+    _column("mode", "int", "", "term of h_t = Re sum_n R_n p_n^t, from 0; those without a residue are left out"),
+    _column("radius", "float", "", "|p|"),
+    _column("angle", "float", "radians", "of p, from 0 to pi: that of the pair's pole in the upper half of the plane"),
+    _column("residue", "float", "", "|R|; null where rounding hides it, of poles too close to each other"),
+    _column("time_constant", "float", "tokens", "-1 / ln |p|, in which the mode decays to 1 / e"),
+)
+
 _TRAINED = (
     _column("run_id", "str", "", "the run whose model it was"),
     _column("arch", "str", "", "its layout of sequence mixers"),
@@ -278,6 +308,8 @@ TABLES = {
     "curves": CURVES,
     "sensitivity": SENSITIVITY,
     "context": CONTEXT,
+    "filters": FILTERS,
+    "poles": POLES,
     "distill": DISTILL,
     "prune": PRUNE,
     "trials": TRIALS,
@@ -287,6 +319,8 @@ TABLES = {
 KEYS = {
     "sensitivity": ("parent", "new", "layer"),
     "context": ("model", "document", "targets", "context"),
+    "filters": ("model", "path", "channel", "lag"),
+    "poles": ("model", "path", "channel", "mode"),
     "distill": ("run_id", "path", "max_order", "tolerance"),
     "prune": ("run_id", "modes", "device"),
     "trials": ("trial", "seed", "lr"),

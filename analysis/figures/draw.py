@@ -19,6 +19,7 @@ from eutectic.analysis.figures import (
     contours,
     distill,
     envelope,
+    filters,
     frontier,
     graft,
     hyper,
@@ -58,6 +59,8 @@ FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
 TABLES: dict[str, dict[str, Callable[[pd.DataFrame], Figure | None]]] = {
     "sensitivity": {"sensitivity": sensitivity.figure},
     "context": {"context": context.figure},
+    "filters": {"filters": filters.responses},
+    "poles": {"poles": filters.poles},
     "distill": {"distill": distill.figure},
     "prune": {"prune": prune.figure},
     "trials": {"scores": probe.heat, "capacity": probe.curves},
