@@ -28,6 +28,7 @@ examples:
   eutectic graft results/quick/runs/RUN --archs 'hyena*3+attn' --budget 1e10      other mixers in a trained model
   eutectic export results/quick/runs/RUN my-model                                 a folder that needs nothing else
   eutectic context results/quick/runs/RUN --targets 256 --name quick              its loss as contexts grow
+  eutectic filters results/quick/runs/* --name quick                              how far back convolutions remember
   eutectic probe --archs attn hyena hyena+attn mamba2 --device cuda       synthetic tasks: recall, copying and so on
   eutectic cache --archs attn 'hyena*3+attn' --lengths 32768 1048576              what decoding keeps, in bytes
   eutectic distill results/quick/runs/RUN --order 16 --to short      long filters in modal form, of 16 states
@@ -51,6 +52,7 @@ COMMANDS = {
     "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
     "export": "make a folder of a trained run that needs nothing else, on any machine",
     "context": "measure the loss of long held-out documents' ends after contexts that grow; --name keeps it",
+    "filters": "say how far back a model's convolutions remember, layer by layer; --name keeps filters and poles",
     "probe": "train small models of architectures on synthetic tasks, and say how well each does",
     "distill": "replace a model's long filters by modal ones of few states, and say what that costs",
     "prune": "remove the modes of a model's filters that perplexity can do without",

@@ -17,6 +17,9 @@ def add_options(name: str, command: argparse.ArgumentParser) -> None:
         command.add_argument("folder", type=Path, metavar="FOLDER", help="to be made")
     if name == "context":
         _probing(command)
+    if name == "filters":
+        words = "trained runs' folders, or exported ones; one or more; with --name, rows are kept for figures"
+        command.add_argument("checkpoint", type=Path, nargs="+", metavar="CHECKPOINT", help=words)
     if name == "distill":
         _distilling(command)
     if name == "prune":

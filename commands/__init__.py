@@ -4,7 +4,7 @@ from eutectic.commands.answering import figures, fit, predict
 from eutectic.commands.exporting import export
 from eutectic.commands.generating import cache, generate
 from eutectic.commands.grafting import graft
-from eutectic.commands.probing import context
+from eutectic.commands.probing import context, filters
 from eutectic.commands.shrinking import distill, prune
 from eutectic.commands.training import plan, retry, run, sweep
 from eutectic.commands.trying import probe
@@ -18,6 +18,7 @@ __all__ = [
     "distill",
     "export",
     "figures",
+    "filters",
     "fit",
     "generate",
     "graft",

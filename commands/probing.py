@@ -1,4 +1,4 @@
-"""context."""
+"""context and filters: what trained models do with what stands far back, and what their convolutions have learnt."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -55,6 +55,40 @@ def context(options: Options) -> int:
     else:
         out().print(context_table(means))
     return 0
+
+
+def filters(options: Options) -> int:
+    """Read the filters of models, say how far back they remember, and keep them and their poles under a name."""
+    from eutectic import files
+    from eutectic.display.filters import show_filters
+    from eutectic.inference.filters import filter_rows, filters_of, pole_rows, summary
+    from eutectic.train import log
+
+    kept = {}
+    if options.name:
+        folder = files.make_folder(named(options.results, options.name))
+        kept = {folder / "filters.parquet": filter_rows, folder / "poles.parquet": pole_rows}
+    for path in kept:
+        log.read_rows(path)  # where it is damaged, nothing is added to the other either
+    found = []
+    for checkpoint in options.checkpoint:
+        name = (checkpoint if checkpoint.is_dir() else checkpoint.parent).resolve().name
+        model = trained(checkpoint, "cpu")
+        run = model.run
+        layers = filters_of(model.model, run) if run else []
+        if not layers:
+            err().print(f"{name} ({model.shape.layout}) has no layer with a convolution to look at.", soft_wrap=True)
+            continue
+        about = {"model": name, "arch": run.model.layout, "seq_len": run.data.seq_len}
+        found += [about | summary(layer) for layer in layers]
+        for path, rows_of in kept.items():
+            if rows := [about | row for layer in layers for row in rows_of(layer)]:
+                log.add_rows(path, path.stem, rows)
+    if options.json:
+        print_json(finite(found))
+    elif found:
+        show_filters(out(), found)
+    return 0 if found else 1
 
 
 def _documents(model: "Trained", name: str, source: str | None) -> "list[Document]":
