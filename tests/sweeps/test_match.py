@@ -42,7 +42,7 @@ def test_unmatched_architectures_do_not_agree() -> None:
     shape = recipes.LADDER[7]
     sizes = [
         flops.count(
-            planning._model(recipe("width"), planning._data(recipe("width"), MANIFEST), arch, shape), 128
+            planning._model(recipe("width"), planning.data_of(recipe("width"), MANIFEST), arch, shape), 128
         ).params
         for arch in ARCHS
     ]
