@@ -1,5 +1,6 @@
 """The command line. It parses and hands over; torch is imported only by the commands that plan, train or generate."""
 
+import argparse
 import errno
 import json
 import os
@@ -12,12 +13,15 @@ from eutectic.arguments import Options, parser
 from eutectic.errors import UserError
 from eutectic.kernels import choice
 
+RESUMED = ("sweep", "tune", "run", "retry", "graft", "probe")  # commands that find again what they had done
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for an error or failed runs, 130 when interrupted."""
     # a kill ends the workers as Ctrl-C does, and both work in a background job, whose shell has SIGINT ignored
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
+    options = argparse.Namespace(command=None)
     try:
         options = parser().parse_args(argv)
         if options.command is None:
@@ -31,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"eutectic: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("eutectic: interrupted; the same command goes on from the last checkpoints.", file=sys.stderr)
+        again = "; the same command goes on with what is left" if options.command in RESUMED else ""
+        print(f"eutectic: interrupted{again}.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

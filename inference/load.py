@@ -20,12 +20,20 @@ from eutectic.train.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Trained:
-    """run: None of a model from elsewhere."""
+    """run: None of a model from elsewhere. Raises UserError where the tokenizer has tokens that the model has not."""
 
     model: Model
     shape: ModelConfig
     tokenizer: Tokenizer
     run: RunConfig | None = None
+
+    def __post_init__(self) -> None:
+        last = max(self.tokenizer.vocab_size - 1, self.tokenizer.begin, *self.tokenizer.ends)
+        if last >= self.shape.vocab_size:
+            raise UserError(
+                f"the model's tokenizer has a token {last}, and the model {self.shape.vocab_size} tokens; put the "
+                "tokenizer.json and config.json beside it that it was trained with."
+            )
 
 
 def load(path: Path, cache: Path, prepare: Callable[[RunConfig], None] = lambda run: None) -> Trained:

@@ -1,5 +1,6 @@
 """The bytes that decoding keeps of a sequence, by kind of layer: by the mixers' formulas and of the real tensors."""
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -20,12 +21,12 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class LayerKind:
-    """Layers that are alike. formula and measured: bytes of one."""
+    """Layers that are alike. formula and measured: bytes of one; measured: None where it would take too much memory."""
 
     kind: str
     layers: int
     formula: int
-    measured: int
+    measured: int | None
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Sizes:
         return sum(kind.layers * kind.formula for kind in self.kinds)
 
     @property
-    def measured(self) -> int:
-        """Bytes of all layers, by the tensors of one of each kind."""
-        return sum(kind.layers * kind.measured for kind in self.kinds)
+    def measured(self) -> int | None:
+        """Bytes of all layers, by the tensors of one of each kind; None where one was not made."""
+        made = [kind.layers * kind.measured for kind in self.kinds if kind.measured is not None]
+        return sum(made) if len(made) == len(self.kinds) else None
 
 
 def with_shape(shape: str, arch: str) -> ModelConfig:
@@ -63,14 +65,16 @@ def with_shape(shape: str, arch: str) -> ModelConfig:
     return ModelConfig(stack, n_layers, d_model, n_heads, n_kv_heads, 3 * d_model, 32_000)
 
 
-def sizes(model: ModelConfig, length: int, dtype: torch.dtype) -> Sizes:
-    """One layer of each kind is made, and its state with room for `length` tokens: real tensors, in the memory here."""
+def sizes(model: ModelConfig, length: int, dtype: torch.dtype, most: float = math.inf) -> Sizes:
+    """One layer of each kind is made, and its state with room for `length` tokens: real tensors, in the memory here,
+    but for states of more than `most` bytes."""
     names = [str(term) for term in layout.expand(layout.parse(model.layout), model.n_layers)]
     blocks = dict(zip(names, blank(model).layers(), strict=True))
     layers = Counter(names)
+    formulas = {name: block.state_size(length).bytes(dtype) for name, block in blocks.items()}
     kinds = [
-        LayerKind(name, layers[name], block.state_size(length).bytes(dtype), _measured(block, length, dtype))
-        for name, block in blocks.items()
+        LayerKind(name, layers[name], size, _measured(blocks[name], length, dtype) if size <= most else None)
+        for name, size in formulas.items()
     ]
     return Sizes(length, tuple(kinds))
 

@@ -20,16 +20,9 @@ def run_of(
     """What stands in for the run of a model that reads another text than it was trained on, and that text's tokens, by
     the model's own tokenizer: its run, or, of a model without one, a run of no sequences by the recipe's rules.
 
-    identify: leave nothing in the cache. Raises UserError where the text is too short, or the tokenizer has tokens that
-    the model has not.
+    identify: leave nothing in the cache. Raises UserError where the text is too short.
     """
     own = _named(found.tokenizer)
-    last = max(own.vocab_size - 1, own.begin, *own.ends)
-    if last >= found.shape.vocab_size:
-        raise UserError(
-            f"the model's tokenizer has a token {last}, and the model {found.shape.vocab_size} tokens; put the "
-            "tokenizer.json and config.json beside it that it was trained with."
-        )
     by = "bytes" if own.name == "bytes" else own
     manifest = (shards.identify if identify else shards.prepare)(source, by, cache)
     if found.run is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eutectic import cli, commands
 from eutectic.analysis.compare import Estimate
 from eutectic.arguments import COMMANDS
 from eutectic.display.answer import _away
@@ -438,3 +439,19 @@ def test_a_full_disk_is_said(tmp_path: Path, corpus: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("eutectic: ") and "File too large" in done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "words, resumed", [(["cache", "--archs", "attn"], False), (["probe", "--archs", "attn"], True)]
+)
+def test_an_interrupt_promises_what_will_be(
+    words: list[str], resumed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, words[0], interrupt)
+    assert cli.main(words) == 130
+    assert (
+        capsys.readouterr().err == f"eutectic: interrupted{'; the same command goes on with what is left' * resumed}.\n"
+    )

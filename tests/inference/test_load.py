@@ -115,6 +115,8 @@ def test_the_command_writes_as_it_draws(folder: Path, capsys: pytest.CaptureFixt
     [
         (["--top-p", "1.5"], "--top-p 1.5 is not a probability"),
         (["--tokens", "0"], "--tokens 0 writes nothing"),
+        (["--tokens", str(10**13)], "give fewer tokens or --rows"),
+        (["--prompt", "caf\udce9"], "is not text in UTF-8"),
         (["--stop", ""], "--stop '' would end every text at once"),
         (["--temperature", "hot"], "--temperature 'hot' is not a number"),
     ],

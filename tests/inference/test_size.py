@@ -60,6 +60,14 @@ def test_the_command_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{100 * (1 - hybrid / (4 * attn['formula'])):.3f}"[:-1] + "%" in told
 
 
+def test_what_memory_does_not_hold_is_told_by_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cache", "--archs", "attn", "--lengths", str(10**14), "--json"]) == 0
+    (kind,) = json.loads(capsys.readouterr().out)["attn"][0]["kinds"]
+    assert kind["formula"] == 10**14 * 2 * 8 * 128 * 2 and kind["measured"] is None
+    assert cli.main(["cache", "--archs", "attn", "--lengths", str(10**14)]) == 0
+    assert f"{kind['formula']:,}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

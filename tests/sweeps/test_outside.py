@@ -186,6 +186,8 @@ def test_exported_folders_are_pruned_by_a_text(place: Path, corpus: Path, monkey
         (["graft", "theirs", "--source", "CORPUS", "--recipe", "tiny", *SHORT], "no recipe 'tiny'; there are"),
         (["graft", "bare", "--source", "CORPUS", *SHORT], "bare has a model and no tokenizer.json, by which it reads"),
         (["graft", "narrow", "--source", "CORPUS", *SHORT], "tokenizer has a token 299, and the model 299"),
+        (["generate", "narrow", "--prompt", "x"], "tokenizer has a token 299, and the model 299"),
+        (["context", "narrow", "--source", "CORPUS"], "tokenizer has a token 299, and the model 299"),
         (["graft", "gone", *SHORT], "the recipe 'mine', which planned the run of that model, is not here"),
         (["graft", "theirs", "--source", "two", *SHORT, *TINY], "holds out one window of 32 tokens, and two are"),
         (["graft", "gone", *TINY, *SHORT], "put it back as it was, or give texts by --source"),
