@@ -36,6 +36,12 @@ def documents(source: str) -> Iterator[str]:
         raise UserError(f"corpus {source!r} has no text in it; give one that does.")
 
 
+def held_out(source: str) -> str | None:
+    """The folder `valid` of a source that has one: what is in it is not trained on, and all else is."""
+    folder = Path(source).expanduser() / "valid"
+    return str(folder) if source != "sotu" and folder.is_dir() else None
+
+
 def fingerprint(source: str) -> str:
     """Changes when the files of a source do, without reading them: a hash of their paths, sizes and times."""
     if source.startswith("hf:"):

@@ -64,11 +64,10 @@ def prepare(source: str, by: str | Tokenizer, cache: Path) -> Manifest:
     if (folder := files.read_json(index)) and (known := _open(cache / "tokens" / folder)):
         return dataclasses.replace(known, source=source)
     hashes = [_sha256(text) for text in corpus.documents(source)]
-    valid = _valid_hashes(source, hashes)
+    valid, corpus_sha256 = _split(source, hashes)
     made = by
     if isinstance(made, str):
         made = tokenizer.make(made, lambda: (t for t in corpus.documents(source) if _sha256(t) not in valid))
-    corpus_sha256 = hashlib.sha256("".join(hashes).encode()).hexdigest()
     name = _folder_name(corpus_sha256, made.sha256)
     manifest = _open(cache / "tokens" / name) or _encode(source, made, valid, corpus_sha256, cache / "tokens" / name)
     files.write_json(index, name)
@@ -131,6 +130,17 @@ def _folder_name(corpus_sha256: str, tokenizer_sha256: str) -> str:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _split(source: str, hashes: list[str]) -> tuple[frozenset[str], str]:
+    """Which documents are held out, and the hash of the corpus, which is another where a folder chose them."""
+    folder = corpus.held_out(source)
+    if folder is None:
+        return _valid_hashes(source, hashes), hashlib.sha256("".join(hashes).encode()).hexdigest()
+    valid = frozenset(map(_sha256, corpus.documents(folder)))
+    if valid.issuperset(hashes):
+        raise UserError(f"corpus {source!r} has no document that is not in {folder} too; add some to train on.")
+    return valid, hashlib.sha256("".join([*hashes, *sorted(valid)]).encode()).hexdigest()
 
 
 def _valid_hashes(source: str, hashes: list[str]) -> frozenset[str]:

@@ -36,6 +36,27 @@ def test_a_document_is_held_out_whatever_else_there_is(tmp_path: Path) -> None:
     assert 4 <= len(after) <= 32  # of 400, at 4%
 
 
+def test_a_folder_says_what_is_held_out(tmp_path: Path) -> None:
+    """A document that is in it too is not trained on; and the corpus is another than without it."""
+    for k in range(20):
+        path = tmp_path / "texts" / ("valid" if k in (3, 7) else "train") / f"{k}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"document {k}")
+    (tmp_path / "texts/train/copy.txt").write_text("document 7")
+    chosen = shards.prepare(str(tmp_path / "texts"), "bytes", tmp_path / "c")
+    assert sorted(documents(chosen, "valid")) == [b"document 3", b"document 7", b"document 7"]
+    assert len(documents(chosen, "train")) == 18
+    (tmp_path / "texts/valid").rename(tmp_path / "texts/x")
+    assert shards.prepare(str(tmp_path / "texts"), "bytes", tmp_path / "c").corpus_sha256 != chosen.corpus_sha256
+
+
+def test_where_all_is_held_out_nothing_is_left_to_train_on(tmp_path: Path) -> None:
+    (tmp_path / "valid").mkdir()
+    (tmp_path / "valid/a.txt").write_text("only this")
+    with pytest.raises(UserError, match="add some to train on"):
+        shards.prepare(str(tmp_path), "bytes", tmp_path / "cache")
+
+
 def test_the_second_time_reads_nothing(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = shards.prepare(str(corpus), "bytes", tmp_path)
     monkeypatch.setattr(shards.corpus, "documents", lambda source: pytest.fail("the corpus was read again"))
