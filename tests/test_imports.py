@@ -9,11 +9,13 @@ ROOT = Path(__file__).parents[1]
 # what may import only from its own place or from further left; analysis.schema is the contract that logs are written by
 ORDER = (
     *("errors", "files", "config", "schema", "kernels", "arch", "train"),
-    *("inference", "probes", "sweeps", "analysis", "display", "values", "model_arguments", "arguments", "commands"),
+    *("corpora", "inference", "probes", "sweeps", "analysis", "display", "values", "model_arguments", "arguments"),
+    "commands",
 )
+FOLDERS = "analysis arch commands corpora display inference kernels probes sweeps train"
 FILES = sorted(
     path
-    for part in ("analysis", "arch", "kernels", "train", "inference", "probes", "sweeps", "display", "commands", "")
+    for part in (*FOLDERS.split(), "")
     for path in (ROOT / part).glob("**/*.py" if part else "*.py")
     if path.name != "__init__.py"
 )
