@@ -61,8 +61,7 @@ predict: setup
 		$(if $(GPU),--device '$(GPU)') $(if $(COMPARE),--compare '$(COMPARE)')
 
 # text to train on, built of packages (docs/corpus.md), of which none but the list is part of this project
-corpus: .venv/.installed
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[corpus]'
+corpus: .venv/.corpus
 	@$(BIN)/python -m eutectic.corpora.build corpus $(PACKAGES)
 
 setup: .venv/.installed
@@ -72,6 +71,10 @@ setup: .venv/.installed
 		{ echo 'eutectic: $(PYTHON) cannot make a virtual environment; on Debian, apt install python3-venv.'; exit 1; }
 	@echo 'installing into .venv (once) ...'
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.corpus: .venv/.installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[corpus]'
 	@touch $@
 
 .venv/.dev: .venv/.installed

@@ -96,7 +96,8 @@ def _write(chosen: list[Fetched], folder: Path) -> tuple[dict[str, Any], list[di
                 count[part] += 1
                 size[part] += len(text.encode())
             told.append(_told(fetched, count, size))
-            print(f"{package.name}: {dict(count)} documents, {size.total() / 1e6:.2f} MB", flush=True)
+            kept = count.total() - count["repeats"]
+            print(f"{package.name}: {kept} documents, {size.total() / 1e6:.2f} MB", flush=True)
     parts = {
         f"{where}/{name}": part
         for (where, _), writer in sorted(writers.items())
