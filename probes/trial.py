@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -27,6 +28,7 @@ from eutectic.probes import tasks
 from eutectic.probes.draws import Draws, Ints
 from eutectic.probes.ensemble import Ensemble, right
 from eutectic.probes.task import IGNORED, Examples, Task
+from eutectic.train import preemption
 
 VALIDATION, TEST = 1 << 40, 1 << 41  # where their examples begin
 AT_ONCE = 256  # examples that every member reads at once, to be judged
@@ -97,12 +99,17 @@ class Ablated:
 
 
 def run(trial: Trial, device: str) -> tuple[list[Score], list[Ablated]]:
-    """The scores of all its models, and what each layer's sequence mixer is to those of the chosen rate."""
+    """The scores of all its models, and what each layer's sequence mixer is to those of the chosen rate.
+
+    Raises Preempted where this process is to go: a trial is short, and is begun anew.
+    """
     members = list(product(trial.seeds, trial.rates))
     models = [_model(trial, seed).to(device) for seed, _ in members]
     ensemble = Ensemble(models, [rate for _, rate in members], OptimConfig(lr=1.0), trial.steps)
     losses = torch.zeros(len(members))
     for tokens, targets in _batches(trial, device):
+        if signal.SIGUSR2 in preemption.asked():
+            raise preemption.Preempted
         losses = ensemble.step(tokens, targets)
     by_seed = torch.arange(len(members)).view(len(trial.seeds), -1).tolist()
     judged = [_judged(trial, seed, VALIDATION) for seed in trial.seeds]

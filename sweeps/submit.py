@@ -17,7 +17,7 @@ from submitit.core.submission import process_job
 
 from eutectic import files
 from eutectic.errors import UserError
-from eutectic.sweeps import snapshot, trials
+from eutectic.sweeps import snapshot
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.slurm import COLLECTOR, Options
 from eutectic.sweeps.worker import Place, work
@@ -107,6 +107,8 @@ class Probing(Job):
     trial_ids: list[str]
 
     def work(self) -> None:
+        from eutectic.sweeps import trials  # with it torch, which a submission does not need
+
         trials.work(self.folder, self.trial_ids, Place(self.device, self.cache), self.number)
 
 
@@ -118,6 +120,8 @@ class Collect:
 
     def __call__(self) -> None:
         if (self.folder / "trials").is_dir():
+            from eutectic.sweeps import trials
+
             print(f"{trials.Trials(self.folder).collect()} new trials in {self.folder}/trials.parquet")
         else:
             print(f"{Ledger(self.folder).collect()} new runs in {self.folder}/runs.parquet")

@@ -22,6 +22,7 @@ from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.sweeps import snapshot, submit
 from eutectic.sweeps.ledger import Ledger
+from eutectic.sweeps.trials import Trials
 
 pytestmark = pytest.mark.slurm
 CLOCK = ("seconds", "tokens_per_second", "mfu", "finished", "commit", "source")
@@ -281,6 +282,24 @@ def test_trials_go_on_from_their_checkpoints(place: Callable[[], Place]) -> None
         assert_mirrored("tensorboard", here.sweep, config(run))
     told = json.loads(here.eutectic(*tune, "--json"))
     assert ([*told["trials"].values()], told["unfinished"]) == ([{"complete": 4}], 0)
+
+
+def test_synthetic_tasks_are_gone_on_with_and_collected(place: Callable[[], Place]) -> None:
+    """Both jobs are to go in the midst of a trial, come back and do it."""
+    here = place()
+    tasks = ["recall", "memorization", "selective_copy", "compression"]
+    probe = ["probe", "--archs", "attn", "--tasks", *tasks, "--width", "16", "--match", "width", "--tokens", "400000"]
+    probe += ["--seeds", "0", "--rates", "1e-3", "--name", "s", "--workers", "2", "--json"]
+    told = json.loads(here.eutectic(*probe, "--cluster", "slurm"))
+    trials = Trials(here.sweep)
+    running = lambda: [one for one in told["trials"] if trials.status(one) == "running"]  # noqa: E731
+    until(lambda: len(running()) == 2, "two trials at once")
+    here.slurm.run("scancel", "--signal=USR2", here.job())
+    until(lambda: not here.slurm.run("squeue", "-h"), "an empty queue", 180)
+    assert sorted(pq.read_table(here.sweep / "trials.parquet")["task"].to_pylist()) == sorted(tasks)
+    again = json.loads(here.eutectic(*probe))
+    assert set(again["statuses"].values()) == {"done"} and len(again["scores"]) == 4
+    assert len(list(here.sweep.glob("trials/*/claim-1.json"))) >= 1, "a trial that was begun anew"
 
 
 def test_jobs_that_end_early_are_told_apart_and_their_runs_go_on(whole: Place, place: Callable[[], Place]) -> None:

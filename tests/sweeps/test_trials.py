@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from eutectic.probes.trial import Ablated, Score, Trial
 from eutectic.sweeps import trials as module
 from eutectic.sweeps.trials import Plan, Trials, load, memory, work
 from eutectic.sweeps.worker import Place
+from eutectic.train import preemption
 
 PLAN = Plan(2, 64, 4, "width", 4096, (0, 1), (1e-3, 1e-2), 20_000, 500, 1024, False)
 RECALL = tasks.find("recall(vocab=4,length=8)")
@@ -110,6 +112,21 @@ def test_each_is_done_once_and_what_failed_again(tmp_path: Path, monkeypatch: py
     assert [trials.status(one) for one in ids] == ["done", "planned"] * 2
     work(tmp_path, ids, place)
     assert len(done) == 6
+
+
+def test_a_trial_whose_process_is_to_go_is_left_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EUTECTIC_KERNELS", "torch")
+    signals = [set[int](), {int(signal.SIGTERM)}, {int(signal.SIGUSR2)}]
+    monkeypatch.setattr(preemption, "asked", lambda: signals.pop(0))
+    (trial,) = dataclasses.replace(PLAN, d_model=16, n_heads=2).trials(["attn"], [RECALL])
+    trials = Trials(tmp_path)
+    trials.add([trial])
+    with pytest.raises(preemption.Preempted):
+        work(tmp_path, [trial.trial_id], Place("cpu", tmp_path))
+    assert signals == [] and trials.status(trial.trial_id) == "planned"
+    monkeypatch.setattr(preemption, "asked", set)
+    work(tmp_path, [trial.trial_id], Place("cpu", tmp_path))
+    assert trials.status(trial.trial_id) == "done"
 
 
 def test_rows_say_all_of_it_and_stay_when_folders_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
