@@ -1,7 +1,8 @@
 """Jobs for the runs of a command, where its options place them."""
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from eutectic.arguments import Options
@@ -106,6 +107,19 @@ def say_covered(what: str, queue: Any) -> None:
         f"{what} are left to the jobs of {ids} ({queue}); for more workers, --continue or `scancel {ids}` first.",
         soft_wrap=True,
     )
+
+
+def wait(jobs: list[Any], look: Callable[[], Mapping[str, str]]) -> None:
+    """Until our jobs have ended and nobody else is at what `look` gives the statuses of. On an interrupt the jobs are
+    ended first."""
+    from eutectic.sweeps.submit import running
+
+    with ended_on_interrupt(jobs):
+        while True:
+            busy = list(running(jobs)) if jobs else []
+            if "running" not in look().values() and not busy:
+                return
+            time.sleep(POLL_SECONDS)
 
 
 @contextlib.contextmanager

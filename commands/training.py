@@ -1,7 +1,6 @@
 """plan, sweep, run and retry."""
 
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,15 +10,14 @@ from eutectic.cli import print_json
 from eutectic.commands.answering import show_sweep, sweep_json
 from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
 from eutectic.commands.placing import (
-    POLL_SECONDS,
     SHARDED,
     at_once,
     check_place,
     cluster_of_runs,
     devices_of,
-    ended_on_interrupt,
     submit_runs,
     to_submit,
+    wait,
 )
 from eutectic.commands.planning import go_on, memory_of, open_sweep, plan_of, say_refusals
 from eutectic.errors import UserError
@@ -168,7 +166,14 @@ def train_runs(options: Options, ledger: Ledger, device: str, workers: int, load
         config = ledger.config(run_id)
         labels[run_id] = f"{config.model.layout} {config.model.d_model}" if config else run_id
     with shown.SweepProgress(err(), {i: load.share for i, load in loads.items()}, labels) as progress:
-        _wait(jobs, ledger, list(loads), progress)
+
+        def look() -> dict[str, str]:
+            statuses = {i: ledger.status(i) for i in loads}
+            flights = [i for i, s in statuses.items() if s == "running"]
+            progress.update(statuses, {i: (p["step"], p["steps"]) for i in flights if (p := ledger.progress(i))})
+            return statuses
+
+        wait(jobs, look)
     for run_id in planned:
         if jobs and ledger.abandoned(run_id):
             ledger.fail(run_id, f"its worker ended without a word, perhaps out of memory; see {ledger.folder}/jobs.")
@@ -188,22 +193,6 @@ def _leave_to_slurm(options: Options, ledger: Ledger, jobs: list[Any], submitted
         print_json({"jobs": [job.job_id for job in jobs], "runs": run_ids if jobs else []})
     text = f"{len(jobs)} jobs submitted for {len(run_ids)} runs" if jobs else "nothing is left to submit"
     err().print(f"{text}; watch with `eutectic status`, then `eutectic fit`.")
-
-
-def _wait(jobs: list[Any], ledger: Ledger, run_ids: list[str], progress: Any) -> None:
-    """Until our jobs have ended and nobody else is at one of the runs. On an interrupt the jobs are ended first."""
-    from eutectic.sweeps.submit import running
-
-    with ended_on_interrupt(jobs):
-        while True:
-            busy = list(running(jobs)) if jobs else []
-            statuses = {i: ledger.status(i) for i in run_ids}
-            flights = [i for i, s in statuses.items() if s == "running"]
-            steps = {i: (p["step"], p["steps"]) for i in flights if (p := ledger.progress(i))}
-            progress.update(statuses, steps)
-            if not busy and not flights:
-                return
-            time.sleep(POLL_SECONDS)
 
 
 def _conclude(options: Options, ledger: Ledger, run_ids: list[str]) -> int:

@@ -1,12 +1,11 @@
 """probe."""
 
-import time
 from typing import Any
 
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
-from eutectic.commands.placing import POLL_SECONDS, check_place, cluster_of, ended_on_interrupt
+from eutectic.commands.placing import check_place, cluster_of, wait
 from eutectic.errors import UserError
 from eutectic.values import numbers
 
@@ -83,33 +82,30 @@ def _submitted(options: Options, folder: Any, device: str, left: list[Any]) -> l
 
 
 def _wait(jobs: list[Any], trials: Any, asked: dict[str, Any]) -> None:
-    """Until our jobs have ended and nobody else is at one of the trials. On an interrupt the jobs are ended first."""
     from eutectic.display.sweep import SweepProgress
-    from eutectic.sweeps.submit import running
     from eutectic.sweeps.trials import load
 
     shares = {trial_id: load(trial, "cpu").share for trial_id, trial in asked.items()}
     labels = {trial_id: f"{trial.arch} {trial.task.name}" for trial_id, trial in asked.items()}
-    with ended_on_interrupt(jobs), SweepProgress(err(), shares, labels) as progress:
-        while True:
-            busy = list(running(jobs)) if jobs else []
+    with SweepProgress(err(), shares, labels) as progress:
+
+        def look() -> dict[str, str]:
             statuses = {trial_id: trials.status(trial_id) for trial_id in asked}
             progress.update(statuses, {})
-            if not busy and "running" not in statuses.values():
-                return
-            time.sleep(POLL_SECONDS)
+            return statuses
+
+        wait(jobs, look)
 
 
 def _show_plan(options: Options, asked: list[Any], device: str) -> int:
     """What would be trained; nothing is written."""
-    from eutectic.arch import flops
     from eutectic.display.tables import table_of
     from eutectic.display.words import duration, short
     from eutectic.probes.tasks import written
     from eutectic.sweeps.cost import worker_seconds
-    from eutectic.sweeps.trials import load
+    from eutectic.sweeps.trials import counts_of, load
 
-    rows = [(trial, flops.count(trial.model, trial.task.length), load(trial, device)) for trial in asked]
+    rows = [(trial, counts_of(trial), load(trial, device)) for trial in asked]
     if options.json:
         plan = [trial.to_dict() | {"params": counts.params, "state_dim": counts.state.dim} for trial, counts, _ in rows]
         print_json({"trials": plan})

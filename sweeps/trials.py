@@ -8,9 +8,7 @@ NAME/ablation.parquet, trials.parquet   the rows of all that are done, collected
 """
 
 import contextlib
-import gc
 import os
-import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -22,15 +20,16 @@ from typing import Any
 from eutectic import files
 from eutectic.arch import flops, layout, registry
 from eutectic.config import ModelConfig
+from eutectic.kernels import choice
 from eutectic.probes.task import Task
 from eutectic.probes.tasks import written
 from eutectic.probes.trial import Ablated, Score, Trial, run
 from eutectic.sweeps import cost, match, pool
 from eutectic.sweeps.claim import Claim, alone, is_alive, newest_claim
-from eutectic.sweeps.worker import Place, fill_gpu
+from eutectic.sweeps.recipe import Shape
+from eutectic.sweeps.worker import Place, fill_gpu, return_memory, say
 from eutectic.train import log
 
-MATCHES = ("width", "params", "state")
 TABLES = {"ablation": "ablation", "trials": "trial"}  # and the file of each in a trial's folder
 
 
@@ -58,8 +57,8 @@ class Plan:
     def _trial(self, arch: str, task: Task) -> Trial:
         named = registry.canonical(registry.filled(arch, "max_length", task.length))
         layout.expand(layout.parse(named), self.n_layers)
-        heads, d_ffn = self.n_heads, -(-8 * self.d_model // 24) * 8
-        model = ModelConfig(named, self.n_layers, self.d_model, heads, heads, d_ffn, task.tokens)
+        shape = Shape(self.n_layers, self.d_model, self.n_heads, self.n_heads)
+        model = ModelConfig(named, **asdict(shape), d_ffn=shape.d_ffn, vocab_size=task.tokens)
         if self.match == "params":
             model = match.to_attention(model, lambda one: flops.count(one, task.length).params, "params")
         if self.match == "state":
@@ -72,19 +71,18 @@ class Plan:
 def load(trial: Trial, device: str) -> cost.Load:
     """What a trial asks of a worker, an estimate: its models' arithmetic, and steps, which a GPU replays."""
     speed, members = cost.SPEEDS[device], len(trial.seeds) * len(trial.rates)
-    params = flops.count(trial.model, trial.task.length).params
-    computing = 6 * params * trial.steps * trial.batch * trial.task.length * members / speed.flops
-    seconds = speed.startup + trial.steps * speed.step * (4 if device == "cuda" else members) + computing
-    return cost.Load(
-        seconds=seconds, busy=0.25 if device == "cuda" else 1.0, at_once=cost.AT_ONCE if device == "cuda" else 1
-    )
+    computing = 6 * counts_of(trial).params * trial.steps * trial.batch * trial.task.length * members
+    # of a CPU each model's step costs its calls; of a GPU a replay of all costs as much as a few
+    launches, busy, at_once = (4, 0.25, cost.AT_ONCE) if device == "cuda" else (members, 1.0, 1)
+    seconds = speed.startup + trial.steps * speed.step * launches + computing / speed.flops
+    return cost.Load(seconds=seconds, busy=busy, at_once=at_once)
 
 
 def memory(trial: Trial) -> float:
     """Bytes, at most, as sweeps/cost.py counts: what all models keep of a step, and the seeds' examples."""
     members, model = len(trial.seeds) * len(trial.rates), trial.model
     kept = cost.ACTIVATION_WIDTHS * model.n_layers * model.d_model + cost.LOGIT_COPIES * model.vocab_size
-    floats = members * (trial.batch * trial.task.length * kept + cost.BYTES_PER_PARAM / 4 * _counts(trial).params)
+    floats = members * (trial.batch * trial.task.length * kept + cost.BYTES_PER_PARAM / 4 * counts_of(trial).params)
     return cost.RUNTIME_BYTES + 4 * floats + 16 * len(trial.seeds) * trial.examples * trial.task.length
 
 
@@ -156,7 +154,7 @@ class Trials:
 def work(folder: Path, trial_ids: Sequence[str], place: Place, number: int = 0) -> None:
     """Do every trial of the list that is still planned: on a CPU one by one, on a GPU several at once, each in a
     process of its own. One that raises is marked failed. number: as of sweeps/worker.work."""
-    os.environ.setdefault("EUTECTIC_KERNELS", "torch")  # others cannot be vectorised over models
+    os.environ.setdefault(choice.VARIABLE, "torch")  # others cannot be vectorised over models
     if place.device == "cpu":
         for trial_id in trial_ids:
             do(folder, trial_id, place, alone=True)
@@ -180,7 +178,7 @@ def do(folder: Path, trial_id: str, place: Place, alone: bool) -> None:
         return
     try:
         trial = trials.read(trial_id)
-        print(f"{trial_id} {trial.arch} {written(trial.task)}", file=sys.stderr, flush=True)
+        say(f"{trial_id} {trial.arch} {written(trial.task)}")
         torch.set_float32_matmul_precision("high")
         began = time.perf_counter()
         scores, ablated = run(trial, place.device)
@@ -195,22 +193,21 @@ def do(folder: Path, trial_id: str, place: Place, alone: bool) -> None:
     finally:
         claim.release()
         if place.device == "cuda":
-            gc.collect()
-            torch.cuda.empty_cache()
+            return_memory()
 
 
 def _lost(folder: Path, trial_id: str, why: str) -> None:
     Trials(folder).fail(trial_id, f"{why}; see {folder}/jobs.")
 
 
-def _counts(trial: Trial) -> flops.Counts:
+def counts_of(trial: Trial) -> flops.Counts:
     return flops.count(trial.model, trial.task.length)
 
 
 def _rows(
     trial: Trial, scores: list[Score], ablated: list[Ablated], seconds: float, device: str
 ) -> dict[str, list[dict[str, Any]]]:
-    model, task, counts = trial.model, trial.task, _counts(trial)
+    model, task, counts = trial.model, trial.task, counts_of(trial)
     named = {"trial": trial.trial_id, "arch": trial.arch, "task": task.name, "settings": written(task)}
     shape = {name: getattr(model, name) for name in ("layout", "n_layers", "d_model", "n_heads", "n_modes", "d_ffn")}
     taught = {name: getattr(trial, name) for name in ("match", "tokens", "examples", "batch", "control")}

@@ -73,7 +73,7 @@ def fill_gpu(tasks: Sequence[pool.Task], cache: Path, number: int) -> None:
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores // max(1, most)))
     memory = _memory(gpu)
     with shared_gpu(gpu) as together:
-        _say(f"{len(tasks)} tasks on GPU {gpu} of {memory / 1e9:.0f} GB, {'under MPS' if together else 'by turns'}")
+        say(f"{len(tasks)} tasks on GPU {gpu} of {memory / 1e9:.0f} GB, {'under MPS' if together else 'by turns'}")
         pool.run(tasks, memory, most)
 
 
@@ -123,7 +123,7 @@ def train_claimed(
         if claim:
             ledger.finish(run_id, status)
     except LeaseLost:
-        _say(f"{run_id} was taken over by another worker")
+        say(f"{run_id} was taken over by another worker")
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError" and not alone:
             raise pool.MemoryTaken from None
@@ -138,7 +138,7 @@ def train_claimed(
         if claim:
             claim.release()
         if place.device == "cuda":
-            _return_memory()
+            return_memory()
 
 
 def _train(ledger: Ledger, run_id: str, held: Callable[[], bool], place: Place, hopeless: Hopeless) -> str:
@@ -153,7 +153,7 @@ def _train(ledger: Ledger, run_id: str, held: Callable[[], bool], place: Place, 
         raise UserError(f"the config of run {run_id} is gone or damaged; submit the sweep again.")
     foreign.load(config, ledger.folder)
     manifest = open_shards(config.data, place.cache)
-    _say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
+    say(f"{run_id} {config.model.layout} width {config.model.d_model} budget {config.budget:.3g}")
     ranks, recompute = _spread(config, place.device, place.ranks)
     with Mirror(place.tracker if ranks.first else None, config, ledger.folder) as mirror:
         hooks = Hooks(held, hopeless, mirror)
@@ -170,11 +170,11 @@ def _spread(config: RunConfig, device: str, ranks: Ranks) -> tuple[Ranks, bool]:
         ranks = dataclasses.replace(ranks, sharded=cost.estimate(config, device).memory > has)
     needed = cost.estimate(config, device, ranks.world if ranks.sharded else 1, has)
     if needed.recompute:
-        _say(f"blocks are computed again in the backward pass, to need {needed.memory / 1e9:.1f} GB of {has / 1e9:.1f}")
+        say(f"blocks are computed again in the backward pass, to need {needed.memory / 1e9:.1f} GB of {has / 1e9:.1f}")
     return ranks, needed.recompute
 
 
-def _return_memory() -> None:
+def return_memory() -> None:
     """What a run's graph and cache held is for the processes beside this one."""
     import torch
 
@@ -182,6 +182,6 @@ def _return_memory() -> None:
     torch.cuda.empty_cache()
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """To the job's log; stdout is for results."""
     print(text, file=sys.stderr, flush=True)
