@@ -7,8 +7,8 @@
 sines make them all but noise; smooth, the same with sines of frequency 1; modal, StripedHyena's as they start, of 32
 modes. start, error: relative L2 without h_0 in the median channel, before refinement and after. Of the channel that is
 farthest out, over the upper bound: the error at the worst frequency over twice the tail of Hankel singular values; over
-the lower one: over sigma_17, which nothing of order 16 comes below. Rows go to results/bench/distill.parquet as they
-come.
+the lower one: over sigma_17, which nothing of order 16 comes below. Rows go to
+results/bench/distillation.parquet as they come.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from eutectic.arch.mixers.hyena_implicit import ImplicitFilter
 from eutectic.inference.distill import distill
 from eutectic.kernels.modal_conv import impulse_response
 
-OUT = Path("results/bench/distill.parquet")
+OUT = Path("results/bench/distillation.parquet")
 LENGTH, ORDER, FEATURES, MODES = 4096, 16, 33, 32
 CHANNELS = {"cpu": 256, "cuda": 4096}
 KINDS: dict[str, Callable[[int], Tensor]] = {

@@ -37,3 +37,11 @@ def test_make_trains_nothing_where_it_is_to_be_dry(target: str) -> None:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
     assert "--dry" in told("1") and "--dry" not in told("0")
+
+
+def test_no_benchmark_s_rows_are_taken_for_a_sweep_s() -> None:
+    """`eutectic figures` draws every folder of results/ that has such a table, whose columns are others."""
+    from eutectic.analysis.figures.draw import TABLES
+
+    rows = {path.stem for path in (ROOT / "results/bench").glob("*.parquet")}
+    assert rows and not rows & {"runs", *TABLES}
