@@ -78,9 +78,14 @@ class Place:
         return [run["status"] for run in runs.values()]
 
     def in_progress(self, n: int = 2, steps: int = 50) -> list[Path]:
-        """The folders of so many runs, which are being trained, once there are as many that have taken such steps."""
+        """The folders of so many runs, which are being trained, once there are as many that have taken such steps, and
+        have a row in their curve, which is what gives them a loss."""
         ledger = Ledger(self.sweep)
-        begun = lambda: [run for run in ledger.run_ids() if ledger.progress(run).get("step", 0) > steps]  # noqa: E731
+
+        def begun() -> list[str]:
+            told = {run: ledger.progress(run) for run in ledger.run_ids()}
+            return [run for run, at in told.items() if at.get("step", 0) > steps and at.get("loss") is not None]
+
         until(lambda: len(begun()) == n, f"{n} runs in progress")
         return [ledger.runs / run for run in begun()]
 
@@ -266,9 +271,9 @@ def test_trials_go_on_from_their_checkpoints(place: Callable[[], Place]) -> None
     """Both tasks that tune are preempted in the midst of a trial; TensorBoard has each trial once, too. The same
     command while they are at it submits nothing."""
     here = place()
-    tune = ["tune", "--budget", "5e9", "--archs", "attn", "--trials", "4", "--name", "s"]
+    tune = ["tune", "--budget", "2e10", "--archs", "attn", "--trials", "4", "--name", "s"]
     here.eutectic(*tune, "--cluster", "slurm", "--workers", "2", "--track", "tensorboard")
-    victims = here.in_progress(steps=0)  # some have few
+    victims = here.in_progress(steps=0)  # some take few
     here.slurm.run("scancel", "--signal=USR2", here.job())
     saved = [progress(victim) for victim in victims]
     here.await_life(1)
