@@ -39,6 +39,8 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
     found, source, rules, tuned_run = _tuning(options, recipe)
     runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
+    if options.command != "tune":
+        runs = _within_epochs(recipe, manifest, runs)
     devices = devices_of(options)
     cost.refuse_too_large(runs, recipe.device, memory, devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
@@ -51,6 +53,20 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     if found:
         _show_transfer(found, source, rows, tuned_run)
     return recipe, rows, folder, {}
+
+
+def _within_epochs(recipe: Recipe, manifest: Any, runs: list[RunConfig]) -> list[RunConfig]:
+    """Those that the recipe's epochs allow; the others are named on stderr. Raises UserError where none is left."""
+    from eutectic.sweeps import plan as planning
+
+    kept, left_out = planning.within_epochs(recipe, manifest, runs)
+    for words in left_out:
+        err().print(f"left out: {words}, of which recipe {recipe.name} allows {recipe.max_epochs:g}", soft_wrap=True)
+    if not kept:
+        raise UserError(
+            f"all {len(runs)} runs read the text over {recipe.max_epochs:g} times; give more text or lower budgets."
+        )
+    return kept
 
 
 def memory_of(options: Options, device: str, workers: int) -> float:
@@ -67,7 +83,7 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
     from eutectic.analysis.extend import of_sweep
     from eutectic.display.extend import show_extension
     from eutectic.sweeps import cost, replan
-    from eutectic.train.shards import default_cache
+    from eutectic.train import shards
 
     for option in ("name", *PLANNING, "settings", "device"):
         if getattr(options, option):
@@ -82,8 +98,11 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
         raise UserError(f"{ledger.folder} cannot be extended: {'; '.join(extension.limits)}.")
     memory = memory_of(options, recipe.device, options.workers or recipe.workers)
     reasons = {run: proposal.reason for proposal in extension.proposals for run in proposal.runs}
+    if reasons and recipe.max_epochs:
+        manifest = shards.identify(recipe.source, recipe.tokenizer, shards.default_cache())
+        reasons = {run: reasons[run] for run in _within_epochs(recipe, manifest, list(reasons))}
     if prepare and reasons:
-        replan.prepare(list(reasons), default_cache())
+        replan.prepare(list(reasons), shards.default_cache())
     devices = devices_of(options)
     cost.refuse_too_large(reasons, recipe.device, memory, devices)
     rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in reasons]

@@ -76,6 +76,20 @@ def plan(recipe: Recipe, manifest: Manifest, threads: int, tuned: Mapping[str, T
     return rows
 
 
+def within_epochs(recipe: Recipe, manifest: Manifest, runs: Iterable[RunConfig]) -> tuple[list[RunConfig], list[str]]:
+    """The runs of a plan that read the text no oftener than the recipe allows, and what is left out, cell by cell."""
+    kept, left_out = [], dict[tuple[object, ...], str]()
+    for run in runs:
+        epochs = run.sequences / windows_per_epoch(manifest.train_tokens, run.data.seq_len)
+        if not recipe.max_epochs or epochs <= recipe.max_epochs:
+            kept.append(run)
+            continue
+        model = run.model
+        words = f"{model.layout} of width {model.d_model} at {run.budget:.3g}: {epochs:.1f} epochs of the text"
+        left_out[model.layout, model.n_layers, model.d_model, run.budget] = words
+    return kept, [*left_out.values()]
+
+
 def _arch(recipe: Recipe, arch: str) -> str:
     """The layout in its canonical form; filters that are made for a length are made for the recipe's."""
     return registry.canonical(registry.filled(arch, "max_length", recipe.seq_len))

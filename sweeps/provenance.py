@@ -26,7 +26,7 @@ PLANNING = ("config.py", "sweeps/plan.py", "sweeps/match.py", "sweeps/cells.py")
 KERNELS = ("triton", "flash-attn-4", "flash-attn")  # whose numbers a GPU's are
 # of a recipe, what is not compared: names, and what they come to is; and what asks for more runs
 NAMES = ("name", "doc", "source", "device", "workers")
-MORE_RUNS = ("archs", "budgets", "sizes", "seeds", "ladder", "optimal_params")
+MORE_RUNS = ("archs", "budgets", "sizes", "seeds", "ladder", "optimal_params", "max_epochs")
 
 Record = dict[str, dict[str, Any]]
 

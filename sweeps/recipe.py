@@ -73,6 +73,7 @@ class Recipe:
     mup_base: width whose learning rate muP gives to all, for which `lr` is to be constant; 0 for none.
     match: what the architectures of a rung share with its pure attention beside depth and width: `width` for no more,
     `params` or `flops`, for which the channel mixers are made narrower or wider. ladder: from the smallest shape.
+    max_epochs: most passes over the training text that a run may take, or it is left out; 0 for any number.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Recipe:
     n_modes: int = 8
     poles: str = "complex"
     mup_base: int = 0
+    max_epochs: float = 0.0
     channel: str = "swiglu"
     match: str = "width"
     evals: int = 5

@@ -104,6 +104,6 @@ def _range(name: str, value: float) -> tuple[bool, str]:
         return math.isfinite(value), "finite"
     if name == "sizes":
         return value > 0 and value % 2 == 1, "odd, with as many below the size expected best as above it"
-    if name in ("seeds", "mup_base") or (name.startswith("optim.") and name != "optim.init_scale"):
+    if name in ("seeds", "mup_base", "max_epochs") or (name.startswith("optim.") and name != "optim.init_scale"):
         return 0 <= value < math.inf, "0 or more"
     return 0 < value < math.inf, "positive and finite"

@@ -10,6 +10,7 @@ from eutectic import config
 from eutectic.cli import main
 from eutectic.display.words import duration
 from eutectic.sweeps.cost import Load, wall_seconds, worker_seconds
+from eutectic.train.shards import identify
 
 PLAN = ["plan", "--device", "cuda", "--budget", "1e13", "--archs", "attn", "--memory", "1000", "--price", "3600"]
 
@@ -68,3 +69,38 @@ def test_each_run_is_named_once(
     monkeypatch.setattr(config, "canonical_json", lambda value: hashed.append(1) or json.dumps(value))
     assert main([*PLAN, "--source", str(corpus)]) == 0
     assert len(hashed) == 5
+
+
+def test_what_reads_the_text_too_often_is_named_and_not_planned(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path))
+    recipe = tmp_path / "mine.py"
+    command = [
+        "plan",
+        "--recipe",
+        str(recipe),
+        "--source",
+        str(corpus),
+        "--archs",
+        "attn",
+        "--budget",
+        "1e10",
+        "--json",
+    ]
+
+    def planned(epochs: float) -> tuple[int, str, str]:
+        changed = f'dataclasses.replace(quick.RECIPE, name="mine", max_epochs={epochs})'
+        recipe.write_text(f"import dataclasses\nfrom eutectic.sweeps.grids import quick\nRECIPE = {changed}\n")
+        return main(command), *capsys.readouterr()
+
+    def tokens(out: str) -> list[int]:
+        return sorted(row["tokens"] for row in json.loads(out)["runs"])
+
+    every = tokens(planned(0.0)[1])
+    text = identify(str(corpus), "bytes", tmp_path).train_tokens
+    status, out, said = planned(every[2] / text * 1.01)
+    assert (status, tokens(out), said.count("left out: attn of width")) == (0, every[:3], 2)
+    status, _, said = planned(0.001)
+    assert status == 1
+    assert "all 5 runs read the text over 0.001 times; give more text or lower budgets." in said

@@ -182,3 +182,17 @@ def test_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="device cuda was asked for and torch finds no GPU"):
         cost.available_memory("cuda", 1)
+
+
+def test_runs_beyond_the_epochs_that_a_recipe_allows_are_left_out_by_cell() -> None:
+    """Two seeds of a cell are left out in one line, and the largest of those that stay is within the epochs."""
+    rows = plan(archs=("attn",), seeds=(0, 1), seq_len=128)
+    epochs = [row.sequences / (11_000_000 // 128 - 1) for row in rows]
+    most = sorted(set(epochs))[-3]
+    recipe = dataclasses.replace(QUICK, max_epochs=most * 1.001)
+    kept, left_out = planning.within_epochs(recipe, MANIFEST, rows)
+    assert kept == [row for row, of in zip(rows, epochs, strict=True) if of <= most * 1.001]
+    assert len(rows) - len(kept) == 4
+    words = [f"{of:.1f} epochs of the text" for of in sorted(set(epochs), reverse=True)[:2]]
+    assert [line.split(": ")[1] for line in left_out] == words
+    assert planning.within_epochs(QUICK, MANIFEST, rows) == (rows, [])
