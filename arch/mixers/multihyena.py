@@ -7,6 +7,7 @@ from eutectic.arch.base import Card, LayerShape, State, StateSize
 from eutectic.arch.gated_conv import GatedConv
 from eutectic.arch.layers import exempt, wide
 from eutectic.arch.mixers.hyena import ModalFilter
+from eutectic.errors import UserError
 from eutectic.kernels import long_conv, multihead_conv, plain
 from eutectic.kernels.modal_conv import parts, product
 
@@ -14,7 +15,8 @@ from eutectic.kernels.modal_conv import parts, product
 class MultiHyena(GatedConv):
     """In a head, y_t = z_t' q_t with z = h conv (k v') + D k v': one modal filter and one D for its d_head^2 products.
 
-    The filter and D start d_head^(-1/2) times Hyena's, for they weigh sums of d_head products of a query and a key.
+    n_heads: of the convolution, where 0 the model's. As many as channels are Hyena; fewer have larger states. The filter
+    and D start d_head^(-1/2) times Hyena's, for they weigh sums of d_head products of a query and a key.
     """
 
     card = Card(
@@ -25,12 +27,15 @@ class MultiHyena(GatedConv):
         oracle="the outer products' convolution in float64",
     )
 
-    def __init__(self, shape: LayerShape):
+    def __init__(self, shape: LayerShape, *, n_heads: int = 0):
         super().__init__(shape)
-        self.n_heads, self.d_head = shape.n_heads, shape.d_head
-        scale = shape.d_head**-0.5
-        self.filter = ModalFilter(shape.n_heads, shape.n_modes, shape.poles == "complex", scale)
-        self.skip = exempt(torch.full((shape.n_heads,), scale))
+        self.n_heads = n_heads or shape.n_heads
+        if self.n_heads < 0 or shape.d_inner % self.n_heads:
+            raise UserError(f"multihyena cannot part {shape.d_inner} channels into {n_heads=}; give a divisor.")
+        self.d_head = shape.d_inner // self.n_heads
+        scale = self.d_head**-0.5
+        self.filter = ModalFilter(self.n_heads, shape.n_modes, shape.poles == "complex", scale)
+        self.skip = exempt(torch.full((self.n_heads,), scale))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = self._heads(q, k, v)

@@ -13,6 +13,7 @@ from eutectic.arch.flops import count
 from eutectic.arch.mixers.hyena import Hyena
 from eutectic.arch.mixers.multihyena import MultiHyena
 from eutectic.arch.model import build
+from eutectic.errors import UserError
 
 SHAPE = LayerShape(
     d_model=24, d_inner=24, n_heads=4, n_kv_heads=4, d_ffn=48, layer=0, n_layers=2, out_scale=0.5, n_modes=5
@@ -61,6 +62,23 @@ def test_with_heads_of_one_channel_it_is_hyena() -> None:
     hyena.load_state_dict(multi.state_dict())
     x = torch.randn(2, 150, 24, dtype=torch.float64)
     assert_same(multi(x), hyena(x), 1e-12)
+
+
+@pytest.mark.parametrize("n_heads", [1, 3, 8, 24])
+def test_its_heads_are_its_own(n_heads: int) -> None:
+    """It equals that of a model of as many heads, beside attention of four, in values, FLOPs and state."""
+    own, models = MultiHyena(SHAPE, n_heads=n_heads).double(), _mixer(dataclasses.replace(SHAPE, n_heads=n_heads))
+    own.load_state_dict(models.state_dict())
+    x = torch.randn(2, 90, 24, dtype=torch.float64)
+    assert torch.equal(own(x), models(x))
+    assert own.flops(90, "chunked") == models.flops(90, "chunked")
+    assert own.state_size(90) == models.state_size(90)
+
+
+@pytest.mark.parametrize("n_heads", [-1, 5, 48])
+def test_heads_that_do_not_divide_the_channels_are_refused(n_heads: int) -> None:
+    with pytest.raises(UserError, match=f"cannot part 24 channels into n_heads={n_heads}; give a divisor"):
+        MultiHyena(SHAPE, n_heads=n_heads)
 
 
 def test_real_poles_step_and_prefill_as_forward() -> None:
