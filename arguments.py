@@ -81,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--watch", action="store_true", help="show it until no run is planned or running")
         if name in ("plan", "sweep"):
             command.add_argument("--settings", metavar="NAME", help="learning rates and batches by a tuning's laws")
+            words = "of each budget, about the one expected best; by default the recipe's"
+            command.add_argument("--sizes", type=as_count("--sizes"), metavar="N", help=words)
             command.add_argument("--extend", metavar="SWEEP", help="add runs where its minima are not reached or known")
         if name in ("plan", "sweep", "tune", "retry", "graft", "probe"):
             _placing(command)

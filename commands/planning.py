@@ -17,7 +17,7 @@ from eutectic.sweeps.recipe import Recipe
 from eutectic.values import numbers
 
 # options of a plan, which a sweep that is extended has answered already
-PLANNING = ("recipe", "budget", "archs", "seeds", "channel", "match", "mixer_file", "source", "tokenizer")
+PLANNING = ("recipe", "budget", "archs", "seeds", "sizes", "channel", "match", "mixer_file", "source", "tokenizer")
 
 
 def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
@@ -150,6 +150,10 @@ def _chosen(options: Options) -> Recipe:
         "tokenizer": options.tokenizer,
         "device": options.device,
     }
+    if options.command != "tune" and (sizes := options.sizes):
+        if sizes % 2 == 0:
+            raise UserError(f"--sizes {sizes} has no middle to stand at the size expected best; give an odd number.")
+        changed["sizes"] = sizes
     return dataclasses.replace(recipe, **{key: value for key, value in changed.items() if value})
 
 

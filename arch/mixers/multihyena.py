@@ -15,8 +15,8 @@ from eutectic.kernels.modal_conv import parts, product
 class MultiHyena(GatedConv):
     """In a head, y_t = z_t' q_t with z = h conv (k v') + D k v': one modal filter and one D for its d_head^2 products.
 
-    n_heads: of the convolution, where 0 the model's. As many as channels are Hyena; fewer have larger states. The filter
-    and D start d_head^(-1/2) times Hyena's, for they weigh sums of d_head products of a query and a key.
+    n_heads: of the convolution, where 0 the model's. As many as channels are Hyena; fewer keep a larger state. The
+    filter and D start d_head^(-1/2) times Hyena's, for they weigh sums of d_head products of a query and a key.
     """
 
     card = Card(

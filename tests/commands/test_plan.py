@@ -104,3 +104,21 @@ def test_what_reads_the_text_too_often_is_named_and_not_planned(
     status, _, said = planned(0.001)
     assert status == 1
     assert "all 5 runs read the text over 0.001 times; give more text or lower budgets." in said
+
+
+def test_a_plan_has_the_sizes_asked_for(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three of the recipe's five, those in the middle, and seven with one more at either end."""
+    monkeypatch.setenv("EUTECTIC_CACHE", str(tmp_path))
+    command = ["plan", "--archs", "attn", "--budget", "3e10", "--source", str(corpus), "--json", "--sizes"]
+
+    def planned(sizes: str) -> tuple[int, list[str], str]:
+        status, (out, said) = main([*command, sizes]), capsys.readouterr()
+        return status, [run["run_id"] for run in json.loads(out)["runs"]] if status == 0 else [], said
+
+    three, five, seven = (planned(n)[1] for n in "357")
+    assert (len(five), three, seven[1:-1]) == (5, five[1:-1], five)
+    status, _, said = planned("4")
+    assert status == 1
+    assert "--sizes 4 has no middle to stand at the size expected best; give an odd number." in said
