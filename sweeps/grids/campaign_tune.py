@@ -1,0 +1,14 @@
+"""What the campaign's learning rates and batches are tuned by: attention, Hyena and a hybrid at small budgets."""
+
+import dataclasses
+
+from eutectic.sweeps.grids import campaign
+
+RECIPE = dataclasses.replace(
+    campaign.RECIPE,
+    name="campaign_tune",
+    doc="the campaign's text, 3 budgets x attention, Hyena and a quarter of attention, to tune",
+    archs=("attn", "hyena", "hyena*3+attn"),
+    budgets=(3e13, 1e14, 3e14),
+    sizes=3,
+)
