@@ -47,12 +47,17 @@ def work(folder: Path, run_ids: list[str], place: Place, number: int = 0) -> Non
         for run_id in run_ids:
             _train_planned(ledger, run_id, place, alone=True)
         return
-    tasks = [
+    fill_gpu(tasks(folder, run_ids, place), place.cache, number)
+
+
+def tasks(folder: Path, run_ids: Sequence[str], place: Place) -> list[pool.Task]:
+    """To train what is planned of a sweep's runs on a GPU, in their order."""
+    ledger = Ledger(folder)
+    return [
         task(config, partial(train_planned, folder, run_id, place), partial(_lost, folder, run_id))
         for run_id in run_ids
         if ledger.status(run_id) == "planned" and (config := ledger.config(run_id))
     ]
-    fill_gpu(tasks, place.cache, number)
 
 
 def task(config: RunConfig, call: pool.Call, lost: pool.Lost) -> pool.Task:

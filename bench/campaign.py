@@ -1,0 +1,87 @@
+"""The campaign's runs on this machine's GPUs as one queue, for so many minutes, where machines are had by the hour.
+
+    python bench/campaign.py --results results/campaign --minutes 25
+
+`make campaign` goes through the same steps, each to its end and its fit; here GPUs pass from the runs of one to those
+of the next, and in the end all save and go. Its tuning is to be there: the first command of results/campaign/run.sh.
+"""
+
+import argparse
+import multiprocessing
+import os
+import shlex
+import signal
+import time
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from eutectic import arguments
+from eutectic.commands.planning import open_sweep, plan_of
+from eutectic.sweeps import worker
+from eutectic.sweeps.ledger import Ledger
+from eutectic.train import preemption
+from eutectic.train.shards import default_cache
+
+RUN = Path(__file__).parents[1] / "results/campaign/run.sh"
+SAVING_SECONDS = 60.0
+Queue = list[tuple[Path, str]]  # a sweep's folder and a run's id
+
+
+def steps() -> list[list[str]]:
+    """Part, recipe and options of each step, in order."""
+    lines = [line for line in RUN.read_text().splitlines() if line.startswith("step ")]
+    return [shlex.split(line.replace('"$@"', ""))[1:] for line in lines]
+
+
+def planned(results: Path) -> Queue:
+    """All runs of the steps, the longest of each first."""
+    queue: Queue = []
+    for part, recipe_name, *further in steps():
+        words = ["sweep", "--results", str(results), "--name", part, "--recipe", recipe_name, "--settings", "tune"]
+        options = arguments.parser().parse_args([*words, "--continue", *further])
+        recipe, rows, folder, _ = plan_of(options, prepare=True)
+        open_sweep(options, folder, recipe, rows)
+        ledger = Ledger(folder)
+        ledger.add([run for run, _ in rows], {run.run_id: cost for run, cost in rows})
+        queue += [(folder, run.run_id) for run, cost in sorted(rows, key=lambda row: -row[1].seconds)]
+    return list(dict.fromkeys(queue))
+
+
+def train(queue: Queue, number: int) -> None:
+    """What nobody else trains, on the GPU of this number."""
+    preemption.install()
+    place = worker.Place("cuda", default_cache())
+    tasks = []
+    for folder, runs in groupby(queue, key=lambda entry: entry[0]):
+        tasks += worker.tasks(folder, [run_id for _, run_id in runs], place)
+    worker.fill_gpu(tasks, place.cache, number)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RUN.parent)
+    parser.add_argument("--minutes", type=float, required=True)
+    options = parser.parse_args()
+    end = time.monotonic() + 60 * options.minutes
+    queue = planned(options.results)
+    context = multiprocessing.get_context("spawn")
+    gpus = [context.Process(target=train, args=(queue, number)) for number in range(torch.cuda.device_count())]
+    for gpu in gpus:
+        gpu.start()
+    for gpu in gpus:
+        gpu.join(max(0.0, end - time.monotonic()))
+    for gpu in gpus:
+        if gpu.pid and gpu.is_alive():
+            os.kill(gpu.pid, signal.SIGUSR2)
+    for gpu in gpus:
+        gpu.join(SAVING_SECONDS)
+        gpu.kill()
+    for folder in dict.fromkeys(folder for folder, _ in queue):
+        ledger = Ledger(folder)
+        print(folder, ledger.collect(), "new runs of", sum(where == folder for where, _ in queue))
+
+
+if __name__ == "__main__":
+    main()
