@@ -224,7 +224,8 @@ def _trying(command: argparse.ArgumentParser) -> None:
     words = "tokens a step (default: 4096)"
     add("--batch", type=as_count("--batch"), default=4096, metavar="N", help=words)
     add("--control", action="store_true", help="shuffle the answers: what is scored above chance then is a mistake")
-    add("--against", metavar="SWEEP", help="correlate scores with the compute-optimal losses of this sweep")
+    words = "correlate scores with the compute-optimal losses of these sweeps"
+    add("--against", nargs="+", default=[], type=as_words, metavar="SWEEP", help=words)
 
 
 def _fitting(command: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """The columns of the logs, `runs` (a row per run) and `curves` (a row per logged step), and of what is measured of
 trained models: `sensitivity` (a row per layer replaced alone), `context` (per document and context), `filters` (per
 lag), `poles` (per mode), `distill` (per layer) and `prune` (per number of modes); and of synthetic tasks `trials` (per
-model) and `ablation` (per layer).
+model), `ablation` (per layer) and `losses` (per architecture and budget of a sweep that scores were held against).
 
 The parquet files carry these docs in their field metadata, and results/SCHEMA.md is generated from here.
 """
@@ -303,6 +303,14 @@ ABLATION = (
     _column("without", "float", "", "the same with that mixer giving zeros"),
 )
 
+LOSSES = (
+    _column("sweep", "str", "", "name of the sweep that scores were held against"),
+    _column("arch", "str", "", "layout of sequence mixers"),
+    _column("budget", "float", "FLOPs", "compute of each run"),
+    _column("loss", "float", "nats/token", "at the minimum of the isoFLOP parabola; null where there is none"),
+    _column("status", "str", "", "optimum, or why there is none, e.g. beyond grid"),
+)
+
 TABLES = {
     "runs": RUNS,
     "curves": CURVES,
@@ -314,6 +322,7 @@ TABLES = {
     "prune": PRUNE,
     "trials": TRIALS,
     "ablation": ABLATION,
+    "losses": LOSSES,
 }
 # of tables that are added to: a row that is new replaces one of the same
 KEYS = {

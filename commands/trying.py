@@ -1,5 +1,7 @@
 """probe."""
 
+import itertools
+from pathlib import Path
 from typing import Any
 
 from eutectic.arguments import Options
@@ -18,6 +20,7 @@ def probe(options: Options) -> int:
     from eutectic.sweeps.trials import Trials
 
     check_place(options)
+    losses = {name: _losses(options, name) for part in options.against for name in part}
     asked = {trial.trial_id: trial for trial in _asked(options)}
     folder, device = named(options.results, options.name or "probe"), options.device or "cpu"
     if options.dry:
@@ -35,7 +38,7 @@ def probe(options: Options) -> int:
         return 0
     _wait(jobs, trials, asked)
     trials.collect()
-    return _conclude(options, trials, list(asked))
+    return _conclude(options, trials, list(asked), losses)
 
 
 def _asked(options: Options) -> list[Any]:
@@ -121,9 +124,9 @@ def _show_plan(options: Options, asked: list[Any], device: str) -> int:
     return 0
 
 
-def _conclude(options: Options, trials: Any, trial_ids: list[str]) -> int:
-    """Show the scores of all that are kept here, and how they go with a sweep's losses where one is named; then what is
-    left of those asked for."""
+def _conclude(options: Options, trials: Any, trial_ids: list[str], losses: dict[str, Any]) -> int:
+    """Show the scores of all that are kept here, and how they go with the losses of sweeps, by name, which are kept
+    beside them; then what is left of those asked for."""
     from eutectic.analysis.load import read_table
     from eutectic.analysis.probe import SETUP, scores
     from eutectic.analysis.rank import correlation
@@ -133,17 +136,22 @@ def _conclude(options: Options, trials: Any, trial_ids: list[str]) -> int:
     failed = {trial_id: trials.failure(trial_id) for trial_id, status in statuses.items() if status == "failed"}
     table = read_table(trials.folder, "trials")
     found = None if table is None else scores(table)
-    losses = _losses(options) if options.against else None
     correlated = []
-    if found is not None and losses is not None:
-        correlated = [correlation(rows, losses) for _, rows in found.groupby(SETUP)]
+    if found is not None and losses:
+        _keep(trials.folder / "losses.parquet", losses)
+        cells = itertools.product(found.groupby(SETUP), losses.items())
+        correlated = [(setup, sweep, correlation(rows, known)) for (setup, rows), (sweep, known) in cells]
     if options.json:
         told = {"statuses": statuses, "failed": failed, "scores": [] if found is None else found.to_dict("records")}
-        print_json(finite(told | {"correlations": [one.table.to_dict("records") for one in correlated]}))
+        tables = (
+            one.table.assign(sweep=sweep, **dict(zip(SETUP, setup, strict=True))) for setup, sweep, one in correlated
+        )
+        rows = [row for one in tables for row in one.to_dict("records")]
+        print_json(finite(told | {"correlations": rows}))
     elif found is not None:
         show_scores(out(), found)
-        for one in correlated:
-            show_correlations(out(), one)
+        for setup, sweep, one in correlated:
+            show_correlations(out(), one, sweep, *setup)
     for trial_id, error in failed.items():
         err().print(f"{trial_id} failed: {error}", soft_wrap=True)
     if left := sum(status != "done" for status in statuses.values()):
@@ -151,10 +159,20 @@ def _conclude(options: Options, trials: Any, trial_ids: list[str]) -> int:
     return int(left > 0)
 
 
-def _losses(options: Options) -> Any:
-    """Compute-optimal ones of the sweep that scores are held against."""
+def _losses(options: Options, name: str) -> Any:
+    """Compute-optimal ones of a sweep that scores are to be held against."""
     from eutectic.analysis.load import load
     from eutectic.analysis.rank import losses
     from eutectic.analysis.report import isoflop_optima
 
-    return losses(isoflop_optima(load(named(options.results, options.against))))
+    return losses(isoflop_optima(load(named(options.results, name))))
+
+
+def _keep(path: Path, losses: dict[str, Any]) -> None:
+    """For figures; those of other sweeps stay."""
+    from eutectic.train import log
+
+    rows = [row for row in log.read_rows(path) if row["sweep"] not in losses]
+    for sweep, known in losses.items():
+        rows += [row | {"sweep": sweep} for row in finite(known.to_dict("records"))]
+    log.write_rows(path, "losses", rows)

@@ -54,12 +54,12 @@ def _score(row: Row) -> str:
     return f"{row['accuracy']:.2f} [{max(row['low'], 0):.2f}, {min(row['high'], 1):.2f}]"
 
 
-def show_correlations(console: Console, found: Correlations) -> None:
-    """A row for each budget and task, with what it says."""
+def show_correlations(console: Console, found: Correlations, sweep: str, match: str, n_layers: int) -> None:
+    """Of one setup's scores with a sweep's losses: a row for each budget and task, with what it says."""
     table = table_of(
         *("budget", "task", "tau", "rho"),
         left=("task",),
-        title="rank correlation of accuracy with compute-optimal loss",
+        title=f"rank correlation of accuracy with compute-optimal loss of {sweep}: {n_layers} layers, equal {match}",
         caption="tau-b of Kendall and rho of Spearman, positive where the better on the task has the lower loss; "
         "brackets: 95%, by a bootstrap of architectures. Mean: of "
         f"{', '.join(found.tasks) or 'none, as no task was tried by all'}",

@@ -64,7 +64,6 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], Figure | None]]] = {
     "distill": {"distill": distill.figure},
     "prune": {"prune": prune.figure},
     "trials": {"scores": probe.heat, "capacity": probe.curves},
-    "ablation": {"ablation": probe.ablation},
 }
 METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
@@ -86,12 +85,25 @@ def draw(folder: Path) -> list[Path]:
         figures["graft"] = partial(graft.figure, rows)
     elif rows is not None:
         runs = with_curves(folder, rows)
-    if runs is not None and "trials" in tables:
-        figures["correlation"] = partial(probe.scatter, tables["trials"], losses(isoflop_optima(runs)))
+    if "trials" in tables:
+        figures |= _of_trials(folder, tables["trials"], runs)
     out = files.make_folder(folder / "figures")
-    names = [*(name for kind in TABLES.values() for name in kind), "graft", "correlation"]
+    names = [*(name for kind in TABLES.values() for name in kind), "ablation", "graft", "correlation"]
     written = [path for name in names for path in _write(name, figures.get(name, lambda: None), out)]
     return written if runs is None else [*written, *_draw_laws(runs, out)]
+
+
+def _of_trials(folder: Path, trials: pd.DataFrame, runs: Runs | None) -> dict[str, Callable[[], Figure | None]]:
+    """What takes other tables besides: layers that were silenced, and losses, of other sweeps and of the folder's."""
+    figures: dict[str, Callable[[], Figure | None]] = {}
+    if (silenced := read_table(folder, "ablation")) is not None:
+        figures["ablation"] = partial(probe.ablation, silenced, trials)
+    known = [] if runs is None else [losses(isoflop_optima(runs)).assign(sweep=folder.name)]
+    if (others := read_table(folder, "losses")) is not None:
+        known.append(others)
+    if known:
+        figures["correlation"] = partial(probe.scatter, trials, pd.concat(known, ignore_index=True))
+    return figures
 
 
 def _draw_laws(runs: Runs, out: Path) -> list[Path]:

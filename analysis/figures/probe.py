@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from eutectic.analysis.figures import style
 from eutectic.analysis.laws import Array
 from eutectic.analysis.probe import SETUP, capacity, grid, labels, means, scores
-from eutectic.analysis.rank import MEAN, canonical, correlation
+from eutectic.analysis.rank import MEAN, Correlations, canonical, correlation
 from eutectic.arch import layout
 
 LETTER, CELL, ABOVE = 0.075, 0.24, 0.8  # inches: of a name's letter, a cell's height, and above a block of them
@@ -115,48 +115,57 @@ def _curve(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None
 
 
 def scatter(trials: pd.DataFrame, losses: pd.DataFrame) -> Figure | None:
-    """Of the `trials` table and analysis/rank.py's losses: mean score against compute-optimal loss, a panel for each
-    setup and budget; None where no architecture has both."""
+    """Of the `trials` and `losses` tables: mean score against compute-optimal loss, a panel for each setup, sweep and
+    budget; None where no two architectures have both."""
     found = scores(trials)
     found["arch"] = found["arch"].map(canonical)
-    known = losses.assign(arch=losses["arch"].map(canonical)).dropna(subset="loss")
     panels, said = [], []
-    lacking: dict[str, None] = {}
     for (match, n_layers), rows in found.groupby(SETUP):
-        both = means(rows).table.merge(known, on="arch")
-        correlations = correlation(rows, losses)
-        lacking |= dict.fromkeys(
-            f"{arch} at {style.number(c)} FLOPs ({why})" for arch, c, why in correlations.not_optima
-        )
-        lacking |= dict.fromkeys(f"{arch} (not in the sweep)" for arch in correlations.without_loss)
-        lacking |= dict.fromkeys(f"{arch} (no scores)" for arch in correlations.without_scores)
-        for row in correlations.table.query("task == @MEAN").to_dict("records"):
-            setup = f"{n_layers} layers, equal {match}, {style.number(row['budget'])} FLOPs"
-            panels.append((setup, both[both["budget"] == row["budget"]]))
-            said.append(
-                f"{setup}: tau {row['tau']:.2f}{_brackets(row, 'tau')}, rho {row['rho']:.2f}"
-                f"{_brackets(row, 'rho')}: {row['sentence']}"
-            )
-    panels = [(setup, own) for setup, own in panels if len(own)]
+        for sweep, own in losses.groupby("sweep", sort=False):
+            known = own.assign(arch=own["arch"].map(canonical)).dropna(subset="loss")
+            both, correlations = means(rows).table.merge(known, on="arch"), correlation(rows, own)
+            before = len(panels)
+            for row in correlations.table.query("task == @MEAN").to_dict("records"):
+                names = f"{n_layers} layers, equal {match}", f"{sweep}, {style.number(row['budget'])} FLOPs"
+                points = both[both["budget"] == row["budget"]]
+                if len(points) > 1:
+                    panels.append(("\n".join(names), points))
+                    said.append(f"{', '.join(names)}: {_said(row)}")
+            if len(panels) > before and (lacking := _lacking(str(sweep), correlations)):
+                said.append(f"Without {', '.join(lacking)}.")
     if not panels:
         return None
     drawn, all_axes = style.panels(len(panels))
     looks = _looks(found["arch"])
-    for axes, (setup, own) in zip(all_axes, panels, strict=True):
-        for _, one in own.groupby("arch"):
+    for axes, (title, points) in zip(all_axes, panels, strict=True):
+        for _, one in points.groupby("arch"):
             look = looks[one["arch"].iloc[0]]
             axes.errorbar(one["accuracy"], one["loss"], xerr=_bars(one), markersize=5, elinewidth=0.8, **look)
-        _names(axes, own)
-        axes.set_title(setup)
+        _names(axes, points)
+        axes.set_title(title)
         axes.set_xlabel("mean accuracy over tasks")
         style.y_label(axes, "compute-optimal loss (nats per token)")
-    without = f" Without {', '.join(lacking)}." if lacking else ""
     style.below(
         drawn,
         f"{' '.join(said)} Brackets: 95%, by a bootstrap of architectures; bars: 95%, over seeds. Loss: at the best "
-        f"size of each budget.{without} {_counted(trials)}",
+        f"size of each budget. {_counted(trials)}",
     )
     return drawn
+
+
+def _said(row: Mapping[Hashable, Any]) -> str:
+    return (
+        f"tau {row['tau']:.2f}{_brackets(row, 'tau')}, rho {row['rho']:.2f}{_brackets(row, 'rho')}: {row['sentence']}"
+    )
+
+
+def _lacking(sweep: str, found: Correlations) -> list[str]:
+    """Who has no place in the panels of a sweep, and why."""
+    return [
+        *(f"{arch} at {style.number(budget)} FLOPs of {sweep} ({why})" for arch, budget, why in found.not_optima),
+        *(f"{arch} (not in {sweep})" for arch in found.without_loss),
+        *(f"{arch} of {sweep} (no scores)" for arch in found.without_scores),
+    ]
 
 
 def _brackets(row: Mapping[Hashable, Any], name: str) -> str:
@@ -173,16 +182,20 @@ def _names(axes: Axes, points: pd.DataFrame) -> None:
         axes.annotate(one["arch"], (one["accuracy"], one["loss"]), arrowprops=line, **place)
 
 
-def ablation(table: pd.DataFrame) -> Figure:
-    """Of the `ablation` table: accuracy lost by silencing each layer's mixer, a panel for each stack."""
-    rows = table.assign(label=labels(table), lost=table["valid"] - table["without"])
-    rows["depth"] = rows.groupby("trial")["layer"].transform("max") + 1
-    groups = list(rows.groupby(["arch", "depth"], sort=False))
+def ablation(table: pd.DataFrame, trials: pd.DataFrame) -> Figure | None:
+    """Of the `ablation` table, and the `trials` that it is of: accuracy lost by silencing each layer's mixer, a panel
+    for each stack of each setup; None where nothing but controls was silenced."""
+    about = trials.drop_duplicates("trial").set_index("trial")[[*SETUP, "examples", "control"]]
+    rows = table.join(about, on="trial", how="inner").query("not control")
+    if rows.empty:
+        return None
+    rows = rows.assign(label=labels(rows), lost=rows["valid"] - rows["without"])
+    groups = list(rows.groupby(["arch", *SETUP], sort=False))
     looks = style.categories(list(rows["label"].unique()))
     drawn, panels = style.panels(len(groups), share_y=True)
-    for axes, ((arch, depth), own) in zip(panels, groups, strict=True):
+    for axes, ((arch, match, n_layers), own) in zip(panels, groups, strict=True):
         _layers(axes, own, looks)
-        axes.set_title(f"{arch}, {depth} layers")
+        axes.set_title(f"{arch}\n{n_layers} layers, equal {match}")
         axes.set_xlabel("layer, and its mixer")
         style.y_label(axes, "accuracy lost without it")
     handles = [Line2D([], [], linestyle="", label=label, **look) for label, look in looks.items()]

@@ -37,9 +37,20 @@ def test_scores_are_held_against_a_sweep(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "h200").mkdir()
     (tmp_path / "h200" / "runs.parquet").write_bytes((root / "runs.parquet").read_bytes())
     (tmp_path / "h200" / "curves.parquet").write_bytes((root / "curves.parquet").read_bytes())
-    assert probe(tmp_path, "--archs", "attn", "hyena", *TINY, "--cluster", "debug", "--against", "h200") == 0
+    (tmp_path / "again").symlink_to(tmp_path / "h200")
+    words = ["--archs", "attn", "hyena", *TINY, "--cluster", "debug", "--against"]
+    assert probe(tmp_path, *words, "h200") == 0
     shown = capsys.readouterr().out
-    assert "tau" in shown and "No scores: hyena*3+attn, hyena+attn, hyena+attn*3." in shown
+    assert "loss of h200: 2 layers, equal width" in shown
+    assert "No scores: hyena*3+attn, hyena+attn, hyena+attn*3." in shown
+    assert probe(tmp_path, *words, "again", "h200", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["correlations"]
+    assert [row["sweep"] for row in rows] == ["again"] * 4 + ["h200"] * 4 and {row["n_layers"] for row in rows} == {2}
+    kept = pd.read_parquet(tmp_path / "probe" / "losses.parquet")
+    assert kept.groupby("sweep").size().to_dict() == {"again": 10, "h200": 10}
+    assert kept.query("arch == 'attn' and budget == 1e15")["loss"].tolist() == [pytest.approx(2.949, abs=1e-3)] * 2
+    assert main(["figures", "--name", "probe", "--results", str(tmp_path)]) == 0
+    assert (tmp_path / "probe" / "figures" / "correlation.png").stat().st_size > 10_000
 
 
 def test_a_plan_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +86,7 @@ def test_a_plan_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.Capt
         (["--archs", "rwkv6", "--width", "32"], "cannot have attn's params"),
         (["--archs", "attn", "--rates", "fast"], "rate 'fast' is not a number"),
         (["--archs", "attn", "--slurm", "partition=x"], "add --cluster slurm"),
+        (["--archs", "attn", *TINY, "--against", "nowhere"], "nowhere/runs.parquet"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

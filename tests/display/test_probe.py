@@ -74,7 +74,7 @@ def test_correlations_are_printed_with_their_sentences() -> None:
     losses["status"] = ["optimum"] * 5 + ["beyond grid", "optimum"]
     found = rank.correlation(scores(trials()), losses)
     shown, out = console()
-    show_correlations(shown, found)
+    show_correlations(shown, found, "large", "state", 2)
     text = out.getvalue()
     row = found.table.iloc[0]
     interval = f"[{row['tau_low']:.2f}, {row['tau_high']:.2f}]"
@@ -82,4 +82,4 @@ def test_correlations_are_printed_with_their_sentences() -> None:
     assert text.count("cannot be told from none with 5 architectures.") == 7
     assert "No compute-optimal loss: gla, " in text and "No scores: retnet." in text
     assert "Left out at 1e15 FLOPs: mamba2+attn (beyond grid)." in text
-    assert "Mean: of recall, fuzzy_recall," in text
+    assert "Mean: of recall, fuzzy_recall," in text and "loss of large: 2 layers, equal state" in text

@@ -72,24 +72,36 @@ def test_scores_stand_against_losses_with_names_and_tau() -> None:
     archs = trials_table.ARCHS[:6]
     trials = trials_table.trials(archs, TASKS)
     losses = pd.DataFrame({"arch": archs, "budget": 1e15, "loss": [3.0, 3.2, 3.1, 3.5, 3.4, np.nan]})
-    losses["status"] = ["optimum"] * 5 + ["beyond grid"]
+    losses["status"], losses["sweep"] = ["optimum"] * 5 + ["beyond grid"], "large"
     drawn = probe.scatter(trials, losses)
     assert drawn is not None
     (axes,) = drawn.axes
+    assert axes.get_title() == "2 layers, equal state\nlarge, 1e15 FLOPs"
     points = np.concatenate([container.lines[0].get_xydata() for container in axes.containers])
     table = means(scores(trials)).table.merge(losses.dropna(), on="arch")
     np.testing.assert_allclose(sorted(points.tolist()), sorted(table[["accuracy", "loss"]].to_numpy().tolist()))
     assert sorted(text.get_text() for text in axes.texts) == sorted(archs[:5])
-    assert "2 layers, equal state, 1e15 FLOPs: tau 0.60 [" in said(drawn)
-    assert f"Without {archs[5]} at 1e15 FLOPs (beyond grid)." in said(drawn)
+    assert "2 layers, equal state, large, 1e15 FLOPs: tau 0.60 [" in said(drawn)
+    assert f"Without {archs[5]} at 1e15 FLOPs of large (beyond grid)." in said(drawn)
+    turned = losses.assign(sweep="other", loss=-losses["loss"])
+    both = probe.scatter(trials, pd.concat([losses, turned], ignore_index=True))
+    assert both is not None and [axes.get_title().split()[4] for axes in both.axes] == ["large,", "other,"]
+    assert "other, 1e15 FLOPs: tau -0.60 [" in said(both)
     assert probe.scatter(trials, losses.assign(arch="retnet")[:1]) is None
 
 
 def test_layers_are_silenced_by_stack_and_task() -> None:
-    rows = trials_table.ablation(("hyena+attn", "attn"), TASKS)
-    drawn = probe.ablation(rows)
+    """In the setup of their trial, and controls left out, of which nothing can be lost."""
+    archs = ("hyena+attn", "attn")
+    rows, trials = trials_table.ablation(archs, TASKS), trials_table.trials(archs, TASKS)
+    others = rows.assign(trial="other " + rows["trial"], without=rows["valid"])
+    control = trials.assign(trial="other " + trials["trial"], control=True)
+    every = pd.concat([trials, control]), pd.concat([rows, others])
+    drawn = probe.ablation(every[1], every[0])
+    assert drawn is not None and probe.ablation(others, control) is None
     first, _ = drawn.axes
-    assert [axes.get_title() for axes in drawn.axes] == ["hyena+attn, 2 layers", "attn, 2 layers"]
+    setup = "2 layers, equal state"
+    assert [axes.get_title() for axes in drawn.axes] == [f"hyena+attn\n{setup}", f"attn\n{setup}"]
     assert [label.get_text() for label in first.get_xticklabels()] == ["0\nhyena", "1\nattn"]
     found = [(points[:, 1], ends) for points, ends in bars(first).values()]
     for k, (means_, ends) in enumerate(found):
@@ -97,14 +109,19 @@ def test_layers_are_silenced_by_stack_and_task() -> None:
         assert means_ == pytest.approx(middle)
         assert ends == pytest.approx(np.stack([middle - 0.05, middle + 0.05], 1))
     assert "12 models, 3 seeds." in said(drawn)
+    apart = probe.ablation(every[1], every[0].assign(control=False, match=["state"] * 24 + ["width"] * 24))
+    assert apart is not None and len(apart.axes) == 4
 
 
 @pytest.mark.usefixtures("few_starts")
 def test_they_are_drawn_of_trials_alone_and_with_a_sweep(tmp_path: Path) -> None:
     write_rows(tmp_path / "trials.parquet", "trials", trials_table.trials(ARCHS, AXIS).to_dict("records"))  # type: ignore[arg-type]
-    write_rows(tmp_path / "ablation.parquet", "ablation", trials_table.ablation(ARCHS).to_dict("records"))  # type: ignore[arg-type]
+    write_rows(tmp_path / "ablation.parquet", "ablation", trials_table.ablation(ARCHS, AXIS).to_dict("records"))  # type: ignore[arg-type]
     names = ["scores", "capacity", "ablation"]
     assert [path.name for path in draw(tmp_path)] == [f"{name}.{end}" for name in names for end in ("png", "svg")]
+    others = [{"sweep": "other", "arch": arch, "budget": 1e15, "loss": 3.0, "status": "optimum"} for arch in ARCHS]
+    write_rows(tmp_path / "losses.parquet", "losses", others)
+    assert draw(tmp_path)[-1].name == "correlation.svg"
     runs = table(THREE, BUDGETS[:1])
     write_rows(tmp_path / "runs.parquet", "runs", runs.to_dict("records"))  # type: ignore[arg-type]
     assert [path.stem for path in draw(tmp_path)][::2][:5] == [*names, "correlation", "isoflop"]
