@@ -38,7 +38,7 @@ def probe(options: Options) -> int:
         return 0
     _wait(jobs, trials, asked)
     trials.collect()
-    return _conclude(options, trials, list(asked), losses)
+    return _conclude(options, trials, asked, losses)
 
 
 def _asked(options: Options) -> list[Any]:
@@ -51,6 +51,8 @@ def _asked(options: Options) -> list[Any]:
         raise UserError("say which architectures: --archs attn hyena hyena+attn.")
     if options.state and options.match != "state":
         raise UserError(f"--state {options.state} is for --match state; add that.")
+    if options.width % options.heads:
+        raise UserError(f"--heads {options.heads} do not divide a --width of {options.width}; use heads that do.")
     words = [word for part in options.tasks for word in part] or MECHANISTIC
     seeds, rates = numbers(options.seeds, int, "seed"), numbers(options.rates, float, "rate")
     plan = Plan(
@@ -124,15 +126,16 @@ def _show_plan(options: Options, asked: list[Any], device: str) -> int:
     return 0
 
 
-def _conclude(options: Options, trials: Any, trial_ids: list[str], losses: dict[str, Any]) -> int:
+def _conclude(options: Options, trials: Any, asked: dict[str, Any], losses: dict[str, Any]) -> int:
     """Show the scores of all that are kept here, and how they go with the losses of sweeps, by name, which are kept
     beside them; then what is left of those asked for."""
     from eutectic.analysis.load import read_table
     from eutectic.analysis.probe import SETUP, scores
     from eutectic.analysis.rank import correlation
     from eutectic.display.probe import show_correlations, show_scores
+    from eutectic.probes.tasks import written
 
-    statuses = {trial_id: trials.status(trial_id) for trial_id in trial_ids}
+    statuses = {trial_id: trials.status(trial_id) for trial_id in asked}
     failed = {trial_id: trials.failure(trial_id) for trial_id, status in statuses.items() if status == "failed"}
     table = read_table(trials.folder, "trials")
     found = None if table is None else scores(table)
@@ -153,9 +156,10 @@ def _conclude(options: Options, trials: Any, trial_ids: list[str], losses: dict[
         for setup, sweep, one in correlated:
             show_correlations(out(), one, sweep, *setup)
     for trial_id, error in failed.items():
-        err().print(f"{trial_id} failed: {error}", soft_wrap=True)
+        name = f"{asked[trial_id].arch} on {written(asked[trial_id].task)}"
+        err().print(f"{name} failed ({trial_id}): {error}", soft_wrap=True)
     if left := sum(status != "done" for status in statuses.values()):
-        err().print(f"{left} of {len(trial_ids)} trials are not done; the same command tries them again.")
+        err().print(f"{left} of {len(asked)} trials are not done; the same command tries them again.")
     return int(left > 0)
 
 

@@ -64,6 +64,8 @@ class NoisyRecall(Task):
     def refusal(self) -> str:
         if not 0 <= self.noise < 1 or self._pairs < 2:
             return f"a share of noise of {self.noise} leaves fewer than two pairs of {self.length} tokens"
+        if self.noise_vocab < 1:
+            return f"a vocabulary of {self.noise_vocab} has no token of noise"
         return halves(self.vocab)
 
     @property

@@ -84,6 +84,7 @@ def test_a_plan_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.Capt
         (["--archs", "attn", "--tasks", "recal"], "no task is named 'recal'"),
         (["--archs", "attn", "--tasks", "recall:vocabulary"], "no axis 'vocabulary'"),
         (["--archs", "rwkv6", "--width", "32"], "cannot have attn's params"),
+        (["--archs", "attn", "--heads", "5"], "--heads 5 do not divide a --width of 64"),
         (["--archs", "attn", "--rates", "fast"], "rate 'fast' is not a number"),
         (["--archs", "attn", "--slurm", "partition=x"], "add --cluster slurm"),
         (["--archs", "attn", *TINY, "--against", "nowhere"], "nowhere/runs.parquet"),

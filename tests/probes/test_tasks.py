@@ -167,6 +167,7 @@ def test_a_name_and_what_is_written_are_the_same_task(task: str) -> None:
         ("recall(vocab=7)", "recall cannot be drawn: a vocabulary of 7 has no two halves"),
         ("recall(length=3)", "3 tokens are not two pairs or more"),
         ("noisy_recall(noise=1)", "a share of noise of 1.0 leaves fewer than two pairs of 128 tokens"),
+        ("noisy_recall(noise_vocab=0)", "a vocabulary of 0 has no token of noise"),
         ("fuzzy_recall(motif=0)", "a motif of 0 tokens has none"),
         ("selective_copy(copied=200)", "200 contents, read and told, do not fit into 256 tokens"),
         ("associative_recall(pairs=40)", "40 pairs and a gap of 16 do not go with 32 keys"),
