@@ -219,8 +219,8 @@ def _trying(command: argparse.ArgumentParser) -> None:
     add("--rates", nargs="+", default=[["1e-3", "3e-3", "1e-2"]], type=as_words, metavar="LR", help=words)
     words = "to train each model on (default: 8192000)"
     add("--tokens", type=as_count("--tokens"), default=8_192_000, metavar="N", help=words)
-    words = "different ones to train on (default: 12800)"
-    add("--examples", type=as_count("--examples"), default=12_800, metavar="N", help=words)
+    words = "different ones to train on, or several numbers of them (default: 12800, of memorization 256)"
+    add("--examples", nargs="+", default=[], type=as_count("--examples"), metavar="N", help=words)
     words = "tokens a step (default: 4096)"
     add("--batch", type=as_count("--batch"), default=4096, metavar="N", help=words)
     add("--control", action="store_true", help="shuffle the answers: what is scored above chance then is a mistake")

@@ -64,7 +64,7 @@ def _asked(options: Options) -> list[Any]:
         seeds=tuple(dict.fromkeys(seeds)),
         rates=tuple(sorted(set(rates))),
         tokens=options.tokens,
-        examples=options.examples,
+        examples=tuple(dict.fromkeys(options.examples)),
         batch_tokens=options.batch,
         control=options.control,
     )
@@ -118,10 +118,12 @@ def _show_plan(options: Options, asked: list[Any], device: str) -> int:
     total = duration(worker_seconds([one for _, _, one in rows], 1))
     models = len(asked[0].seeds) * len(asked[0].rates)
     caption = f"{models} models each, of every seed and learning rate; about {total} of a {device} in all"
-    table = table_of("architecture", "task", "params", "state", "steps", left=("architecture", "task"), caption=caption)
+    table = table_of(
+        "architecture", "task", "examples", "params", "state", "steps", left=("architecture", "task"), caption=caption
+    )
     for trial, counts, _ in rows:
         size = short(counts.params), short(counts.state.dim), f"{trial.steps:,}"
-        table.add_row(trial.model.layout, written(trial.task), *size)
+        table.add_row(trial.model.layout, written(trial.task), f"{trial.examples:,}", *size)
     out().print(table)
     return 0
 

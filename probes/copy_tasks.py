@@ -83,6 +83,7 @@ class Memorization(Task):
 
     name: ClassVar[str] = "memorization"
     axes: ClassVar[dict[str, tuple[float, ...]]] = {"vocab": (256, 1024, 4096, 8192)}
+    taught: ClassVar[int] = 256
 
     @property
     def tokens(self) -> int:

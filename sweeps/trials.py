@@ -36,7 +36,8 @@ TABLES = {"ablation": "ablation", "trials": "trial"}  # and the file of each in 
 @dataclass(frozen=True)
 class Plan:
     """What trials have in common beside architecture and task. match: `params` gives all as many parameters as pure
-    attention has, `state` each layer `state` numbers to keep; batch_tokens: of an optimizer step."""
+    attention has, `state` each layer `state` numbers to keep; examples: to learn from, a trial for each number of them,
+    or none for the task's own; batch_tokens: of an optimizer step."""
 
     n_layers: int
     d_model: int
@@ -46,15 +47,16 @@ class Plan:
     seeds: tuple[int, ...]
     rates: tuple[float, ...]
     tokens: int
-    examples: int
+    examples: tuple[int, ...]
     batch_tokens: int
     control: bool
 
     def trials(self, archs: Iterable[str], tasks: Sequence[Task]) -> list[Trial]:
         """Raises UserError where an architecture does not fit the depth, or cannot be matched."""
-        return [self._trial(arch, task) for arch in archs for task in tasks]
+        taught = {task: self.examples or (task.taught,) for task in tasks}
+        return [self._trial(arch, task, examples) for arch in archs for task in tasks for examples in taught[task]]
 
-    def _trial(self, arch: str, task: Task) -> Trial:
+    def _trial(self, arch: str, task: Task, examples: int) -> Trial:
         named = registry.canonical(registry.filled(arch, "max_length", task.length))
         layout.expand(layout.parse(named), self.n_layers)
         shape = Shape(self.n_layers, self.d_model, self.n_heads, self.n_heads)
@@ -64,8 +66,8 @@ class Plan:
         if self.match == "state":
             model = match.to_state(model, self.state, task.length)
         batch = max(1, self.batch_tokens // task.length)
-        shared = {name: getattr(self, name) for name in ("seeds", "rates", "tokens", "examples", "control", "match")}
-        return Trial(task, model, batch=batch, arch=registry.canonical(arch), **shared)
+        shared = {name: getattr(self, name) for name in ("seeds", "rates", "tokens", "control", "match")}
+        return Trial(task, model, examples=examples, batch=batch, arch=registry.canonical(arch), **shared)
 
 
 def load(trial: Trial, device: str) -> cost.Load:

@@ -72,6 +72,9 @@ def test_a_plan_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.Capt
     assert {one["task"] for one in plan if one["arch"] == "mamba2"} >= {"recall(vocab=16,length=1024)"}
     assert probe(tmp_path, *words, "--dry") == 0
     assert "mamba2(d_state=12)" in capsys.readouterr().out
+    assert {one["examples"] for one in plan} == {12_800, 256}
+    assert probe(tmp_path, *words, "--dry", "--json", "--examples", "12800", "800") == 0
+    assert len(json.loads(capsys.readouterr().out)["trials"]) == 2 * len(plan)
     assert list(tmp_path.iterdir()) == []
 
 

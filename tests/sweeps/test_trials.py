@@ -19,7 +19,7 @@ from eutectic.sweeps.trials import Plan, Trials, load, memory, work
 from eutectic.sweeps.worker import Place
 from eutectic.train import preemption
 
-PLAN = Plan(2, 64, 4, "width", 4096, (0, 1), (1e-3, 1e-2), 20_000, 500, 1024, False)
+PLAN = Plan(2, 64, 4, "width", 4096, (0, 1), (1e-3, 1e-2), 20_000, (500,), 1024, False)
 RECALL = tasks.find("recall(vocab=4,length=8)")
 MODAL = ("hyena", "multihyena", "rtf", "s4d", "h3", "hyena_mr", "swa")
 MATRIX = ("mamba", "mamba2", "linear_attn", "rwkv6", "rwkv7", "retention", "deltanet", "gated_deltanet")
@@ -61,6 +61,18 @@ def test_a_trial_is_named_by_all_that_it_is_and_read_again() -> None:
         Trial.from_dict(one.to_dict() | {"colour": "red"})
     with pytest.raises(UserError, match="does not divide a depth of 2"):
         PLAN.trials(["hyena*3+attn"], [RECALL])
+
+
+def test_each_number_of_examples_is_a_trial_and_none_is_the_task_s_own() -> None:
+    named = [RECALL, tasks.find("memorization")]
+    taught = {
+        given: [
+            (one.task.name, one.examples) for one in dataclasses.replace(PLAN, examples=given).trials(["attn"], named)
+        ]
+        for given in ((), (800, 1600))
+    }
+    assert taught[()] == [("recall", 12_800), ("memorization", 256)]
+    assert taught[800, 1600] == [(name, n) for name in ("recall", "memorization") for n in (800, 1600)]
 
 
 def test_larger_trials_are_expected_to_take_more() -> None:
