@@ -1,6 +1,7 @@
 """Synthetic tasks against oracles that read their examples token by token, and the random numbers behind them."""
 
 import itertools
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -149,6 +150,20 @@ def test_every_degree_of_difficulty_can_be_drawn() -> None:
                 drawn = tasks.find(f"{name}({axis}={value:g})")
                 assert getattr(drawn, axis) == value
                 assert drawn.examples(0, np.arange(2))[0].shape == (2, drawn.length)
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_a_core_draws_a_million_tokens_a_second(name: str) -> None:
+    """By itself, as processor time has it; several times as many, to the hardest of all axes (bench/tasks.py)."""
+    easy = tasks.TASKS[name]()
+    hard = tasks.find(f"{name}({','.join(f'{axis}={values[-1]:g}' for axis, values in easy.axes.items())})")
+    for task in (easy, hard):
+        index, seconds = np.arange(-(-400_000 // task.length)), []
+        for seed in range(2):
+            began = time.process_time()
+            task.examples(seed, index)
+            seconds.append(time.process_time() - began)
+        assert len(index) * task.length > 1e6 * min(seconds)
 
 
 @pytest.mark.parametrize("task", tasks.TASKS)
