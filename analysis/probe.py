@@ -31,7 +31,7 @@ from eutectic.errors import UserError
 
 SETUP = ["match", "n_layers"]  # architectures are compared where these agree
 TASK = ["task", "settings", "examples", "tokens", "batch", "control"]
-MODEL = ["arch", "layout", "d_model"]
+MODEL = ["arch", "layout", "d_model", "n_heads", "n_modes"]  # what sets a state among it
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,6 @@ def capacity(scores: pd.DataFrame) -> pd.DataFrame:
             )
             tried = rows.assign(axis=axis, value=table[axis], others=others)
             found += [
-                own for _, own in tried.groupby("others", sort=False) if own.groupby(MODEL)["value"].nunique().max() > 1
+                own for _, own in tried.groupby("others", sort=False) if own.groupby("arch")["value"].nunique().max() > 1
             ]
     return pd.concat(found, ignore_index=True)

@@ -94,6 +94,21 @@ def test_controls_and_setups_are_apart() -> None:
         probe.means(found)
 
 
+def test_states_of_other_sizes_are_not_taken_for_the_same() -> None:
+    """A modal convolution has its state by its modes, which its layout does not name."""
+    trials = [trials_table.trials(("attn", "hyena"), TWO, n_modes=modes) for modes in (8, 29)]
+    with pytest.raises(UserError, match="attn has 2 scores on recall, which differ in n_modes;"):
+        probe.means(probe.scores(pd.concat(trials, ignore_index=True)))
+
+
+def test_a_filter_made_for_a_length_has_a_curve_along_it() -> None:
+    """Its layout names the length."""
+    lengths = {f"recall(vocab=16,length={n})": 0.125 for n in (128, 256)}
+    trials = trials_table.trials(("hyena_implicit",), lengths)
+    trials["layout"] = "hyena_implicit(max_length=" + trials["settings"].str.extract(r"length=(\d+)")[0] + ")"
+    assert probe.capacity(probe.scores(trials))["value"].tolist() == [128, 256]
+
+
 def test_labels_have_the_settings_that_differ() -> None:
     found = probe.scores(trials_table.trials(("attn",), GRID | TWO))
     assert found["label"].tolist() == [
