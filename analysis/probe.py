@@ -179,6 +179,8 @@ def capacity(scores: pd.DataFrame) -> pd.DataFrame:
             )
             tried = rows.assign(axis=axis, value=table[axis], others=others)
             found += [
-                own for _, own in tried.groupby("others", sort=False) if own.groupby("arch")["value"].nunique().max() > 1
+                own
+                for _, own in tried.groupby("others", sort=False)
+                if own.groupby("arch")["value"].nunique().max() > 1
             ]
     return pd.concat(found, ignore_index=True)

@@ -23,10 +23,11 @@ def probe(options: Options) -> int:
     losses = {name: _losses(options, name) for part in options.against for name in part}
     asked = {trial.trial_id: trial for trial in _asked(options)}
     folder, device = named(options.results, options.name or "probe"), options.device or "cpu"
-    if options.dry:
-        return _show_plan(options, list(asked.values()), device)
-    cost.available_memory(device, 1)
     trials = Trials(folder)
+    if options.dry:
+        left = [trial for trial in asked.values() if trials.status(trial.trial_id) != "done"]
+        return _show_plan(options, left, len(asked), device)
+    cost.available_memory(device, 1)
     trials.collect()
     trials.add(asked.values())
     left = [trial_id for trial_id in asked if trials.status(trial_id) == "planned"]
@@ -102,22 +103,27 @@ def _wait(jobs: list[Any], trials: Any, asked: dict[str, Any]) -> None:
         wait(jobs, look)
 
 
-def _show_plan(options: Options, asked: list[Any], device: str) -> int:
-    """What would be trained; nothing is written."""
+def _show_plan(options: Options, left: list[Any], asked: int, device: str) -> int:
+    """What would be trained, of so many that were asked for; nothing is written."""
     from eutectic.display.tables import table_of
     from eutectic.display.words import duration, short
     from eutectic.probes.tasks import written
     from eutectic.sweeps.cost import worker_seconds
     from eutectic.sweeps.trials import counts_of, load
 
-    rows = [(trial, counts_of(trial), load(trial, device)) for trial in asked]
+    rows = [(trial, counts_of(trial), load(trial, device)) for trial in left]
     if options.json:
         plan = [trial.to_dict() | {"params": counts.params, "state_dim": counts.state.dim} for trial, counts, _ in rows]
         print_json({"trials": plan})
         return 0
+    if not left:
+        out().print(f"all {asked} trials are done.")
+        return 0
     total = duration(worker_seconds([one for _, _, one in rows], 1))
-    models = len(asked[0].seeds) * len(asked[0].rates)
-    caption = f"{models} models each, of every seed and learning rate; about {total} of a {device} in all"
+    models = sum(len(trial.seeds) * len(trial.rates) for trial in left)
+    caption = f"{len(left)} trials, {models} models of every seed and learning rate; about {total} of a {device} in all"
+    if done := asked - len(left):
+        caption += f"; {done} more are done"
     table = table_of(
         "architecture", "task", "examples", "params", "state", "steps", left=("architecture", "task"), caption=caption
     )

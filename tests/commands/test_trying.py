@@ -26,6 +26,10 @@ def test_trials_are_done_shown_and_not_done_again(tmp_path: Path, capsys: pytest
     assert probe(tmp_path, "--archs", "attn", *TINY, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["statuses"].values()) == ["done"] and told["failed"] == {}
+    assert probe(tmp_path, "--archs", "attn", "hyena", *TINY, "--dry") == 0
+    assert "1 trials, 2 models" in (shown := capsys.readouterr().out) and "1 more are done" in " ".join(shown.split())
+    assert probe(tmp_path, "--archs", "attn", *TINY, "--dry") == 0
+    assert capsys.readouterr().out == "all 1 trials are done.\n"
     assert {row["arch"] for row in told["scores"]} == {"attn", "hyena+attn"}
     assert pd.read_parquet(tmp_path / "probe" / "trials.parquet").equals(table)
     assert main(["figures", "--name", "probe", "--results", str(tmp_path)]) == 0

@@ -82,27 +82,28 @@ def test_all_places_are_told_from_one_state() -> None:
 
 
 def test_hybrids_recall_where_fixed_filters_do_not() -> None:
-    """Which guess among the four values that were read; of one pair they tell it."""
+    """Which guess among the four values that were read, by as many steps of as high a rate; of one pair they tell it.
+    Of four they do at last, by three times as many steps of 1e-2."""
     task = "associative_recall(vocab=16,pairs=4,gap=4)"
     (score,), ablated = run(small(task, "hyena+attn", 400, rates=(3e-3,)), "cpu")
     assert score.test > 0.95
     # without the convolution no key shows its value's place, without attention no value is told
     assert [(one.layer, one.seed, one.rate) for one in ablated] == [(0, 0, 3e-3), (1, 0, 3e-3)]
     assert all(one.valid == score.valid > 0.95 and one.without < 0.6 for one in ablated)
-    assert best(small(task, "hyena", 250, rates=(3e-3,))) < 0.6
+    assert best(small(task, "hyena", 400, rates=(3e-3,))) < 0.6
     assert best(small("associative_recall(vocab=16,pairs=1,gap=4)", "hyena", 150, rates=(3e-3,))) > 0.95
 
 
 @pytest.mark.slow
 def test_several_heads_recall_more_than_one_of_equal_state() -> None:
     """MultiHyena keeps products of the keys and values of a head's channels; Hyena's heads are of one channel."""
-    plan = small("associative_recall(vocab=16,pairs=4,gap=4)", "multihyena", 600, rates=(6e-3,))
+    plan = small("associative_recall(vocab=16,pairs=4,gap=4)", "multihyena", 600, rates=(6e-3, 1e-2))
     one_head, heads = (replace(plan.model, layout=name, n_heads=4) for name in ("hyena", "multihyena"))
     several, one = (match.to_state(model, 1100, plan.task.length) for model in (heads, one_head))
     states = [flops.count(model, plan.task.length).state.dim for model in (several, one)]
     assert max(states) / min(states) < 1.15
     assert best(replace(plan, model=several)) > 0.9
-    assert best(replace(plan, model=one)) < 0.6
+    assert best(replace(plan, model=one)) < 0.7
 
 
 @pytest.mark.slow
@@ -118,8 +119,16 @@ def test_selective_states_copy_where_fixed_ones_do_not() -> None:
     assert best(small(task, "s4d", 400)) < 0.65
 
 
+def test_where_nothing_is_to_be_learnt_nothing_is() -> None:
+    task = "associative_recall(vocab=8,pairs=1,gap=0)"
+    assert best(small(task, "hyena+attn", 100, rates=(1e-2,))) > 0.95
+    assert best(small(task, "hyena+attn", 100, rates=(1e-2,), control=True, judged=4096)) == pytest.approx(
+        0.25, abs=0.04
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["attn", "hyena+attn", "mamba2"])
-def test_where_nothing_is_to_be_learnt_nothing_is(layout: str) -> None:
+def test_of_several_pairs_as_little_is_learnt(layout: str) -> None:
     plan = small("associative_recall(vocab=16,pairs=4,gap=4)", layout, 200, control=True, judged=2048)
     assert best(plan) == pytest.approx(plan.task.chance, abs=0.02)
