@@ -100,11 +100,11 @@ def cluster_of(options: Options, device: str, workers: int, memory: float, loads
     return Cluster(options.cluster, workers, device, cpus, hours, memory, slurm, options.devices)
 
 
-def say_covered(what: str, queue: Any) -> None:
-    """That so many runs or trials are those of jobs in Slurm's queue."""
+def say_covered(what: str, queue: Any, way: str = "--continue or ") -> None:
+    """That so many runs or trials are those of jobs in Slurm's queue, and what else to do."""
     ids = " ".join(queue.ids)
     err().print(
-        f"{what} are left to the jobs of {ids} ({queue}); for more workers, --continue or `scancel {ids}` first.",
+        f"{what} are left to the jobs of {ids} ({queue}); for more workers, {way}`scancel {ids}` first.",
         soft_wrap=True,
     )
 

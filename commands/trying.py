@@ -1,13 +1,14 @@
 """probe."""
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
-from eutectic.commands.placing import check_place, cluster_of, wait
+from eutectic.commands.placing import check_place, cluster_of, say_covered, wait
 from eutectic.errors import UserError
 from eutectic.values import numbers
 
@@ -16,7 +17,7 @@ STATE = 4096  # numbers that each layer keeps with --match state, as in Poli et 
 
 def probe(options: Options) -> int:
     """Do the trials that are not done, and show what all that are kept here come to."""
-    from eutectic.sweeps import cost
+    from eutectic.sweeps import cost, queued
     from eutectic.sweeps.trials import Trials
 
     check_place(options)
@@ -30,14 +31,16 @@ def probe(options: Options) -> int:
     cost.available_memory(device, 1)
     trials.collect()
     trials.add(asked.values())
-    left = [trial_id for trial_id in asked if trials.status(trial_id) == "planned"]
+    left = _to_submit(options, trials, asked)
     jobs = _submitted(options, folder, device, [asked[trial_id] for trial_id in left]) if left else []
     if jobs and options.cluster == "slurm":
+        queued.note(folder, jobs[0].job_id, left)
         if options.json:
             print_json({"jobs": [job.job_id for job in jobs], "trials": left})
         err().print(f"{len(jobs)} jobs submitted for {len(left)} trials; the same command shows what is done.")
         return 0
-    _wait(jobs, trials, asked)
+    if options.cluster != "slurm":
+        _wait(jobs, trials, asked)
     trials.collect()
     return _conclude(options, trials, asked, losses)
 
@@ -71,6 +74,20 @@ def _asked(options: Options) -> list[Any]:
     )
     found = plan.trials(archs, list(dict.fromkeys(task for word in words for task in along(word))))
     return sorted(found, key=lambda trial: -load(trial, "cpu").seconds)
+
+
+def _to_submit(options: Options, trials: Any, asked: Iterable[str]) -> list[str]:
+    """What is planned, and on Slurm what no job in its queue is to do; says what is left to those."""
+    from eutectic.sweeps import queued
+
+    planned = [trial_id for trial_id in asked if trials.status(trial_id) == "planned"]
+    if options.cluster != "slurm":
+        return planned
+    queue = queued.look(trials.folder)
+    covered = queued.covered(trials, queue, planned)
+    if covered:
+        say_covered(f"{len(covered)} trials", queue, way="")
+    return [trial_id for trial_id in planned if trial_id not in covered]
 
 
 def _submitted(options: Options, folder: Any, device: str, left: list[Any]) -> list[Any]:

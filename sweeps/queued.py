@@ -1,6 +1,6 @@
-"""A sweep's jobs that Slurm has in its queue, and the runs that they are to train.
+"""A sweep's jobs that Slurm has in its queue, and the runs that they are to train, or trials of synthetic tasks.
 
-NAME/jobs/JOB_runs.json    of an array, or a job of its own, the runs that it was submitted for
+NAME/jobs/JOB_runs.json    of an array, or a job of its own, the runs or trials that it was submitted for
           JOB_trials.json  of one that tunes, how many trials it was to bring each study to
 """
 
@@ -8,12 +8,20 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from eutectic import files
 from eutectic.sweeps import slurm
-from eutectic.sweeps.ledger import Ledger
 
 ENDING = "COMPLETING"  # of squeue's states the one of a job that trains nothing more
+
+
+class Kept(Protocol):
+    """What runs or trials are planned in: a ledger, say."""
+
+    folder: Path
+
+    def abandoned(self, run_id: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def note_trials(folder: Path, job: str, trials: Mapping[str, int]) -> None:
     files.write_json(_path(folder, job, "trials"), dict(trials))
 
 
-def covered(ledger: Ledger, queue: Queue, planned: Iterable[str]) -> set[str]:
+def covered(ledger: Kept, queue: Queue, planned: Iterable[str]) -> set[str]:
     """Of these planned runs, those that the queue's jobs come to: one that waits to all it was submitted for, one that
     runs to what nobody has begun; what was begun and lost, or failed, it may have behind it."""
     waiting, running = (_noted(ledger.folder, jobs) for jobs in (queue.waiting, queue.running))

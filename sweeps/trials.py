@@ -115,6 +115,11 @@ class Trials:
             return "failed"
         return "running" if is_alive(newest_claim(folder, names)) else "planned"
 
+    def abandoned(self, trial_id: str) -> bool:
+        """Whether a trial was begun and its worker is gone."""
+        folder = self.trials / trial_id
+        return self.status(trial_id) == "planned" and newest_claim(folder, files.names(folder)) is not None
+
     def failure(self, trial_id: str) -> str:
         return str(files.read_object(self.trials / trial_id / "failure.json").get("error", ""))
 

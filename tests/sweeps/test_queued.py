@@ -15,6 +15,7 @@ from eutectic.sweeps import recipe as recipes
 from eutectic.sweeps.cells import cells as cells_of
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.queued import Queue
+from eutectic.sweeps.trials import Trials
 from eutectic.train import log
 from eutectic.train.shards import Manifest
 
@@ -259,3 +260,26 @@ def test_a_dry_sweep_is_the_next_submission_to_the_letter(
     }
     assert ([run["submitted"] for run in told["runs"]], told["cost"]) == ([False] * 10, 0.0)
     dry_and_submitted(8, "--seeds", "0 1", "--continue")
+
+
+def test_a_second_probe_submits_what_is_left_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And shows what there is, without waiting for it."""
+    probe = ["probe", "--archs", "attn", "--tasks", "recall", "--cluster", "slurm", "--device", "cpu"]
+
+    def told(*more: str) -> tuple[int, list[str]]:
+        return cli.main([*probe, *more]), capsys.readouterr().err.splitlines()
+
+    assert told() == (0, ["1 jobs submitted for 1 trials; the same command shows what is done."])
+    (place / "queue").write_text("7|PENDING\n8|PENDING\n")
+    theirs = "1 trials are left to the jobs of 7 (1 job waiting, 0 running); for more workers, `scancel 7` first."
+    assert told() == (1, [theirs, "1 of 1 trials are not done; the same command tries them again."])
+    assert len(arrays(place)) == 2
+    code, (first, second) = told("--tasks", "recall", "induction")
+    assert (code, first) == (0, theirs) and second.startswith("1 jobs submitted for 1 trials;")
+    (place / "queue").write_text("7|RUNNING\n")
+    trials = Trials(place / "results/probe")
+    (lost,) = json.loads((place / "results/probe/jobs/7_runs.json").read_text())
+    claim = trials.claim(lost)
+    assert claim and not trials.abandoned(lost)
+    claim.release()
+    assert trials.abandoned(lost) and told()[1][0].startswith("1 jobs submitted for 1 trials;")
