@@ -119,7 +119,8 @@ def scatter(trials: pd.DataFrame, losses: pd.DataFrame) -> Figure | None:
     budget; None where no two architectures have both."""
     found = scores(trials)
     found["arch"] = found["arch"].map(canonical)
-    panels, said = [], []
+    panels: list[tuple[str, pd.DataFrame]] = []
+    said = []
     for (match, n_layers), rows in found.groupby(SETUP):
         for sweep, own in losses.groupby("sweep", sort=False):
             known = own.assign(arch=own["arch"].map(canonical)).dropna(subset="loss")
