@@ -48,7 +48,8 @@ class Means:
 
 
 def scores(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row for each architecture on each task in each setup (MODEL, TASK, SETUP), of models of the chosen rate.
+    """A row for each architecture on each task in each setup (MODEL, TASK, SETUP), of models of the chosen rate,
+    in_order().
 
     accuracy: on test examples, mean over `seeds`; low, high: its 95% interval, which may leave [0, 1]; error, degrees:
     what it is made of, NaN where no architecture of the task has two seeds, and NaN of one that has a single seed.
@@ -61,8 +62,15 @@ def scores(trials: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"none of these {len(trials)} rows of trials has a test score; `eutectic probe` makes some.")
     tested = tested.drop_duplicates([*SETUP, *TASK, *MODEL, "seed"], keep="last").sort_index()
     cells = tested.groupby([*SETUP, *TASK], sort=False)
-    found = pd.concat([_of_task(rows) for _, rows in cells], ignore_index=True)
+    found = in_order(pd.concat([_of_task(rows) for _, rows in cells], ignore_index=True)).reset_index(drop=True)
     return found.assign(label=labels(found))
+
+
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Tasks as they come, and of each its settings from the least, but the most examples first."""
+    table = settings(rows).assign(examples=-rows["examples"])
+    table.insert(0, "task", pd.factorize(rows["task"])[0])
+    return rows.loc[table.sort_values([*table.columns], kind="stable").index]
 
 
 def _of_task(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from eutectic.analysis.figures import style
 from eutectic.analysis.laws import Array
-from eutectic.analysis.probe import SETUP, capacity, grid, labels, means, scores
+from eutectic.analysis.probe import SETUP, capacity, grid, in_order, labels, means, scores
 from eutectic.analysis.rank import MEAN, Correlations, canonical, correlation
 from eutectic.arch import layout
 
@@ -192,7 +192,7 @@ def ablation(table: pd.DataFrame, trials: pd.DataFrame) -> Figure | None:
         return None
     rows = rows.assign(label=labels(rows), lost=rows["valid"] - rows["without"])
     groups = list(rows.groupby(["arch", *SETUP], sort=False))
-    looks = style.categories(list(rows["label"].unique()))
+    looks = style.categories(list(in_order(rows)["label"].unique()))
     drawn, panels = style.panels(len(groups), share_y=True)
     for axes, ((arch, match, n_layers), own) in zip(panels, groups, strict=True):
         _layers(axes, own, looks)

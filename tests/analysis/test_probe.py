@@ -109,12 +109,15 @@ def test_a_filter_made_for_a_length_has_a_curve_along_it() -> None:
     assert probe.capacity(probe.scores(trials))["value"].tolist() == [128, 256]
 
 
-def test_labels_have_the_settings_that_differ() -> None:
+def test_labels_have_the_settings_that_differ_in_their_order() -> None:
     found = probe.scores(trials_table.trials(("attn",), GRID | TWO))
     assert found["label"].tolist() == [
-        *(f"recall vocab={v} length={n}" for v, n in ((16, 128), (32, 128), (64, 128), (16, 256))),
+        *(f"recall vocab={v} length={n}" for v, n in ((16, 128), (16, 256), (32, 128), (64, 128))),
         "compression",
     ]
+    fewer = [trials_table.trials(("attn",), TWO, examples=examples) for examples in (800, 6400, 1600)]
+    several = probe.scores(pd.concat(fewer, ignore_index=True))["label"].tolist()
+    assert several == [f"{task} examples={n}" for task in ("recall", "compression") for n in (6400, 1600, 800)]
 
 
 def test_the_mean_is_over_tasks_that_all_have_and_a_tasks_settings() -> None:
