@@ -47,11 +47,13 @@ def test_scores_are_held_against_a_sweep(tmp_path: Path, capsys: pytest.CaptureF
     shown = capsys.readouterr().out
     assert "loss of h200: 2 layers, equal width" in shown
     assert "No scores: hyena*3+attn, hyena+attn, hyena+attn*3." in shown
+    losses = tmp_path / "probe" / "losses.parquet"
+    pd.read_parquet(losses)[:1].assign(sweep="old").to_parquet(losses)
     assert probe(tmp_path, *words, "again", "h200", "--json") == 0
     rows = json.loads(capsys.readouterr().out)["correlations"]
     assert [row["sweep"] for row in rows] == ["again"] * 4 + ["h200"] * 4 and {row["n_layers"] for row in rows} == {2}
-    kept = pd.read_parquet(tmp_path / "probe" / "losses.parquet")
-    assert kept.groupby("sweep").size().to_dict() == {"again": 10, "h200": 10}
+    kept = pd.read_parquet(losses)
+    assert kept.groupby("sweep").size().to_dict() == {"again": 10, "h200": 10, "old": 1}
     assert kept.query("arch == 'attn' and budget == 1e15")["loss"].tolist() == [pytest.approx(2.949, abs=1e-3)] * 2
     assert main(["figures", "--name", "probe", "--results", str(tmp_path)]) == 0
     assert (tmp_path / "probe" / "figures" / "correlation.png").stat().st_size > 10_000
