@@ -7,7 +7,7 @@ from eutectic.sweeps.recipe import PowerRule, Recipe, Shape
 HEADS = {16: (1, 1), 24: (1, 1), 32: (2, 1), 48: (2, 1), 64: (2, 1), 96: (2, 1), 128: (4, 2), 192: (4, 2), 256: (4, 2)}
 HEADS |= {384: (6, 3), 512: (8, 4), 640: (10, 5), 768: (12, 6), 1024: (16, 8)}
 HOMOGENEOUS = ("attn", "swa(window=128)", "hyena", "multihyena", "hyena_mr", "mamba2", "gated_deltanet")
-HYBRIDS = ("hyena*7+attn", "hyena*3+attn", "hyena+attn", "hyena+attn*3")
+HYBRIDS: tuple[str, ...] = ("hyena*7+attn", "hyena*3+attn", "hyena+attn", "hyena+attn*3")
 HYBRIDS += ("hyena*3+swa(window=128)", "mamba2*3+attn", "gated_deltanet*3+attn")
 
 RECIPE = Recipe(
