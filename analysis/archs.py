@@ -57,9 +57,14 @@ def mix_law(runs: Runs, archs: Sequence[str], compute: Sequence[float], seed: in
 
 def families(archs: list[str]) -> dict[str, tuple[str, ...]]:
     """Layouts by the mixers that attention is mixed with; pure attention is the end of every family."""
-    kinds = {arch: {t.name for layer in layout.parse(arch).block for t, _ in layer.parts} - {"attn"} for arch in archs}
+    kinds = {arch: mixers(arch) - {"attn"} for arch in archs}
     names = dict.fromkeys("+".join(sorted(kind)) for kind in kinds.values() if kind)
     return {name: tuple(a for a, kind in kinds.items() if not kind or "+".join(sorted(kind)) == name) for name in names}
+
+
+def mixers(arch: str) -> set[str]:
+    """Names of the sequence mixers in a layout: of a hybrid two or more."""
+    return {term.name for layer in layout.parse(arch).block for term, _ in layer.parts}
 
 
 def resamples(n: int) -> int:

@@ -137,10 +137,16 @@ def win_probability(all_of_them: Mapping[str, Candidate], compute: Array) -> dic
 
 def missized(candidate: Candidate, compute: float, factor: float = MISSIZED) -> tuple[Estimate, Estimate]:
     """Loss (nats) lost at one compute by a model `factor` times too small, and too large, tokens being what is left."""
+    small, large = lost(candidate, compute, factor)
+    return candidate.estimate(small), candidate.estimate(large)
+
+
+def lost(candidate: Candidate, compute: float, factor: float = MISSIZED) -> tuple[Array, Array]:
+    """The same of the fit and its resamples, (1 + count,) each."""
     best = candidate.optimum(np.array([compute]))
-    lost = []
+    found = []
     for size in (best.params / factor, best.params * factor):
         x = {"N": size, "D": compute / np.exp(candidate.cost.log(np.log(size)))}
         worse = np.exp(candidate.fit.law.log(candidate.theta[:, None], x)) - best.loss
-        lost.append(candidate.estimate(worse[:, 0]))
-    return lost[0], lost[1]
+        found.append(worse[:, 0])
+    return found[0], found[1]

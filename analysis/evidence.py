@@ -1,0 +1,84 @@
+"""A campaign's parts, with what several of its claims ask of them, each computed once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from eutectic.analysis.archs import families, laws, mixers
+from eutectic.analysis.campaign import MAIN
+from eutectic.analysis.compare import Candidate
+from eutectic.analysis.heads import Heads, by_heads
+from eutectic.analysis.load import Runs
+from eutectic.analysis.minima import Minima, minima
+from eutectic.analysis.noise import Noise, at, noises
+from eutectic.analysis.offsize import OffSize, off_size
+from eutectic.analysis.placement import Spread, spreads
+
+RATIO, PLACEMENT, HEADS, CODE = "ratio", "placement", "heads", "code"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """parts: by name, any of them absent. seed: of random starts and resamples."""
+
+    parts: Mapping[str, Runs]
+    seed: int = 0
+
+    @cached_property
+    def noises(self) -> tuple[Noise, ...]:
+        return noises(self.parts)
+
+    @cached_property
+    def laws(self) -> dict[str, Candidate]:
+        """Of the main part's architectures, resampled together."""
+        return laws(self.parts[MAIN], self.seed)[0]
+
+    def laws_at(self, budget: float) -> dict[str, Candidate]:
+        """Of those with runs at this budget."""
+        return {arch: law for arch, law in self.laws.items() if len(self.parts[MAIN].select(arch, budget))}
+
+    @cached_property
+    def minima(self) -> dict[str, tuple[Minima, ...]]:
+        """By part, of every budget."""
+        return {
+            name: tuple(minima(runs, budget, at(self.noises, budget), self.seed) for budget in runs.budgets)
+            for name, runs in self.parts.items()
+        }
+
+    def mixed(self, part: str) -> tuple[str, ...]:
+        """The hybrids: architectures of two mixers and more."""
+        return tuple(arch for arch in self.parts[part].archs if len(mixers(arch)) > 1)
+
+    def pure(self, part: str) -> tuple[str, ...]:
+        return tuple(arch for arch in self.parts[part].archs if len(mixers(arch)) == 1)
+
+    def family(self, part: str) -> tuple[str, ...]:
+        """The architectures that mix attention with one set of mixers in the most shares, pure ends included."""
+        return max(families(self.parts[part].archs).values(), key=len, default=())
+
+    @property
+    def shares(self) -> str:
+        """The part that shares of attention are compared in."""
+        return RATIO if RATIO in self.parts else MAIN
+
+    @cached_property
+    def spreads(self) -> tuple[Spread, ...]:
+        return spreads(self.parts, self.noises, self.seed) if PLACEMENT in self.parts else ()
+
+    @cached_property
+    def heads(self) -> tuple[Heads, ...]:
+        return by_heads(self.parts[HEADS], self.noises, self.seed) if HEADS in self.parts else ()
+
+    @cached_property
+    def off_sizes(self) -> tuple[OffSize, ...]:
+        """At every budget of the main part, of the hybrids of one family beside its pure ends."""
+        if MAIN not in self.parts:
+            return ()
+        own = self.family(MAIN)
+        hybrids, pure = ([a for a in own if a in some] for some in (self.mixed(MAIN), self.pure(MAIN)))
+        return tuple(off_size(self.laws_at(one.budget), one, hybrids, pure) for one in self.minima[MAIN])
+
+
+def of_these(archs: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    """Those of `archs` that are in `own`."""
+    return tuple(arch for arch in archs if arch in own)

@@ -1,0 +1,77 @@
+"""Loss against the heads of a gated convolution, at equal size and compute."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from eutectic.analysis.compare import Estimate, estimate
+from eutectic.analysis.contrast import best_of
+from eutectic.analysis.load import Runs
+from eutectic.analysis.minima import RESAMPLES
+from eutectic.analysis.noise import Noise, at
+from eutectic.arch import layout
+
+MIXER = "multihyena"
+SHAPE = ["n_layers", "d_model"]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """At one budget. cells: means of runs with columns heads, n_layers, d_model, loss, runs; of numbers of heads that
+    every size was trained with. differences: each number's loss less that of one head, over the sizes. best: the least
+    of several heads less that of one; slope: nats per doubling of the heads."""
+
+    budget: float
+    cells: pd.DataFrame
+    differences: dict[int, Estimate]
+    best: Estimate
+    slope: Estimate
+
+
+def by_heads(runs: Runs, noises: tuple[Noise, ...], seed: int = 0) -> tuple[Heads, ...]:
+    """At each budget where one head and more were trained at a size; none where noise is unknown."""
+    rows = runs.used.assign(
+        heads=[heads(arch, n) for arch, n in zip(runs.used["arch"], runs.used["n_heads"], strict=True)]
+    )
+    found = []
+    for budget, own in rows[rows["heads"] > 0].groupby("budget"):
+        cells = own.groupby([*SHAPE, "heads"]).agg(loss=("loss", "mean"), runs=("loss", "size")).reset_index()
+        sizes = cells.groupby("heads")["loss"].transform("size")
+        cells = cells[sizes == len(cells.drop_duplicates(SHAPE))]
+        noise = at(noises, float(str(budget)))
+        if noise is not None and cells["heads"].nunique() > 1 and (cells["heads"] == 1).any():
+            found.append(_heads(float(str(budget)), cells, noise, seed))
+    return tuple(found)
+
+
+def heads(arch: str, n_heads: int) -> int:
+    """Of a layout of multi-head convolutions alone, whose option, where it has one, is before the model's n_heads; 0 of
+    others."""
+    terms = {term for layer in layout.parse(arch).block for term, _ in layer.parts}
+    if {term.name for term in terms} != {MIXER}:
+        return 0
+    return next((int(value) for term in terms for name, value in term.options if name.endswith("heads")), n_heads)
+
+
+def _heads(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Heads:
+    # both (heads, sizes): every size has every number
+    losses, runs = (cells.pivot(index="heads", columns=SHAPE, values=name) for name in ("loss", "runs"))
+    errors = noise.deviation.value * np.sqrt((1 / runs.to_numpy(float)).sum(1)) / losses.shape[1]
+    values = losses.to_numpy().mean(1)
+    drawn = values + errors * np.random.default_rng(seed).normal(size=(RESAMPLES, len(values)))
+    resampled = np.concatenate([values[None], drawn])
+    numbers = losses.index.to_numpy()
+    single = resampled[:, numbers == 1]
+    doublings = np.log2(numbers) - np.log2(numbers).mean()
+    return Heads(
+        budget,
+        cells,
+        {
+            int(n): estimate(resampled[:, k] - single[:, 0], noise.degrees, log=False)
+            for k, n in enumerate(numbers)
+            if n > 1
+        },
+        best_of(resampled[:, numbers > 1], single, noise.degrees),
+        estimate(resampled @ doublings / (doublings @ doublings), noise.degrees, log=False),
+    )

@@ -1,0 +1,112 @@
+"""The compute-optimal losses of a budget's architectures, and what they would have been of other seeds."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.interpolate import Akima1DInterpolator
+
+from eutectic.analysis import isoflop
+from eutectic.analysis.archs import CELL, columns
+from eutectic.analysis.isoflop import FEWEST_SIZES, IsoflopOptimum
+from eutectic.analysis.laws import Array
+from eutectic.analysis.load import Runs
+from eutectic.analysis.noise import Noise
+
+NEAR = 4.0  # times smaller or larger than the best size: farther out losses are no parabola
+RESAMPLES = 2000
+POINTS = 129  # of a curve, at which its least is looked for
+
+
+@dataclass(frozen=True)
+class Minima:
+    """optima: of all architectures with runs at a budget, loss_error being over the draws. losses: (1 + RESAMPLES,
+    archs), of those that have an optimum, and of draws with normal errors of `deviation` (nats) in every run. far: the
+    same of models NEAR times too small and too large, NaN where no such sizes were trained or `seeds` is false.
+
+    seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean (Akima's); else they are
+    what runs scatter by about parabolas, which are none of theirs, less what an architecture shares with the others."""
+
+    budget: float
+    optima: tuple[IsoflopOptimum, ...]
+    losses: Array
+    far: tuple[Array, Array]
+    deviation: float
+    degrees: int
+    seeds: bool
+
+    @property
+    def archs(self) -> tuple[str, ...]:
+        """Those that have an optimum."""
+        return tuple(one.arch for one in self.optima if one.status == "optimum")
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The others, and why."""
+        return {one.arch: one.status for one in self.optima if one.status != "optimum"}
+
+    def of(self, archs: tuple[str, ...]) -> Array:
+        """The columns of `losses` of those of these that have an optimum."""
+        return self.losses[:, [arch in archs for arch in self.archs]]
+
+
+def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Minima:
+    """At a budget, of every architecture that has runs there. noise: of seeds, where it is known."""
+    tables = {arch: rows for arch in runs.archs if len(rows := runs.select(arch, budget))}
+    if noise is None:
+        tables = {arch: near(rows) for arch, rows in tables.items()}
+    optima = [
+        isoflop.fit(arch, budget, *columns(rows, "params", "tokens", "loss"), method="akima" if noise else "parabola")
+        for arch, rows in tables.items()
+    ]
+    found = [one for one in optima if one.status == "optimum"]
+    deviation, degrees = (noise.deviation.value, noise.degrees) if noise else _scatter(found, tables)
+    random = np.random.default_rng(seed)
+    drawn = [_drawn(one, np.log(tables[one.arch]["params"] / one.centre), deviation, random) for one in found]
+    values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
+    errors = dict(zip((one.arch for one in found), values[0, 1:].std(0).tolist(), strict=True))
+    optima = [replace(one, loss_error=errors.get(one.arch)) for one in optima]
+    return Minima(budget, tuple(optima), values[0], (values[1], values[2]), deviation, degrees, noise is not None)
+
+
+def near(rows: pd.DataFrame) -> pd.DataFrame:
+    """An architecture's runs at a budget of sizes up to NEAR times off the one of lowest mean loss; all, where those
+    are too few sizes for a parabola."""
+    means = rows.groupby("params")["loss"].mean()
+    off = np.abs(np.log(rows["params"] / means.idxmin()))
+    some = rows[off <= np.log(NEAR) + 1e-9]
+    return some if some["params"].nunique() >= FEWEST_SIZES["parabola"] else rows
+
+
+def _scatter(optima: list[IsoflopOptimum], tables: dict[str, pd.DataFrame]) -> tuple[float, int]:
+    """And its degrees of freedom: each architecture's parabola has three coefficients, and so has what they share."""
+    if not optima:
+        return np.nan, 0
+    rows = pd.concat([tables[one.arch][list(CELL)].assign(residual=one.residuals) for one in optima])
+    cells = rows.groupby(list(CELL))["residual"]
+    shared = cells.transform("size") > 1
+    own = rows["residual"] - np.where(shared, cells.transform("mean"), 0.0)
+    degrees = len(rows) - 3 * len(optima) - max(0, rows[shared].groupby(list(CELL)).ngroups - 3)
+    return (float(np.sqrt((own**2).sum() / degrees)), degrees) if degrees > 0 else (np.nan, 0)
+
+
+def _drawn(optimum: IsoflopOptimum, z: "pd.Series[float]", deviation: float, random: np.random.Generator) -> Array:
+    """The curve's least loss, and those NEAR times to either side of its best size: (3, 1 + RESAMPLES), of the optimum
+    and of the curve refitted to errors of every run."""
+    assert optimum.params is not None and optimum.centre is not None and optimum.coefficients is not None
+    points = np.linspace(z.min(), z.max(), POINTS)
+    best = np.log(optimum.params / optimum.centre)
+    asked = np.concatenate([points, best + np.log(NEAR) * np.array([-1, 1])])
+    if optimum.method == "akima":
+        _, counts = np.unique(z, return_counts=True)
+        errors = random.normal(size=(len(counts), RESAMPLES)) * (deviation / np.sqrt(counts))[:, None]
+        means = np.array(optimum.coefficients)[:, None] + np.concatenate([np.zeros((len(counts), 1)), errors], 1)
+        curve = np.asarray(Akima1DInterpolator(optimum.knots, means)(asked))
+    else:
+        errors = random.normal(size=(len(z), RESAMPLES)) * deviation
+        moved = np.linalg.pinv(np.vander(z, 3, increasing=True)) @ np.concatenate([np.zeros((len(z), 1)), errors], 1)
+        curve = np.vander(asked, 3, increasing=True) @ (np.array(optimum.coefficients)[:, None] + moved)
+        curve[-2:] = np.nan
+    least = curve[:-2].min(0)
+    least[0] = optimum.loss
+    return np.stack([least, *(curve[-2:])])
