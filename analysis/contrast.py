@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from eutectic.analysis.bootstrap import LEVEL
@@ -42,8 +43,8 @@ def negative(estimates: Sequence[Estimate]) -> Verdict:
     return "contradicted" if all(one.low > 0 for one in estimates) else "undecided"
 
 
-def contenders(losses: Array, degrees: int) -> Array:
+def contenders(losses: Array, degrees: int) -> NDArray[np.bool_]:
     """Which of several may be the best: those that no other is below, by the intervals of all pairs at once. losses:
     (1 + count, n)."""
     low = np.array([best_of(losses[:, [k]], np.delete(losses, k, 1), degrees).low for k in range(losses.shape[1])])
-    return low <= 0
+    return np.asarray(low <= 0)

@@ -4,15 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import pandas as pd
+
 from eutectic.analysis.archs import families, laws, mixers
 from eutectic.analysis.campaign import MAIN
 from eutectic.analysis.compare import Candidate
+from eutectic.analysis.conventions import Ranking, by_clock, by_convention
 from eutectic.analysis.heads import Heads, by_heads
 from eutectic.analysis.load import Runs
 from eutectic.analysis.minima import Minima, minima
 from eutectic.analysis.noise import Noise, at, noises
 from eutectic.analysis.offsize import OffSize, off_size
 from eutectic.analysis.placement import Spread, spreads
+from eutectic.analysis.state import Held, by_state, held
 
 RATIO, PLACEMENT, HEADS, CODE = "ratio", "placement", "heads", "code"
 
@@ -77,6 +81,29 @@ class Evidence:
         own = self.family(MAIN)
         hybrids, pure = ([a for a in own if a in some] for some in (self.mixed(MAIN), self.pure(MAIN)))
         return tuple(off_size(self.laws_at(one.budget), one, hybrids, pure) for one in self.minima[MAIN])
+
+    @cached_property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """At every budget of the main part where two architectures have a law and runs."""
+        found: list[Ranking] = []
+        for budget, rows in self._compared:
+            found += by_convention(self.laws_at(budget), rows, budget)
+            found.append(by_clock(self.laws_at(budget), rows[rows["budget"] == budget], budget, self.seed))
+            if rows["state_bytes"].notna().all():
+                found += by_state(self.laws_at(budget), rows, budget)
+        return tuple(found)
+
+    @cached_property
+    def held(self) -> tuple[Held, ...]:
+        """At the same budgets, where states were logged."""
+        there = [(budget, rows) for budget, rows in self._compared if rows["state_bytes"].notna().all()]
+        return tuple(one for budget, rows in there for one in held(self.laws_at(budget), rows, budget))
+
+    @property
+    def _compared(self) -> list[tuple[float, pd.DataFrame]]:
+        runs = self.parts.get(MAIN)
+        budgets = runs.budgets if runs else []
+        return [(budget, runs.used) for budget in budgets if runs and len(self.laws_at(budget)) > 1]
 
 
 def of_these(archs: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:

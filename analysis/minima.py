@@ -62,7 +62,8 @@ def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Min
     found = [one for one in optima if one.status == "optimum"]
     deviation, degrees = (noise.deviation.value, noise.degrees) if noise else _scatter(found, tables)
     random = np.random.default_rng(seed)
-    drawn = [_drawn(one, np.log(tables[one.arch]["params"] / one.centre), deviation, random) for one in found]
+    sizes = {arch: columns(rows, "params")[0] for arch, rows in tables.items()}
+    drawn = [_drawn(one, sizes[one.arch], deviation, random) for one in found]
     values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
     errors = dict(zip((one.arch for one in found), values[0, 1:].std(0).tolist(), strict=True))
     optima = [replace(one, loss_error=errors.get(one.arch)) for one in optima]
@@ -73,7 +74,7 @@ def near(rows: pd.DataFrame) -> pd.DataFrame:
     """An architecture's runs at a budget of sizes up to NEAR times off the one of lowest mean loss; all, where those
     are too few sizes for a parabola."""
     means = rows.groupby("params")["loss"].mean()
-    off = np.abs(np.log(rows["params"] / means.idxmin()))
+    off = np.abs(np.log(rows["params"] / means.index.to_numpy(float)[int(means.to_numpy().argmin())]))
     some = rows[off <= np.log(NEAR) + 1e-9]
     return some if some["params"].nunique() >= FEWEST_SIZES["parabola"] else rows
 
@@ -90,10 +91,11 @@ def _scatter(optima: list[IsoflopOptimum], tables: dict[str, pd.DataFrame]) -> t
     return (float(np.sqrt((own**2).sum() / degrees)), degrees) if degrees > 0 else (np.nan, 0)
 
 
-def _drawn(optimum: IsoflopOptimum, z: "pd.Series[float]", deviation: float, random: np.random.Generator) -> Array:
+def _drawn(optimum: IsoflopOptimum, params: Array, deviation: float, random: np.random.Generator) -> Array:
     """The curve's least loss, and those NEAR times to either side of its best size: (3, 1 + RESAMPLES), of the optimum
     and of the curve refitted to errors of every run."""
     assert optimum.params is not None and optimum.centre is not None and optimum.coefficients is not None
+    z = np.log(params / optimum.centre)
     points = np.linspace(z.min(), z.max(), POINTS)
     best = np.log(optimum.params / optimum.centre)
     asked = np.concatenate([points, best + np.log(NEAR) * np.array([-1, 1])])

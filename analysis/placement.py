@@ -35,7 +35,8 @@ class Spread:
 def spreads(parts: Mapping[str, Runs], noises: tuple[Noise, ...], seed: int = 0) -> tuple[Spread, ...]:
     """At every budget that placements were trained at, with the shares trained at the same sizes in the part `ratio`,
     or else in the main one; none where noise is unknown."""
-    rows = parts["placement"].used.assign(name=lambda t: [layout.parse(arch).placement for arch in t["arch"]])
+    rows = parts["placement"].used
+    rows = rows.assign(name=rows["arch"].map(lambda arch: layout.parse(arch).placement))
     found = []
     for budget, placed in rows.dropna(subset="name").groupby("budget"):
         noise = at(noises, float(str(budget)))
@@ -80,8 +81,10 @@ def _spread(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Spre
     return Spread(
         budget,
         cells,
-        *(estimate(values, noise.degrees, log=False) for values in (order, amount, order - amount)),
-        None if inner is None else estimate(order - inner, noise.degrees, log=False),
+        placements=estimate(order, noise.degrees, log=False),
+        shares=estimate(amount, noise.degrees, log=False),
+        gap=estimate(order - amount, noise.degrees, log=False),
+        among_hybrids=None if inner is None else estimate(order - inner, noise.degrees, log=False),
     )
 
 

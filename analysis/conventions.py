@@ -1,0 +1,106 @@
+"""Which architecture is best where compute is counted in another way, or in the time that runs took."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from eutectic.analysis.archs import columns, mixers
+from eutectic.analysis.compare import Candidate
+from eutectic.analysis.laws import Array
+from eutectic.analysis.optimum import fit_cost, optimum
+
+CONVENTIONS = ("exact-causal", "exact-full", "6nd", "6nd-nonembedding")  # as arch/flops.py has them
+CLOCK = "wall clock"
+SHAPE = ["n_layers", "d_model", "seed"]
+UNRELIABLE = 0.25  # standard deviation of ln(throughput over attention's) over sizes, above which it is taken for noise
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Which is best by one measure at one budget. wins: the share of resamples in which it is; runner_up: the next, by
+    lead nats; hybrids: the share of resamples in which a hybrid is best. refusal: why there is none."""
+
+    measure: str
+    budget: float
+    winner: str = ""
+    wins: float = np.nan
+    runner_up: str = ""
+    lead: float = np.nan
+    hybrids: float = np.nan
+    refusal: str = ""
+
+
+def ranking(measure: str, budget: float, losses: Mapping[str, Array]) -> Ranking:
+    """losses: (1 + count,) by architecture, of two or more; NaN where a resample has none."""
+    archs, table = list(losses), np.stack(list(losses.values()))
+    order = [archs[k] for k in np.argsort(table[:, 0])]
+    best = table[:, 1:][:, ~np.isnan(table[:, 1:]).any(0)].argmin(0)
+    mixed = np.array([len(mixers(arch)) > 1 for arch in archs])
+    lead = float(np.sort(table[:, 0])[1] - table[:, 0].min())
+    wins = float((best == archs.index(order[0])).mean())
+    return Ranking(measure, budget, order[0], wins, order[1], lead, float(mixed[best].mean()))
+
+
+def by_convention(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float) -> tuple[Ranking, ...]:
+    """By each convention, from the laws L(N, D) of those trained at a budget, and what a token costs by it. rows: all
+    runs of these."""
+    found = []
+    for name in CONVENTIONS:
+        losses = {}
+        for arch, law in laws.items():
+            own = rows[rows["arch"] == arch]
+            params, tokens = columns(own, "params", "tokens")
+            cost = fit_cost(params, tokens, tokens * per_token(own, name))
+            losses[arch] = optimum(law.fit.law, law.theta, cost, np.array(budget)).loss
+        found.append(ranking(name, budget, losses))
+    return tuple(found)
+
+
+def per_token(rows: pd.DataFrame, convention: str) -> Array:
+    """Training FLOPs of a token, forward and backward."""
+    dense = rows["flops_projection"] + rows["flops_channel"] + rows["flops_head"]
+    active = rows["params_active"].fillna(rows["params"])
+    counted = {
+        "exact-causal": 3 * (dense + rows["flops_core"]),
+        "exact-full": 3 * (dense + rows["flops_core_full"]),
+        "6nd": 6 * active,
+        "6nd-nonembedding": 6 * (active - rows["params_embedding"]),
+    }
+    return counted[convention].to_numpy(np.float64)
+
+
+def by_clock(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float, seed: int = 0) -> Ranking:
+    """In the time that attention takes for its compute-optimal run at a budget. rows: the runs at that budget.
+
+    Runs that share a GPU slow each other down, so of throughputs their ratios to attention's at equal sizes are taken,
+    one for each architecture, and how attention's own goes with size. What the mean ratio is off by enters the draws.
+    """
+    if "attn" not in laws or rows.groupby("device").ngroups > 1:
+        return Ranking(CLOCK, budget, refusal="no attention to compare with on one kind of device")
+    seconds = np.log(1 / rows.set_index([*SHAPE, "arch"])["tokens_per_second"]).unstack("arch")
+    ratios = seconds.sub(seconds["attn"], axis=0).drop(columns="attn")
+    usable = ratios.columns[ratios.count() > 1]
+    if not len(usable):
+        return Ranking(CLOCK, budget, refusal="no two sizes in common with attention")
+    deviation = float(np.sqrt(ratios[usable].var().mean()))
+    if deviation > UNRELIABLE:
+        why = f"ratios of throughputs at equal sizes scatter by {deviation:.0%}"
+        return Ranking(CLOCK, budget, refusal=why)
+    attention = rows[rows["arch"] == "attn"]
+    params, tokens, speed = columns(attention, "params", "tokens", "tokens_per_second")
+    clock = fit_cost(params, tokens, tokens / speed)
+    best = laws["attn"].optimum(np.array([budget]))
+    asked = best.tokens[0] * np.exp(clock.log(np.log(best.params[0])))
+    random = np.random.default_rng(seed)
+    losses = {}
+    for arch, law in laws.items():
+        if arch != "attn" and arch not in usable:
+            continue
+        ratio, error = (0.0, 0.0) if arch == "attn" else (ratios[arch].mean(), ratios[arch].sem())
+        shifts = np.concatenate([[0.0], error * random.normal(size=len(law.theta) - 1)])
+        slower = (clock.coefficients[0] + float(ratio), *clock.coefficients[1:])
+        cost = replace(clock, coefficients=slower)
+        losses[arch] = optimum(law.fit.law, law.theta, cost, asked * np.exp(-shifts)).loss
+    return ranking(CLOCK, budget, losses)

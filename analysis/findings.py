@@ -1,0 +1,100 @@
+"""All that a campaign comes to, as one value: verdicts, what they rest on, and what its runs have cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eutectic.analysis.campaign import MAIN
+from eutectic.analysis.claims import Claim
+from eutectic.analysis.conventions import Ranking
+from eutectic.analysis.evidence import Evidence
+from eutectic.analysis.load import Runs
+from eutectic.analysis.noise import Noise
+from eutectic.analysis.report import Report, report
+from eutectic.analysis.state import Held
+from eutectic.analysis.verdicts import judge
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sweep of the campaign. dropped: runs that no fit uses, by reason. flops: realized, of all runs with a row.
+    run_hours: of training, of every run by itself; gpu_hours: in which any run was trained, so that those that share a
+    GPU count once, and so do several GPUs at once. devices: their names."""
+
+    name: str
+    runs: int
+    seeds: int
+    archs: int
+    budgets: tuple[float, ...]
+    dropped: dict[str, int]
+    flops: float
+    run_hours: float
+    gpu_hours: float
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """whole: of all parts together. report: of the main part, None where there is none."""
+
+    parts: tuple[Part, ...]
+    whole: Part
+    claims: tuple[Claim, ...]
+    noises: tuple[Noise, ...]
+    rankings: tuple[Ranking, ...]
+    held: tuple[Held, ...]
+    report: Report | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, but for the report, which `eutectic fit` gives."""
+        return asdict(replace(self, report=None))
+
+
+def findings(evidence: Evidence, frames: Mapping[str, pd.DataFrame]) -> Findings:
+    """frames: by part, the rows of all its runs, those that no fit uses included."""
+    main = evidence.parts.get(MAIN)
+    return Findings(
+        tuple(_part(name, [evidence.parts[name]], frame) for name, frame in frames.items()),
+        _part("all", list(evidence.parts.values()), pd.concat(frames.values()).drop_duplicates("run_id")),
+        judge(evidence),
+        evidence.noises,
+        evidence.rankings,
+        evidence.held,
+        report(main, evidence.seed) if main else None,
+    )
+
+
+def _part(name: str, parts: Sequence[Runs], frame: pd.DataFrame) -> Part:
+    used, dropped = (pd.concat(tables).drop_duplicates("run_id") for tables in _tables(parts))
+    return Part(
+        name,
+        runs=len(used),
+        seeds=int(used["seed"].nunique()),
+        archs=int(used["arch"].nunique()),
+        budgets=tuple(sorted(float(budget) for budget in used["budget"].unique())),
+        dropped={str(reason): int(count) for reason, count in dropped["reason"].value_counts().sort_index().items()},
+        flops=float(frame["flops"].sum()),
+        run_hours=float(frame["seconds"].sum() / HOUR),
+        gpu_hours=_busy(frame) / HOUR,
+        devices=tuple(sorted(str(device) for device in frame["device"].unique())),
+    )
+
+
+def _tables(parts: Sequence[Runs]) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+    return [runs.used for runs in parts], [runs.dropped for runs in parts]
+
+
+def _busy(frame: pd.DataFrame) -> float:
+    """Seconds in which one run or more was trained, each being taken to have gone on until it ended."""
+    finished = pd.to_datetime(frame["finished"])
+    ends = (finished - finished.min()).dt.total_seconds().to_numpy(float)
+    starts = ends - frame["seconds"].to_numpy(float)
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], np.maximum.accumulate(ends[order])
+    gaps = np.maximum(starts[1:] - ends[:-1], 0.0)
+    return float(ends[-1] - starts[0] - gaps.sum())
