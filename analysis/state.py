@@ -12,6 +12,7 @@ from eutectic.analysis.compare import Candidate, Estimate
 from eutectic.analysis.conventions import Ranking, ranking
 
 PARTS = (1.0, 1 / 4, 1 / 16)  # of the state that attention has at its best size
+BELOW = 2.0  # times smaller than the smallest trained, beyond which a law is not asked
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,18 @@ def by_state(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float) -
         losses = {}
         for arch, law in laws.items():
             level, slope = _state(rows, arch)
-            log_n = np.minimum(np.log(best[arch]), (whole + np.log(part) - level) / slope)
+            most = (whole + np.log(part) - level) / slope
+            if most < np.log(rows.loc[rows["arch"] == arch, "params"].min() / BELOW):
+                continue
+            log_n = np.minimum(np.log(best[arch]), most)
             x = {"N": np.exp(log_n), "D": budget / np.exp(law.cost.log(log_n))}
             losses[arch] = np.exp(law.fit.law.log(law.theta, x))
-        found.append(ranking(f"{part:.3g} of {reference}'s state", budget, losses))
+        measure = f"{part:.3g} of {reference}'s state"
+        found.append(
+            ranking(measure, budget, losses)
+            if len(losses) > 1
+            else Ranking(measure, budget, refusal="fewer than two were trained at sizes that have so little")
+        )
     return tuple(found)
 
 

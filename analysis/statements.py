@@ -29,7 +29,8 @@ STATEMENTS: dict[str, Statement] = {
             key="ratio",
             statement="A best share of attention, neither none nor all, can be measured at each budget.",
             source=MAD,
-            limits="The share was varied among hyena and attention alone. A curve through the shares is no law of "
+            limits="The share was varied among hyena and attention alone. Of the shares trained the interval spans "
+            "all that may be the best. A curve through the shares is no law of "
             "theirs: where losses fall steeply from no attention to little and hardly change after, a parabola is off.",
         ),
         Statement(
@@ -55,8 +56,20 @@ STATEMENTS: dict[str, Statement] = {
         Statement(
             key="domain",
             statement="The best share of attention is another for another kind of text.",
-            source="asked here; Poli et al. 2024 (arXiv 2403.17844) train on one",
+            source="Asked here; no published claim",
             limits="That the shares are equal no interval can show, only how far apart they can be.",
         ),
     )
 }
+
+# what no run of a size that one GPU trains in minutes can say
+UNTESTABLE = (
+    "That these orders hold at billions of parameters and hundreds of billions of tokens: laws fitted here are "
+    "extrapolations there, by more decades than they were held out over.",
+    "Contexts of 32k to 128k tokens in training: where the cost of attention outgrows that of all else, and where a "
+    "state of fixed size has more to hold, the best share may be another.",
+    "Losses on web text, and scores on tasks that are given in words, which ask for models trained on far more.",
+    "Whether another learning rate, batch or initialization for each architecture and size would change the order: "
+    "laws of a few architectures' settings were applied to all.",
+    "Inference at scale: what serving takes is measured of layers and small models, and is none of these claims.",
+)

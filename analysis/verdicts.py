@@ -22,6 +22,7 @@ from eutectic.analysis.statements import STATEMENTS
 from eutectic.analysis.wording import flops, listed, plain, signed
 
 NATS, LAW = "nats per token", "by the law L(N, D, r)"
+OF_TRAINED = "of those trained"
 
 
 def claims(parts: Mapping[str, Runs], seed: int = 0) -> tuple[Claim, ...]:
@@ -107,7 +108,7 @@ def places(one: Minima, e: Evidence, part: str) -> dict[str, Estimate]:
     losses = one.of(archs)
     trained = np.array([shares[arch] for arch in archs])
     may = trained[contenders(losses, one.degrees)]
-    found = {"of those trained": Estimate(float(trained[losses[0].argmin()]), float(may.min()), float(may.max()))}
+    found = {OF_TRAINED: Estimate(float(trained[losses[0].argmin()]), float(may.min()), float(may.max()))}
     optima = [optimum for optimum in one.optima if optimum.arch in archs]
     for degree, name in ((2, "by a parabola"), (3, "by a cubic")):
         curve = hybrid_optimum(one.budget, optima, shares, degree)
@@ -233,7 +234,7 @@ def domain(e: Evidence) -> Claim:
         for text, found in (("on code", here), ("on the other text", there)):
             measures += [Measure(f"best share {text}, {how}", flops(ours.budget), s) for how, s in found.items()]
             told.append(f"{text} {'; '.join(f'{how} {plain(s, 2)}' for how, s in found.items())}")
-        how = next((how for how in here if how in there and how != "of those trained"), None)
+        how = next((how for how in here if how in there and how != OF_TRAINED), None)
         if how is not None:
             moves.append(_apart(here[how], there[how]))
             measures.append(Measure(f"the former less the latter, {how}", flops(ours.budget), moves[-1]))

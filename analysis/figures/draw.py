@@ -89,7 +89,7 @@ def draw(folder: Path) -> list[Path]:
         figures |= _of_trials(folder, tables["trials"], runs)
     out = files.make_folder(folder / "figures")
     names = [*(name for kind in TABLES.values() for name in kind), "ablation", "graft", "correlation"]
-    written = [path for name in names for path in _write(name, figures.get(name, lambda: None), out)]
+    written = [path for name in names for path in write(name, figures.get(name, lambda: None), out)]
     return written if runs is None else [*written, *_draw_laws(runs, out)]
 
 
@@ -118,10 +118,11 @@ def _draw_laws(runs: Runs, out: Path) -> list[Path]:
 
 
 def _draw(name: str, runs: Runs, fitted: Report, out: Path) -> list[Path]:
-    return _write(name, partial(FIGURES[name], runs, fitted), out)
+    return write(name, partial(FIGURES[name], runs, fitted), out)
 
 
-def _write(name: str, figure: Callable[[], Figure | None], out: Path) -> list[Path]:
+def write(name: str, figure: Callable[[], Figure | None], out: Path) -> list[Path]:
+    """As PNG and SVG, or neither, where there is no figure; returns what was written."""
     paths = [out / f"{name}.{ending}" for ending in METADATA]
     with matplotlib.rc_context(style.RC):
         drawn = figure()
