@@ -15,7 +15,7 @@ from eutectic.analysis.noise import Noise
 
 NEAR = 4.0  # times smaller or larger than the best size: farther out losses are no parabola
 RESAMPLES = 2000
-POINTS = 129  # of a curve, at which its least is looked for
+POINTS = 257  # of a curve, at which its least is looked for
 
 
 @dataclass(frozen=True)
@@ -92,23 +92,28 @@ def _scatter(optima: list[IsoflopOptimum], tables: dict[str, pd.DataFrame]) -> t
 
 
 def _drawn(optimum: IsoflopOptimum, params: Array, deviation: float, random: np.random.Generator) -> Array:
-    """The curve's least loss, and those NEAR times to either side of its best size: (3, 1 + RESAMPLES), of the optimum
-    and of the curve refitted to errors of every run."""
-    assert optimum.params is not None and optimum.centre is not None and optimum.coefficients is not None
+    """The curve's least loss, and those NEAR times to either side of where that is: (3, 1 + RESAMPLES), of the optimum
+    and of the curve refitted to errors of every run. NaN where the optimum's are not among the sizes trained."""
+    assert optimum.centre is not None and optimum.coefficients is not None
     z = np.log(params / optimum.centre)
     points = np.linspace(z.min(), z.max(), POINTS)
-    best = np.log(optimum.params / optimum.centre)
-    asked = np.concatenate([points, best + np.log(NEAR) * np.array([-1, 1])])
+    knots, counts = np.unique(z, return_counts=True)
+    errors = random.normal(size=(len(z), RESAMPLES)) * deviation
+    errors = np.concatenate([np.zeros((len(z), 1)), errors], 1)
+    fitted = np.array(optimum.coefficients)[:, None]
     if optimum.method == "akima":
-        _, counts = np.unique(z, return_counts=True)
-        errors = random.normal(size=(len(counts), RESAMPLES)) * (deviation / np.sqrt(counts))[:, None]
-        means = np.array(optimum.coefficients)[:, None] + np.concatenate([np.zeros((len(counts), 1)), errors], 1)
-        curve = np.asarray(Akima1DInterpolator(optimum.knots, means)(asked))
+        means = np.stack([errors[z == knot].sum(0) / count for knot, count in zip(knots, counts, strict=True)])
+        curve = np.asarray(Akima1DInterpolator(optimum.knots, fitted + means)(points))
     else:
-        errors = random.normal(size=(len(z), RESAMPLES)) * deviation
-        moved = np.linalg.pinv(np.vander(z, 3, increasing=True)) @ np.concatenate([np.zeros((len(z), 1)), errors], 1)
-        curve = np.vander(asked, 3, increasing=True) @ (np.array(optimum.coefficients)[:, None] + moved)
-        curve[-2:] = np.nan
-    least = curve[:-2].min(0)
+        moved = fitted + np.linalg.pinv(np.vander(z, 3, increasing=True)) @ errors
+        curve = np.vander(points, 3, increasing=True) @ moved
+    best = curve.argmin(0)
+    least = curve.min(0)
     least[0] = optimum.loss
-    return np.stack([least, *(curve[-2:])])
+    far = np.round(np.log(NEAR) / (points[1] - points[0])).astype(int)
+    sides = []
+    for at in (best - far, best + far):
+        inside = optimum.method == "akima" and 0 <= at[0] < POINTS
+        lost = curve[np.clip(at, 0, POINTS - 1), np.arange(len(at))]
+        sides.append(lost if inside else np.full(len(at), np.nan))
+    return np.stack([least, *sides])

@@ -11,7 +11,7 @@ from eutectic.analysis.bootstrap import LEVEL
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.load import Runs
 
-CELL = ["part", "arch", "budget", "params"]  # runs that differ in their seed alone
+CELL = ["part", "arch", "budget", "params", "n_heads"]  # runs that differ in their seed alone
 FEWEST_DEGREES = 8  # of a budget's own noise: of fewer, that of all budgets is known better
 
 

@@ -29,9 +29,14 @@ class OffSize:
 
 def off_size(found: Mapping[str, Candidate], minima: Minima, hybrids: Sequence[str], pure: Sequence[str]) -> OffSize:
     """At the minima's budget. found: laws of architectures trained there."""
-    by_law = {arch: np.stack(lost(one, minima.budget)) for arch, one in found.items()}
-    by_runs = {arch: np.stack(minima.far)[:, :, k] - minima.losses[:, k] for k, arch in enumerate(minima.archs)}
-    degrees = min((one.fit.degrees for one in found.values()), default=0)
+    asked = {*hybrids, *pure}
+    by_law = {arch: np.stack(lost(one, minima.budget)) for arch, one in found.items() if arch in asked}
+    by_runs = {
+        arch: np.stack(minima.far)[:, :, k] - minima.losses[:, k]
+        for k, arch in enumerate(minima.archs)
+        if arch in asked
+    }
+    degrees = min((found[arch].fit.degrees for arch in by_law), default=0)
     return OffSize(
         minima.budget,
         {arch: _sides(sides, found[arch].fit.degrees) for arch, sides in by_law.items()},

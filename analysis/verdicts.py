@@ -193,7 +193,7 @@ def robust(e: Evidence) -> Claim:
             "robust", "The part main has no laws of hybrids and of the architectures that they are mixed of."
         )
     measures = [
-        Measure(f"lost at four times {side}, {how}", f"{arch} at {flops(one.budget)}", lost, NATS)
+        Measure(f"{arch}, four times {side}, {how}", flops(one.budget), lost, NATS)
         for one in e.off_sizes
         for how, found in (("by its law", one.by_law), ("by runs", one.by_runs))
         for arch, sides in found.items()
@@ -231,14 +231,16 @@ def domain(e: Evidence) -> Claim:
     measures, told = [], []
     for ours, theirs in pairs:
         here, there = places(ours, e, CODE), places(theirs, e, part)
-        for text, found in (("on code", here), ("on the other text", there)):
-            measures += [Measure(f"best share {text}, {how}", flops(ours.budget), s) for how, s in found.items()]
+        for text, found in (("on code", here), ("On the other text", there)):
+            measures += [
+                Measure(f"best share {text.lower()}, {how}", flops(ours.budget), s) for how, s in found.items()
+            ]
             told.append(f"{text} {'; '.join(f'{how} {plain(s, 2)}' for how, s in found.items())}")
         how = next((how for how in here if how in there and how != OF_TRAINED), None)
         if how is not None:
             moves.append(_apart(here[how], there[how]))
             measures.append(Measure(f"the former less the latter, {how}", flops(ours.budget), moves[-1]))
-            told.append(f"the former less the latter, {how}, {signed(moves[-1], 2)}")
+            told.append(f"The former less the latter, {how}, {signed(moves[-1], 2)}")
     verdict: Verdict = "supported" if moves and all(m.low > 0 or m.high < 0 for m in moves) else "undecided"
     finding = f"The best share: {'. '.join(told)}."
     return _claim(e, "domain", (CODE, part), verdict, finding, measures)

@@ -54,13 +54,24 @@ def _claim(claim: Claim, figures: Sequence[str]) -> list[str]:
     figure = ILLUSTRATED.get(claim.key)
     if figure in figures:
         parts.append(f"![{claim.key}](figures/{figure}.png)")
-    if claim.measures:
-        parts.append(_table(("measured", "of", "value", "unit"), map(_measure, claim.measures)))
-    return [*parts, f"Limits: {claim.limits}"]
+    return [*parts, *_measures(claim.measures), f"Limits: {claim.limits}"]
 
 
-def _measure(one: Measure) -> tuple[str, str, str, str]:
-    return one.name, one.of, _estimate(one.estimate), one.unit
+def _measures(measures: Sequence[Measure]) -> list[str]:
+    """Those of budgets in a table with a column for each; the others in a list."""
+    budgets = list(dict.fromkeys(one.of for one in measures if one.of.endswith(" FLOPs")))
+    if not budgets:
+        return []
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for one in measures:
+        rows.setdefault((one.name, one.unit), {})[one.of] = _estimate(one.estimate)
+    table = [(*row, *(cells.get(b, "") for b in budgets)) for row, cells in rows.items() if set(cells) & set(budgets)]
+    others = [
+        f"- {one.name}, {one.of}: {_estimate(one.estimate)} {one.unit}".strip()
+        for one in measures
+        if one.of not in budgets
+    ]
+    return [_table(("measured", "unit", *budgets), table), *(["\n".join(others)] if others else [])]
 
 
 def _estimate(one: Estimate) -> str:
