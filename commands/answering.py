@@ -1,9 +1,10 @@
-"""fit, predict and figures."""
+"""fit, predict, figures and findings."""
 
 import os
 from pathlib import Path
 from typing import Any
 
+from eutectic import files
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import finite, out, sweep_folder, tuning_folder
@@ -106,6 +107,30 @@ def _fit_table(options: Options) -> int:
     return 0
 
 
+def findings(options: Options) -> int:
+    """Write FINDINGS.md of a campaign, or of a sweep as its main part alone, and the figures that it shows."""
+    from eutectic.analysis.campaign import load_parts, parts
+    from eutectic.analysis.evidence import Evidence
+    from eutectic.analysis.figures.campaign import draw_campaign
+    from eutectic.analysis.findings import findings as find
+    from eutectic.analysis.load import read
+    from eutectic.display.findings import markdown
+
+    folder = sweep_folder(options)
+    evidence = Evidence(load_parts(folder))
+    found = find(evidence, {name: read(path) for name, path in parts(folder).items()})
+    written = draw_campaign(evidence, folder)
+    page = folder / "FINDINGS.md"
+    with files.replacing(page) as scratch:
+        scratch.write_text(markdown(str(folder.relative_to(options.results)), found, [path.stem for path in written]))
+    if options.json:
+        print_json(finite(found.to_dict()))
+    else:
+        for path in (page, *written):
+            out().print(str(path), soft_wrap=True)
+    return 0
+
+
 def predict(options: Options) -> int:
     from eutectic.analysis.load import load
     from eutectic.analysis.predict import compute_of
@@ -134,20 +159,34 @@ def predict(options: Options) -> int:
 
 
 def figures(options: Options) -> int:
-    from eutectic.analysis.figures.draw import TABLES, draw
-
     if options.name:
         folders = [sweep_folder(options)]
     else:
-        tables = [f"{name}.parquet" for name in ("runs", *TABLES)]
-        there = sorted(options.results.iterdir()) if options.results.is_dir() else []
-        folders = [folder for folder in there if any(os.path.exists(folder / table) for table in tables)]
-    if not folders:
+        folders = sorted(options.results.iterdir()) if options.results.is_dir() else []
+    written = [path for folder in folders for path in _draw(folder, bool(options.name))]
+    if not written:
         raise UserError(f"no sweep with a runs.parquet in {options.results}/; run `eutectic sweep` first.")
-    written = [path for folder in folders for path in draw(folder)]
     if options.json:
         print_json([str(path) for path in written])
     else:
         for path in written:
             out().print(str(path), soft_wrap=True)
     return 0
+
+
+def _draw(folder: Path, named: bool) -> list[Path]:
+    """The figures of a sweep, or of a campaign's parts and of it as a whole; of what is neither, where it was named,
+    raise what there is not."""
+    from eutectic.analysis.campaign import load_parts
+    from eutectic.analysis.evidence import Evidence
+    from eutectic.analysis.figures.campaign import draw_campaign
+    from eutectic.analysis.figures.draw import TABLES, draw
+
+    def bears(folder: Path) -> bool:
+        return any(os.path.exists(folder / f"{name}.parquet") for name in ("runs", *TABLES))
+
+    parts = [] if bears(folder) else [part for part in sorted(folder.glob("*/")) if bears(part)]
+    written = [path for part in parts for path in draw(part)]
+    if any((part / "runs.parquet").exists() for part in parts):
+        written += draw_campaign(Evidence(load_parts(folder)), folder)
+    return draw(folder) if bears(folder) or (named and not parts) else written

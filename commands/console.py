@@ -16,7 +16,7 @@ from eutectic.sweeps.ledger import Ledger, sweeps
 def sweep_folder(options: Options) -> Path:
     folder = named(options.results, options.name or "quick")
     if not folder.is_dir():
-        there = ", ".join(f.name for f in sweeps(options.results)) or "none"
+        there = ", ".join(str(f.relative_to(options.results)) for f in sweeps(options.results)) or "none"
         raise UserError(f"no sweep {folder}; those in {options.results}/ are: {there}. Choose with --name.")
     return folder
 

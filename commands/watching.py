@@ -19,7 +19,7 @@ def status(options: Options) -> int:
         return _watch(options)
     standings = _look(options)
     if options.json:
-        print_json({one.ledger.folder.name: _to_dict(one, options.price) for one in standings})
+        print_json({one.name: _to_dict(one, options.price) for one in standings})
     else:
         _show(standings, options.price)
     _warn(standings)
@@ -32,11 +32,11 @@ def _look(options: Options) -> list[Standing]:
     if not folders:
         raise UserError(f"no sweep in {options.results}/; start one with `eutectic sweep`.")
     if options.name:
-        return [look(folder) for folder in folders]
+        return [look(folder, str(folder.relative_to(options.results))) for folder in folders]
     found = []
     for folder in folders:
         try:
-            found.append(look(folder))
+            found.append(look(folder, str(folder.relative_to(options.results))))
         except OSError as error:
             err().print(f"warning: {folder} cannot be read ({error.strerror}: {error.filename}).", soft_wrap=True)
     return found

@@ -41,7 +41,7 @@ def _table(standing: Standing) -> Table:
     for study in standing.due:
         counts.setdefault((study.budget, study.arch), Counter())["planned"] += study.trials
     shown = [s for s in STATUSES if s in ALWAYS_SHOWN or any(count[s] for count in counts.values())]
-    table = table_of("budget", "architecture", *shown, title=ledger.folder.name)
+    table = table_of("budget", "architecture", *shown, title=standing.name)
     table.columns[1].no_wrap, table.columns[1].overflow = False, "fold"
     for (budget, arch), count in sorted(counts.items()):
         table.add_row(compute(budget), arch, *(str(count[s] or "") for s in shown))

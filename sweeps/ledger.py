@@ -328,8 +328,17 @@ def _table_of(path: Path) -> str:
 
 
 def sweeps(results: Path) -> Iterator[Path]:
-    """Folders under results/ that hold a sweep, or that one may not look into."""
+    """Folders under results/ that hold a sweep, or that one may not look into; of a campaign, those of its parts."""
     for folder in sorted(results.iterdir()) if results.is_dir() else ():
-        closed = folder.is_dir() and not os.access(folder, os.X_OK)
-        if closed or os.path.isdir(folder / "runs") or os.path.isfile(folder / "runs.parquet"):
+        if _closed(folder) or _is_sweep(folder):
             yield folder
+        elif folder.is_dir():
+            yield from (part for part in sorted(folder.iterdir()) if not _closed(part) and _is_sweep(part))
+
+
+def _closed(folder: Path) -> bool:
+    return folder.is_dir() and not os.access(folder, os.X_OK)
+
+
+def _is_sweep(folder: Path) -> bool:
+    return os.path.isdir(folder / "runs") or os.path.isfile(folder / "runs.parquet")

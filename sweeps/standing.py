@@ -24,10 +24,11 @@ class Pace:
 
 @dataclass(frozen=True)
 class Standing:
-    """Of a sweep when it was looked at. due: trials that a tuning is yet to ask, which are planned but no runs yet.
+    """Of a sweep when it was looked at. name: of the sweep, under results/. due: trials that a tuning is yet to ask, which are planned but no runs yet.
     jobs: that ended early, while runs wait that they may have been meant to train. queue: the jobs that are to come and
     at it, until all has ended."""
 
+    name: str
     ledger: Ledger
     statuses: dict[str, str]
     due: list[Due]
@@ -46,15 +47,15 @@ class Standing:
         return len(self.statuses) + sum(study.trials for study in self.due)
 
 
-def look(folder: Path) -> Standing:
-    """At the sweep in a folder."""
+def look(folder: Path, name: str = "") -> Standing:
+    """At the sweep in a folder. name: that of the folder, unless given."""
     studies = due.read(folder)  # before the runs: one that is asked meanwhile is there twice, but never missing
     ledger = Ledger(folder)
     statuses = ledger.statuses()
     jobs = slurm.ended(folder) if studies or "planned" in statuses.values() else []
     going = studies or any(status not in FINISHED for status in statuses.values())
     queue = queued.look(folder) if going else Queue()
-    return Standing(ledger, statuses, studies, jobs, queue, pace(ledger, statuses, studies))
+    return Standing(name or folder.name, ledger, statuses, studies, jobs, queue, pace(ledger, statuses, studies))
 
 
 def pace(ledger: Ledger, statuses: Mapping[str, str], studies: Sequence[Due] = ()) -> Pace:

@@ -48,7 +48,7 @@ def _budget(axes: Axes, one: Minima, e: Evidence, part: str) -> None:
     bars = stats.t.ppf((1 + LEVEL) / 2, one.degrees) * losses[1:].std(0)
     for filled, own in ((True, may), (False, ~may)):
         look: style.Look = {"color": "black", "marker": "o", "markerfacecolor": "black" if filled else "white"}
-        label = OF_TRAINED if filled else "not"
+        label = "may be of those trained" if filled else "is not"
         axes.errorbar(
             shares[own],
             losses[0, own],

@@ -13,6 +13,7 @@ from eutectic.analysis.wording import plain
 from eutectic.arch.layout import PLACEMENTS
 
 _BETWEEN = 1.0  # columns left free between placements and shares
+_WIDE = 5.0  # inches of a panel
 
 
 def figure(e: Evidence) -> Figure | None:
@@ -20,6 +21,7 @@ def figure(e: Evidence) -> Figure | None:
     if not e.spreads:
         return None
     drawn, panels = style.panels(len(e.spreads))
+    drawn.set_size_inches(_WIDE * len(panels) + 0.8, 4.2)
     for axes, spread in zip(panels, e.spreads, strict=True):
         noise = at(e.noises, spread.budget)
         assert noise is not None  # there would be no spread
@@ -63,7 +65,7 @@ def _budget(axes: Axes, spread: Spread, deviation: float) -> None:
     axes.set_xlabel("placement, and share of attention")
     order, amount = plain(spread.placements), plain(spread.shares)
     axes.set_title(f"{style.number(spread.budget)} FLOPs: {order} over placements,\n{amount} over shares")
-    style.y_label(axes, "loss less the mean over shares (nats per token)")
+    style.y_label(axes, "loss less the shares' mean (nats per token)")
 
 
 def _columns(cells: pd.DataFrame, x: dict[str | float, float]) -> "pd.Series[float]":

@@ -231,10 +231,10 @@ def test_a_folder_that_one_may_not_read_is_told_and_the_others_are_shown(
     may = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and may(path, mode))
 
-    def closed(folder: Path) -> Any:
+    def closed(folder: Path, name: str) -> Any:
         if folder.name == "closed":
             raise PermissionError(13, "Permission denied", str(folder / "plans"))
-        return look(folder)
+        return look(folder, name)
 
     look = watching.look
     monkeypatch.setattr(watching, "look", closed)
