@@ -24,9 +24,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class Standing:
-    """Of a sweep when it was looked at. name: of the sweep, under results/. due: trials that a tuning is yet to ask, which are planned but no runs yet.
-    jobs: that ended early, while runs wait that they may have been meant to train. queue: the jobs that are to come and
-    at it, until all has ended."""
+    """Of a sweep when it was looked at. name: of its folder, or of the campaign's with it. due: trials that a tuning is
+    yet to ask, which are planned but no runs yet. jobs: that ended early, while runs wait that they may have been meant
+    to train. queue: the jobs that are to come and at it, until all has ended."""
 
     name: str
     ledger: Ledger

@@ -37,7 +37,7 @@ def figure(e: Evidence) -> Figure | None:
     style.below(
         drawn,
         "The architecture of least loss by the laws L(N, D), in which share of resamples it is, and in which any "
-        f"hybrid is. {style.runs(runs.used)}.",
+        f"hybrid is. The wall clock is that of runs that shared a GPU. {style.runs(runs.used)}.",
     )
     return drawn
 

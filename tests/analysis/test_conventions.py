@@ -1,0 +1,118 @@
+"""Winners by other counts of compute, by the clock, and at equal state."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from campaign_table import BUDGETS, NOTHING, Truth, campaign, screened
+
+from eutectic.analysis.conventions import CLOCK, by_clock, by_convention, per_token, ranking
+from eutectic.analysis.evidence import Evidence
+from eutectic.analysis.load import read
+from eutectic.analysis.state import by_state, held
+from eutectic.arch.flops import CONVENTIONS
+
+pytestmark = pytest.mark.usefixtures("few_starts")
+
+BUDGET = BUDGETS[1]
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    return Evidence(screened(campaign(Truth(), names=("main",))))
+
+
+@pytest.fixture(scope="module")
+def rows(evidence: Evidence) -> pd.DataFrame:
+    return evidence.parts["main"].used
+
+
+def test_conventions_are_those_that_flops_are_counted_by(evidence: Evidence, rows: pd.DataFrame) -> None:
+    found = by_convention(evidence.laws_at(BUDGET), rows, BUDGET)
+    assert tuple(one.measure for one in found) == CONVENTIONS
+
+
+def test_flops_of_a_token_are_those_of_the_logged_run() -> None:
+    """The first committed sweep counts by exact-causal, to what runs have realized."""
+    logged = read(Path(__file__).parents[2] / "results" / "h200")
+    realized = (logged["flops"] / logged["tokens"]).to_numpy()
+    assert per_token(logged, "exact-causal") == pytest.approx(realized, rel=1e-9)
+    active = logged["params_active"].to_numpy()
+    assert per_token(logged, "6nd") == pytest.approx(6 * active)
+    assert per_token(logged.assign(params_active=np.nan), "6nd") == pytest.approx(6 * logged["params"].to_numpy())
+    assert (per_token(logged, "6nd-nonembedding") < per_token(logged, "6nd")).all()
+    more = per_token(logged, "exact-full") > per_token(logged, "exact-causal")
+    assert (more == (logged["attn_share"] > 0)).all()
+
+
+def test_the_planted_best_wins_and_dearer_tokens_lose(evidence: Evidence, rows: pd.DataFrame) -> None:
+    laws = evidence.laws_at(BUDGET)
+    plain = by_convention(laws, rows, BUDGET)[0]
+    assert (
+        (plain.winner, plain.runner_up) == ("hyena+attn", "hyena*3+attn") and plain.wins > 0.95 and plain.hybrids == 1
+    )
+    assert plain.lead == pytest.approx(0.6 * (0.15**2 - 0.1**2), abs=0.004)
+    dear = rows.assign(flops_core_full=rows["flops_core_full"] + 3 * rows["params"] * (rows["arch"] == "hyena+attn"))
+    assert by_convention(laws, dear, BUDGET)[1].winner == "hyena*3+attn"
+
+
+def test_the_clock_is_read_by_ratios_to_attention(evidence: Evidence, rows: pd.DataFrame) -> None:
+    """Runs that all slowed down at one size, as where they share a GPU, change nothing; those of one architecture do."""
+    laws, own = evidence.laws_at(BUDGET), rows[rows["budget"] == BUDGET]
+    found = by_clock(laws, own, BUDGET)
+    assert (found.measure, found.winner) == (CLOCK, "hyena+attn")
+    size = own["params"] == own["params"].median()
+    shared = own.assign(tokens_per_second=own["tokens_per_second"] / np.where(size, 1.4, 1.0))
+    assert by_clock(laws, shared, BUDGET).winner == "hyena+attn"
+    slow = own.assign(tokens_per_second=own["tokens_per_second"] / np.where(own["arch"] == "hyena+attn", 3.0, 1.0))
+    found = by_clock(laws, slow, BUDGET)
+    assert found.winner == "hyena*3+attn" and found.wins > 0.9
+
+
+def test_throughputs_that_are_noise_decide_nothing(evidence: Evidence, rows: pd.DataFrame) -> None:
+    laws, own = evidence.laws_at(BUDGET), rows[rows["budget"] == BUDGET]
+    wild = np.exp(0.5 * np.random.default_rng(0).normal(size=len(own)))
+    found = by_clock(laws, own.assign(tokens_per_second=own["tokens_per_second"] * wild), BUDGET)
+    assert found.winner == "" and "scatter by" in found.refusal
+    two = own.assign(device=np.where(own["arch"] == "attn", "one", "another"))
+    assert "on one kind of device" in by_clock(laws, two, BUDGET).refusal
+    without = {arch: law for arch, law in laws.items() if arch != "attn"}
+    assert by_clock(without, own, BUDGET).refusal
+
+
+def test_less_state_leaves_smaller_models(evidence: Evidence, rows: pd.DataFrame) -> None:
+    laws = evidence.laws_at(BUDGET)
+    whole, quarter, _ = by_state(laws, rows, BUDGET)
+    assert (whole.measure, whole.winner) == ("attn's state", "hyena+attn")
+    # a half of attention has half its state, and a quarter of that at a size 2^(1 / 0.7) smaller; that of a quarter fits
+    assert (quarter.measure, quarter.winner) == ("1/4 of attn's state", "hyena*3+attn")
+
+
+def test_states_and_losses_that_none_beats(evidence: Evidence, rows: pd.DataFrame) -> None:
+    found = {one.arch: one for one in held(evidence.laws_at(BUDGET), rows, BUDGET)}
+    assert list(found)[0] == "attn" and set(list(found)[-2:]) == {"hyena", "mamba2"}
+    best = np.sqrt(BUDGET / 6)
+    for arch, share in (("attn", 1.0), ("hyena+attn", 0.5), ("hyena", 0.0)):
+        assert found[arch].state.value == pytest.approx((0.02 + share) * best**0.7, rel=0.05)
+        assert found[arch].loss.value == pytest.approx(Truth().loss(arch, best, best), abs=0.005)
+    assert found["attn"].unbeaten == 0 and found["hyena+attn"].unbeaten > 0.95 and found["hyena*3+attn"].unbeaten == 1
+
+
+def test_where_nothing_differs_wins_are_shared() -> None:
+    e = Evidence(screened(campaign(replace(NOTHING, noise=0.003), names=("main",))))
+    found = [one for one in e.rankings if one.measure == "exact-causal"]
+    assert max(one.wins for one in found) < 0.95
+
+
+def test_resamples_without_a_loss_are_left_out() -> None:
+    losses = {"attn": np.array([1.0, 1.0, np.nan, 3.0]), "hyena+attn": np.array([2.0, 2.0, 2.0, 2.0])}
+    found = ranking("m", 1e15, losses)
+    assert (found.winner, found.runner_up, found.wins, found.lead, found.hybrids) == (
+        "attn",
+        "hyena+attn",
+        0.5,
+        1.0,
+        0.5,
+    )
