@@ -39,7 +39,9 @@ class Evidence:
 
     def laws_at(self, budget: float) -> dict[str, Candidate]:
         """Of those with runs at this budget."""
-        return {arch: law for arch, law in self.laws.items() if len(self.parts[MAIN].select(arch, budget))}
+        used = self.parts[MAIN].used
+        trained = set(used.loc[used["budget"] == budget, "arch"])
+        return {arch: law for arch, law in self.laws.items() if arch in trained}
 
     @cached_property
     def minima(self) -> dict[str, tuple[Minima, ...]]:

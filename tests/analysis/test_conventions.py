@@ -59,7 +59,7 @@ def test_the_planted_best_wins_and_dearer_tokens_lose(evidence: Evidence, rows: 
 
 
 def test_the_clock_is_read_by_ratios_to_attention(evidence: Evidence, rows: pd.DataFrame) -> None:
-    """Runs that all slowed down at one size, as where they share a GPU, change nothing; those of one architecture do."""
+    """Runs that all slowed down at one size, as where they share a GPU, change nothing; one architecture's do."""
     laws, own = evidence.laws_at(BUDGET), rows[rows["budget"] == BUDGET]
     found = by_clock(laws, own, BUDGET)
     assert (found.measure, found.winner) == (CLOCK, "hyena+attn")
@@ -86,13 +86,13 @@ def test_less_state_leaves_smaller_models(evidence: Evidence, rows: pd.DataFrame
     laws = evidence.laws_at(BUDGET)
     whole, quarter, _ = by_state(laws, rows, BUDGET)
     assert (whole.measure, whole.winner) == ("attn's state", "hyena+attn")
-    # a half of attention has half its state, and a quarter of that at a size 2^(1 / 0.7) smaller; that of a quarter fits
+    # half of attention has half the state, and a quarter at a size 2^(1 / 0.7) smaller; a quarter of it nearly fits
     assert (quarter.measure, quarter.winner) == ("1/4 of attn's state", "hyena*3+attn")
 
 
 def test_states_and_losses_that_none_beats(evidence: Evidence, rows: pd.DataFrame) -> None:
     found = {one.arch: one for one in held(evidence.laws_at(BUDGET), rows, BUDGET)}
-    assert list(found)[0] == "attn" and set(list(found)[-2:]) == {"hyena", "mamba2"}
+    assert next(iter(found)) == "attn" and set(list(found)[-2:]) == {"hyena", "mamba2"}
     best = np.sqrt(BUDGET / 6)
     for arch, share in (("attn", 1.0), ("hyena+attn", 0.5), ("hyena", 0.0)):
         assert found[arch].state.value == pytest.approx((0.02 + share) * best**0.7, rel=0.05)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from campaign_table import BUDGETS, NOTHING, Truth, campaign, screened
+from campaign_table import BUDGETS, NOTHING, campaign, screened
 
 from eutectic.analysis.heads import Heads, by_heads, heads
 from eutectic.analysis.load import Runs
