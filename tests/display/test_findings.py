@@ -1,0 +1,84 @@
+"""The page of findings has every claim, its numbers, and what was left out."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from campaign_table import Truth, campaign, screened
+
+from eutectic.analysis.evidence import Evidence
+from eutectic.analysis.findings import Findings, findings
+from eutectic.analysis.statements import STATEMENTS, UNTESTABLE
+from eutectic.display.findings import markdown
+
+pytestmark = pytest.mark.usefixtures("few_starts")
+
+
+@pytest.fixture(scope="module")
+def found() -> Findings:
+    tables = campaign(Truth(), names=("main", "heads"))
+    tables["main"].loc[0, "status"] = "diverged"
+    return findings(Evidence(screened(tables)), tables)
+
+
+@pytest.fixture(scope="module")
+def page(found: Findings) -> str:
+    return markdown("campaign", found, ["heads", "winners"])
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Cells of every table, header first."""
+    blocks = re.findall(r"(?:^\|.*\n)+", text + "\n", re.M)
+    return [[[c.strip() for c in line.strip("|\n").split(" | ")] for line in block.splitlines()] for block in blocks]
+
+
+def test_every_claim_has_its_verdict_source_and_limits(page: str, found: Findings) -> None:
+    first = tables(page)[0]
+    assert [row[0] for row in first[2:]] == [one["statement"] for one in STATEMENTS.values()]
+    assert [row[1] for row in first[2:]] == [f"**{one.verdict}**" for one in found.claims]
+    for one in found.claims:
+        assert f"*{one.source}.* **{one.verdict.capitalize()}.** {one.finding}" in page
+        assert f"Limits: {one.limits}" in page
+    assert "**Not tested.** There is no part placement" in page
+    assert "![heads](figures/heads.png)" in page and "winners.png" in page and "ordering.png" not in page
+
+
+def test_tables_are_whole(page: str) -> None:
+    for table in tables(page):
+        assert len({len(row) for row in table}) == 1, table[0]
+        assert set(table[1]) == {"---"}
+
+
+def test_the_numbers_are_the_findings(page: str, found: Findings) -> None:
+    assert found.report is not None
+    for one in found.claims:
+        for measure in one.measures:
+            assert f"{measure.estimate.value:.3g}"[:5] in page
+    noise = found.noises[-1]
+    assert f"| all | {noise.deviation.value:.3g} [" in page and f"| {noise.degrees} | {noise.cells} |" in page
+    held = next(h for h in found.report.audits.held if h.arch == "attn" and h.law == "chinchilla")
+    assert f"| attn | 3e14, 1e15 | 3e15 | {held.n} | {held.rms:.2%} | {held.bias:+.2%} |" in page
+    multiplier = found.report.comparisons[-1]
+    assert f"| {multiplier.arch} | {multiplier.multipliers[0].value:.3g} [" in page
+    assert f"| wall clock | 3e14 | {next(r for r in found.rankings if r.measure == 'wall clock').winner} |" in page
+    assert "Left out of the fits: 1 of main (diverged)." in page
+    assert all(line in page for line in UNTESTABLE)
+    per_hour = f"{found.whole.flops / found.whole.gpu_hours:.3g}".replace("e+", "e")
+    assert f"| all | {found.whole.runs} |" in page and f"| {per_hour} |" in page
+
+
+def test_a_multiplier_is_given_where_the_architecture_was_trained(found: Findings) -> None:
+    assert found.report is not None
+    first = found.report.comparisons[0]
+    optima = tuple(o for o in found.report.optima if (o.arch, o.budget) != (first.arch, 3e15))
+    page = markdown("campaign", replace(found, report=replace(found.report, optima=optima)), [])
+    (row,) = [row for table in tables(page) for row in table if row[0] == first.arch and table[0][-1] == "3e15 FLOPs"]
+    assert row[3].strip() == "" and row[2] != ""
+
+
+def test_what_is_not_known_is_said() -> None:
+    table = {"main": campaign(Truth(), names=("main",))["main"].query("seed == 0 and budget < 2e15")}
+    page = markdown("small", findings(Evidence(screened(table)), table), [])
+    assert "No two runs differ in their seed alone" in page
+    assert "No architecture has the three budgets that this needs" in page
+    assert "Left out of the fits: none." in page and "nan" not in page
