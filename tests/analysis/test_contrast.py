@@ -30,10 +30,10 @@ def test_of_one_and_one_it_is_the_plain_interval() -> None:
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(2.7764 / 1.96, rel=0.01)
 
 
-@pytest.mark.parametrize("ours", [1, 7])
-def test_many_of_ours_do_not_win_by_their_number(ours: int) -> None:
-    """All are equal: an interval of the least of seven by itself would leave out zero in one case of seven."""
-    held = [best_of(seen([0.0] * ours, 2 * k), seen([0.0, 0.0], 2 * k + 1), 1000) for k in range(300)]
+@pytest.mark.parametrize(("ours", "theirs"), [(7, 1), (1, 7), (7, 2)])
+def test_many_do_not_win_by_their_number(ours: int, theirs: int) -> None:
+    """All are equal: by plain intervals of pairs one of seven would be below a single one in a case of eight."""
+    held = [best_of(seen([0.0] * ours, 2 * k), seen([0.0] * theirs, 2 * k + 1), 1000) for k in range(300)]
     left_out = np.mean([one.low > 0 or one.high < 0 for one in held])
     assert left_out <= 0.07, left_out
 
