@@ -18,7 +18,7 @@ from eutectic.analysis.offsize import OffSize, off_size
 from eutectic.analysis.placement import Spread, spreads
 from eutectic.analysis.state import Held, by_state, held
 
-RATIO, PLACEMENT, HEADS, CODE = "ratio", "placement", "heads", "code"
+RATIO, PLACEMENT, HEADS, DOMAIN = "ratio", "placement", "heads", "domain"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ HOUR = 3600.0
 @dataclass(frozen=True)
 class Part:
     """A sweep of the campaign. dropped: runs that no fit uses, by reason. flops: realized, of all runs with a row.
-    run_hours: of training, of every run by itself; gpu_hours: in which any run was trained, so that those that share a
-    GPU count once, and so do several GPUs at once. devices: their names."""
+    run_hours: of training, of every run by itself; hours_of_clock: in which any run was trained, of one GPU its hours:
+    runs that share it count once. Those of several GPUs at once do, too. devices: their names."""
 
     name: str
     runs: int
@@ -34,7 +34,7 @@ class Part:
     dropped: dict[str, int]
     flops: float
     run_hours: float
-    gpu_hours: float
+    hours_of_clock: float
     devices: tuple[str, ...]
 
 
@@ -80,7 +80,7 @@ def _part(name: str, parts: Sequence[Runs], frame: pd.DataFrame) -> Part:
         dropped={str(reason): int(count) for reason, count in dropped["reason"].value_counts().sort_index().items()},
         flops=float(frame["flops"].sum()),
         run_hours=float(frame["seconds"].sum() / HOUR),
-        gpu_hours=_busy(frame) / HOUR,
+        hours_of_clock=_busy(frame) / HOUR,
         devices=tuple(sorted(str(device) for device in frame["device"].unique())),
     )
 

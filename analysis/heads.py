@@ -13,45 +13,50 @@ from eutectic.analysis.noise import Noise, at
 from eutectic.arch import layout
 
 MIXER = "multihyena"
+HYENA = 0  # in the place of a number of heads
 SHAPE = ["n_layers", "d_model"]
 
 
 @dataclass(frozen=True)
 class Heads:
-    """At one budget. cells: means of runs with columns heads, n_layers, d_model, loss, runs; of numbers of heads that
-    every size was trained with. differences: each number's loss less that of one head, over the sizes. best: the least
-    of several heads less that of one; slope: nats per doubling of the heads."""
+    """At one budget. cells: means of runs with columns heads (or HYENA), n_layers, d_model, loss, runs; of numbers of
+    heads that every size was trained with. differences: each number's loss less that of one head, over the sizes. best:
+    the least of several heads less that of one; slope: nats per doubling of the heads. hyena: the least of several less
+    that of Hyena, which has a filter a channel; None where it was not trained at these sizes."""
 
     budget: float
     cells: pd.DataFrame
     differences: dict[int, Estimate]
     best: Estimate
     slope: Estimate
+    hyena: Estimate | None
 
 
 def by_heads(runs: Runs, noises: tuple[Noise, ...], seed: int = 0) -> tuple[Heads, ...]:
     """At each budget where one head and more were trained at a size; none where noise is unknown."""
-    rows = runs.used.assign(
-        heads=[heads(arch, n) for arch, n in zip(runs.used["arch"], runs.used["n_heads"], strict=True)]
-    )
+    of_each = [heads(arch, n) for arch, n in zip(runs.used["arch"], runs.used["n_heads"], strict=True)]
+    rows = runs.used.assign(heads=pd.array(of_each, dtype="Int64")).dropna(subset="heads")
     found = []
-    for budget, own in rows[rows["heads"] > 0].groupby("budget"):
+    for budget, own in rows.groupby("budget"):
         cells = own.groupby([*SHAPE, "heads"]).agg(loss=("loss", "mean"), runs=("loss", "size")).reset_index()
         sizes = cells.groupby("heads")["loss"].transform("size")
-        cells = cells[sizes == len(cells.drop_duplicates(SHAPE))]
+        cells = cells[sizes == len(cells.drop_duplicates(SHAPE))].astype({"heads": int})
         noise = at(noises, float(str(budget)))
-        if noise is not None and cells["heads"].nunique() > 1 and (cells["heads"] == 1).any():
+        if noise is not None and (cells["heads"] == 1).any() and (cells["heads"] > 1).any():
             found.append(_heads(float(str(budget)), cells, noise, seed))
     return tuple(found)
 
 
-def heads(arch: str, n_heads: int) -> int:
-    """Of a layout of multi-head convolutions alone, whose option, where it has one, is before the model's n_heads; 0 of
-    others."""
+def heads(arch: str, n_heads: int) -> int | None:
+    """Of a layout of multi-head convolutions alone, whose option, where it has one, is before the model's n_heads;
+    HYENA of Hyena, which has a filter a channel; None of others."""
     terms = {term for layer in layout.parse(arch).block for term, _ in layer.parts}
-    if {term.name for term in terms} != {MIXER}:
-        return 0
-    return next((int(value) for term in terms for name, value in term.options if name.endswith("heads")), n_heads)
+    names = {term.name for term in terms}
+    if names == {"hyena"}:
+        return HYENA
+    if names != {MIXER}:
+        return None
+    return next((int(value) for term in terms for name, value in term.options if name == "n_heads"), n_heads)
 
 
 def _heads(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Heads:
@@ -62,16 +67,18 @@ def _heads(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Heads
     drawn = values + errors * np.random.default_rng(seed).normal(size=(RESAMPLES, len(values)))
     resampled = np.concatenate([values[None], drawn])
     numbers = losses.index.to_numpy()
-    single = resampled[:, numbers == 1]
-    doublings = np.log2(numbers) - np.log2(numbers).mean()
+    single, several, hyena = (resampled[:, own] for own in (numbers == 1, numbers > 1, numbers == HYENA))
+    doublings = np.log2(numbers[numbers > HYENA])
+    doublings -= doublings.mean()
+    slopes = resampled[:, numbers > HYENA] @ doublings / (doublings @ doublings)
     return Heads(
         budget,
         cells,
         {
-            int(n): estimate(resampled[:, k] - single[:, 0], noise.degrees, log=False)
-            for k, n in enumerate(numbers)
-            if n > 1
+            int(number): estimate(several[:, k] - single[:, 0], noise.degrees, log=False)
+            for k, number in enumerate(numbers[numbers > 1])
         },
-        best_of(resampled[:, numbers > 1], single, noise.degrees),
-        estimate(resampled @ doublings / (doublings @ doublings), noise.degrees, log=False),
+        best=best_of(several, single, noise.degrees),
+        slope=estimate(slopes, noise.degrees, log=False),
+        hyena=best_of(several, hyena, noise.degrees) if hyena.size else None,
     )

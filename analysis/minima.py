@@ -24,8 +24,8 @@ class Minima:
     archs), of those that have an optimum, and of draws with normal errors of `deviation` (nats) in every run. far: the
     same of models NEAR times too small and too large, NaN where no such sizes were trained or `seeds` is false.
 
-    seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean (Akima's); else they are
-    what runs scatter by about parabolas, which are none of theirs, less what an architecture shares with the others."""
+    seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean; else they are what runs
+    scatter by about parabolas, which are none of theirs, less what an architecture shares with the others."""
 
     budget: float
     optima: tuple[IsoflopOptimum, ...]
@@ -55,15 +55,12 @@ def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Min
     tables = {arch: rows for arch in runs.archs if len(rows := runs.select(arch, budget))}
     if noise is None:
         tables = {arch: near(rows) for arch, rows in tables.items()}
-    optima = [
-        isoflop.fit(arch, budget, *columns(rows, "params", "tokens", "loss"), method="akima" if noise else "parabola")
-        for arch, rows in tables.items()
-    ]
+    data = {arch: columns(rows, "params", "tokens", "loss") for arch, rows in tables.items()}
+    optima = [_through(arch, budget, *own) if noise else isoflop.fit(arch, budget, *own) for arch, own in data.items()]
     found = [one for one in optima if one.status == "optimum"]
     deviation, degrees = (noise.deviation.value, noise.degrees) if noise else _scatter(found, tables)
     random = np.random.default_rng(seed)
-    sizes = {arch: columns(rows, "params")[0] for arch, rows in tables.items()}
-    drawn = [_drawn(one, sizes[one.arch], deviation, random) for one in found]
+    drawn = [_drawn(one, data[one.arch][0], deviation, random) for one in found]
     values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
     errors = dict(zip((one.arch for one in found), values[0, 1:].std(0).tolist(), strict=True))
     optima = [replace(one, loss_error=errors.get(one.arch)) for one in optima]
@@ -77,6 +74,28 @@ def near(rows: pd.DataFrame) -> pd.DataFrame:
     off = np.abs(np.log(rows["params"] / means.index.to_numpy(float)[int(means.to_numpy().argmin())]))
     some = rows[off <= np.log(NEAR) + 1e-9]
     return some if some["params"].nunique() >= FEWEST_SIZES["parabola"] else rows
+
+
+def _through(arch: str, budget: float, params: Array, tokens: Array, losses: Array) -> IsoflopOptimum:
+    """The minimum of the curve through every size's mean: Akima's, or of three sizes the parabola."""
+    found = isoflop.fit(arch, budget, params, tokens, losses, method="akima")
+    if found.n_sizes != FEWEST_SIZES["akima"] - 1:
+        return found
+    centre = float(np.exp(np.log(params).mean()))
+    c2, c1, c0 = np.polyfit(np.log(params / centre), losses, 2)
+    at = -c1 / (2 * c2)
+    low, high = np.log(np.array([params.min(), params.max()]) / centre)
+    if not (c2 > 0 and low < at < high):
+        return replace(found, status="beyond grid")
+    return replace(
+        found,
+        status="optimum",
+        params=centre * float(np.exp(at)),
+        loss=float(c0 - c1**2 / (4 * c2)),
+        coefficients=(float(c0), float(c1), float(c2)),
+        centre=centre,
+        method="parabola",
+    )
 
 
 def _scatter(optima: list[IsoflopOptimum], tables: dict[str, pd.DataFrame]) -> tuple[float, int]:

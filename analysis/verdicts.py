@@ -10,7 +10,7 @@ from eutectic.analysis.campaign import MAIN
 from eutectic.analysis.claims import Claim, Measure, Verdict
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.contrast import best_of, contenders, negative, worst
-from eutectic.analysis.evidence import CODE, HEADS, PLACEMENT, Evidence, of_these
+from eutectic.analysis.evidence import DOMAIN, HEADS, PLACEMENT, Evidence, of_these
 from eutectic.analysis.heads import MIXER
 from eutectic.analysis.hybrid import HybridLaw
 from eutectic.analysis.load import Runs
@@ -155,6 +155,7 @@ def heads(e: Evidence) -> Claim:
         return _untested("heads", f"{_absent(e, HEADS)} of one head and of several at a size, with noise known.")
     best = {one.budget: one.best for one in e.heads}
     slopes = {one.budget: one.slope for one in e.heads}
+    beside = {one.budget: one.hyena for one in e.heads if one.hyena}
     measures = [
         *(
             Measure(f"{n} heads less one", flops(one.budget), difference, NATS)
@@ -163,13 +164,17 @@ def heads(e: Evidence) -> Claim:
         ),
         *by_budget("best number of several heads less one", best, NATS),
         *by_budget("slope", slopes, "nats per doubling"),
+        *by_budget("best number of several heads less hyena", beside, NATS),
     ]
     told = [
         f"At {flops(one.budget)} {listed(several)} nats from one, and {signed(one.slope, 4)} a doubling."
         for one in e.heads
         for several in ([f"{n} heads {signed(difference)}" for n, difference in one.differences.items()],)
     ]
-    finding = f"{' '.join(told)} {_sides('The best of several heads less one', best)}{_beside_hyena(e, measures)}"
+    told.append(_sides("The best of several heads less one", best))
+    if beside:
+        told.append(_sides("The best of several heads less hyena, which has a filter a channel,", beside))
+    finding = f"{' '.join(told)}{_beside_hyena(e, measures)}"
     return _claim(e, "heads", (HEADS,), negative(list(best.values())), finding, measures)
 
 
@@ -181,7 +186,7 @@ def _beside_hyena(e: Evidence, measures: list[Measure]) -> str:
         if one.degrees and {MIXER, "hyena"} <= set(one.archs)
     }
     measures += by_budget(f"{MIXER} less hyena at their isoFLOP optima", gaps, NATS)
-    return f" {_sides(f'At isoFLOP optima {MIXER} less hyena, which has a filter a channel,', gaps)}" if gaps else ""
+    return f" {_sides(f'At the isoFLOP optima of the part main {MIXER} less hyena', gaps)}" if gaps else ""
 
 
 def robust(e: Evidence) -> Claim:
@@ -214,24 +219,24 @@ def robust(e: Evidence) -> Claim:
 
 
 def domain(e: Evidence) -> Claim:
-    """The best share on code less that on the campaign's text, at the same budget."""
+    """The best share on another text less that on the campaign's, at the same budget."""
     part = e.shares
     pairs = [
         (ours, theirs)
-        for ours in e.minima.get(CODE, ())
+        for ours in e.minima.get(DOMAIN, ())
         for theirs in e.minima.get(part, ())
         if ours.budget == theirs.budget
         and ours.degrees
-        and _shares_there(ours, e, CODE)
+        and _shares_there(ours, e, DOMAIN)
         and _shares_there(theirs, e, part)
     ]
     if not pairs:
-        return _untested("domain", f"{_absent(e, CODE)} of shares of attention at a budget of the other text.")
+        return _untested("domain", f"{_absent(e, DOMAIN)} of shares of attention at a budget of the other text.")
     moves: list[Estimate] = []
     measures, told = [], []
     for ours, theirs in pairs:
-        here, there = places(ours, e, CODE), places(theirs, e, part)
-        for text, found in (("on code", here), ("On the other text", there)):
+        here, there = places(ours, e, DOMAIN), places(theirs, e, part)
+        for text, found in (("on the other text", here), ("On the campaign's", there)):
             measures += [
                 Measure(f"best share {text.lower()}, {how}", flops(ours.budget), s) for how, s in found.items()
             ]
@@ -243,7 +248,7 @@ def domain(e: Evidence) -> Claim:
             told.append(f"The former less the latter, {how}, {signed(moves[-1], 2)}")
     verdict: Verdict = "supported" if moves and all(m.low > 0 or m.high < 0 for m in moves) else "undecided"
     finding = f"The best share: {'. '.join(told)}."
-    return _claim(e, "domain", (CODE, part), verdict, finding, measures)
+    return _claim(e, "domain", (DOMAIN, part), verdict, finding, measures)
 
 
 def _shares_there(one: Minima, e: Evidence, part: str) -> bool:

@@ -223,17 +223,17 @@ def _runs(found: Findings) -> list[str]:
             str(one.seeds),
             f"{one.flops:.3g}".replace("e+", "e"),
             f"{one.run_hours:.2f}",
-            f"{one.gpu_hours:.2f}",
-            f"{one.flops / one.gpu_hours:.3g}".replace("e+", "e"),
+            f"{one.hours_of_clock:.2f}",
+            f"{one.flops / one.hours_of_clock:.3g}".replace("e+", "e"),
         )
         for one in parts
     ]
-    header = ("part", "runs", "architectures", "seeds", "FLOPs", "run hours", "GPU hours", "FLOPs per GPU hour")
+    header = ("part", "runs", "architectures", "seeds", "FLOPs", "hours of runs", "hours", "FLOPs an hour")
     return [
         "## Runs",
-        f"On {', '.join(found.whole.devices)}. FLOPs are those realized, of runs that no fit uses as well. GPU hours "
-        "are those in which any run was in its training loop, so that runs side by side count once, and starting "
-        "before the first step does not.",
+        f"On {', '.join(found.whole.devices)}. FLOPs are those realized, of runs that no fit uses as well. Hours are "
+        "of the clock, in which any run was in its training loop: of one GPU, the GPU's, though runs shared it; where "
+        "several trained at once there were as many times more. Starting before the first step is in none.",
         _table(header, rows),
         f"Left out of the fits: {_dropped(parts)}. Runs that failed have no row; `eutectic status` tells of them.",
     ]

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from eutectic.analysis.evidence import HEADS, Evidence
 from eutectic.analysis.figures import style
-from eutectic.analysis.heads import MIXER, SHAPE, Heads
+from eutectic.analysis.heads import HYENA, MIXER, SHAPE, Heads
 
 
 def figure(e: Evidence) -> Figure | None:
@@ -20,8 +20,8 @@ def figure(e: Evidence) -> Figure | None:
     style.below(
         drawn,
         f"{MIXER} of several heads less that of one of the same width, depth and FLOPs: small, the means of each size; "
-        "black, over all sizes, with a 95% interval by seeds' noise. Line: the slope per doubling. "
-        f"{style.runs(e.parts[HEADS].used)}.",
+        "black, over all sizes, with a 95% interval by seeds' noise. Line: the slope per doubling. Broken: hyena, "
+        f"which has a filter a channel. {style.runs(e.parts[HEADS].used)}.",
     )
     return drawn
 
@@ -34,9 +34,12 @@ def _budget(axes: Axes, one: Heads) -> None:
     looks = style.categories(["all", *(str(width) for width in shapes["d_model"])])
     for depth, width in shapes.itertuples(index=False, name=None):
         own = one.cells[(one.cells["n_layers"] == depth) & (one.cells["d_model"] == width)].sort_values("heads")
+        hyena, own = own[own["heads"] == HYENA], own[own["heads"] > HYENA]
         single = own.loc[own["heads"] == 1, "loss"].iloc[0]
         label = f"{depth} layers of {width}"
         axes.plot(own["heads"], own["loss"] - single, linestyle="", markersize=3.5, label=label, **looks[str(width)])
+        for loss in hyena["loss"]:
+            axes.axhline(loss - single, color=looks[str(width)]["color"], linestyle="--", linewidth=0.8, zorder=1)
     axes.errorbar(numbers, values, style.error(values, low, high), linestyle="", capsize=2, label="all", **looks["all"])
     line = values.mean() + one.slope.value * (np.log2(numbers) - np.log2(numbers).mean())
     axes.plot(numbers, line, color=style.NEUTRAL, linewidth=0.9, zorder=1)

@@ -44,11 +44,13 @@ def test_parts_are_counted_and_what_is_left_out_by_reason() -> None:
     tables["again"] = tables["ratio"].iloc[:5]  # runs that another part has
     found = find(tables)
     heads = next(part for part in found.parts if part.name == "heads")
-    assert (heads.runs, heads.seeds, heads.archs, heads.budgets) == (40, 2, 1, (3e14, 1e15))
+    assert (heads.runs, heads.seeds, heads.archs, heads.budgets) == (48, 2, 6, (3e14, 1e15))
     assert heads.dropped == {"diverged": 2, "pruned": 1} == found.whole.dropped
-    assert heads.flops == pytest.approx(20 * (3e14 + 1e15) + 3 * 3e14, rel=1e-4)
-    assert found.whole.runs == 120 + 40 and found.whole.flops == pytest.approx(heads.flops + 40 * (3e14 + 1e15 + 3e15))
-    assert found.whole.run_hours == pytest.approx((120 + 43) / 60) and found.whole.gpu_hours < found.whole.run_hours
+    assert heads.flops == pytest.approx(24 * (3e14 + 1e15) + 3 * 3e14, rel=1e-4)
+    assert found.whole.runs == 120 + 48 and found.whole.flops == pytest.approx(heads.flops + 40 * (3e14 + 1e15 + 3e15))
+    assert (
+        found.whole.run_hours == pytest.approx((120 + 51) / 60) and found.whole.hours_of_clock < found.whole.run_hours
+    )
     assert found.report is None and found.rankings == () and found.to_dict()["whole"]["devices"] == ("an accelerator",)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from campaign_table import BUDGETS, NOTHING, campaign, screened
 
-from eutectic.analysis.heads import Heads, by_heads, heads
+from eutectic.analysis.heads import HYENA, Heads, by_heads, heads
 from eutectic.analysis.load import Runs
-from eutectic.analysis.noise import noises
+from eutectic.analysis.noise import at, noises
 
 
 def runs(head: float, seed: int = 0) -> Runs:
@@ -20,15 +20,20 @@ def found(table: Runs) -> tuple[Heads, ...]:
 
 
 def test_a_planted_slope_is_found_at_each_budget() -> None:
-    for budget, one in zip(BUDGETS, found(runs(-0.01, seed=1)), strict=False):
+    table = runs(-0.01, seed=1)
+    for budget, one in zip(BUDGETS, found(table), strict=False):
         assert one.budget == budget
         assert one.slope.low < -0.01 < one.slope.high
         assert list(one.differences) == [2, 4, 8, 16]
         assert [d.value for d in one.differences.values()] == pytest.approx([-0.01, -0.02, -0.03, -0.04], abs=0.006)
-        # a mean of four runs less another: 0.003 / sqrt(2), and Student's t of ten degrees for 0.003
+        # a mean of four runs less another, and Student's t of twelve degrees
+        noise = at(noises({"heads": table}), budget)
+        assert noise is not None and noise.degrees == 12
         margins = [(d.high - d.low) / 2 for d in one.differences.values()]
-        assert margins == pytest.approx([2.1 * 0.003 / np.sqrt(2)] * 4, rel=0.35)
+        assert margins == pytest.approx([2.179 * noise.deviation.value / np.sqrt(2)] * 4, rel=0.1)
         assert one.best.value == min(d.value for d in one.differences.values()) and one.best.high < 0
+        # Hyena was planted as one head
+        assert one.hyena is not None and one.hyena.value == pytest.approx(-0.04, abs=0.006) and one.hyena.high < 0
 
 
 def test_the_best_of_many_heads_that_do_nothing_is_not_told_from_one() -> None:
@@ -37,19 +42,18 @@ def test_the_best_of_many_heads_that_do_nothing_is_not_told_from_one() -> None:
 
 
 def test_heads_are_the_layout_s_or_the_model_s() -> None:
-    assert heads("multihyena", 4) == 4
-    assert heads("multihyena(heads=16)", 4) == 16 and heads("multihyena(n_heads=2)", 4) == 2
-    assert heads("hyena", 4) == heads("multihyena+attn", 4) == 0
+    assert (heads("multihyena", 4), heads("multihyena(n_heads=2)", 4), heads("hyena", 4)) == (4, 2, HYENA)
+    assert heads("multihyena+attn", 4) is None and heads("attn", 4) is None
 
 
 def test_sizes_that_lack_a_number_of_heads_leave_it_out() -> None:
     table = runs(-0.01)
     widest = table.used.groupby("budget")["d_model"].transform("max")
-    some = table.used[(table.used["d_model"] < widest) | (table.used["n_heads"] != 16)]
-    assert [list(one.differences) for one in found(replace(table, used=some))] == [[2, 4, 8]] * 2
+    some = table.used[(table.used["d_model"] < widest) | ~table.used["arch"].str.contains("16|^hyena")]
+    assert [(list(one.differences), one.hyena) for one in found(replace(table, used=some))] == [([2, 4, 8], None)] * 2
 
 
 def test_without_one_head_there_is_nothing_to_compare_with() -> None:
     table = runs(-0.01)
-    assert found(replace(table, used=table.used[table.used["n_heads"] > 1])) == ()
+    assert found(replace(table, used=table.used[table.used["arch"] != "multihyena(n_heads=1)"])) == ()
     assert by_heads(table, ()) == ()

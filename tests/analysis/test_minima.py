@@ -101,3 +101,17 @@ def test_an_architecture_without_an_optimum_is_said_to_have_none() -> None:
     assert found.missing == {"mamba2": "beyond grid"}
     assert "mamba2" not in found.archs and found.losses.shape[1] == 5
     assert found.of(("attn", "mamba2")).shape[1] == 1
+
+
+def test_three_sizes_have_a_parabola_through_their_means_where_noise_is_known() -> None:
+    runs = screened(campaign(TRUTH, names=("domain",)))["domain"]
+    known = noise(main())
+    found = minima(runs, BUDGET, known)
+    n = np.sqrt(BUDGET / 6)
+    assert found.missing == {} and len(found.archs) == 8
+    for arch, values in zip(found.archs, found.losses.T, strict=True):
+        assert values[0] == pytest.approx(TRUTH.loss(arch, n, n, "domain"), abs=0.008)
+        assert 0.5 < values[1:].std() / known.deviation.value < 1.2, "a mean of one run"
+    assert set(minima(runs, BUDGET, None).missing.values()) == {"too few sizes"}
+    ends = runs.used.assign(loss=runs.used["loss"] + 0.1 * np.log(runs.used["params"] / n))
+    assert set(minima(replace(runs, used=ends), BUDGET, known).missing.values()) == {"beyond grid"}

@@ -1,18 +1,20 @@
 """The noise of seeds is pooled over cells that differ in the seed alone, with its interval."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from campaign_table import NOTHING, Truth, campaign, screened
+from campaign_table import NOTHING, campaign, screened
 
 from eutectic.analysis.load import Runs
 from eutectic.analysis.noise import at, noises
 
 
-def part(losses: dict[tuple[float, int], list[float]]) -> Runs:
+def part(losses: dict[tuple[float, int], list[float]], heads: int = 4) -> Runs:
     """By budget and size, the losses of seeds."""
     rows = [
-        {"arch": "attn", "budget": budget, "params": size, "n_heads": 4, "loss": loss}
+        {"arch": "attn", "budget": budget, "params": size, "n_heads": heads, "loss": loss}
         for (budget, size), own in losses.items()
         for loss in own
     ]
@@ -42,11 +44,11 @@ def test_one_seed_tells_no_noise() -> None:
 
 
 def test_cells_of_two_parts_or_of_other_heads_are_not_one() -> None:
-    """Of the same architecture, budget and size, but a tenth of a nat apart."""
-    tables = screened(campaign(Truth(head=-0.1), names=("heads", "ratio", "code")))
-    found = noises(tables)
-    assert found[-1].deviation.value == pytest.approx(0.003, rel=0.5)
-    assert {one.budget: one.cells for one in found} == {3e14: 10, 1e15: 10, None: 20}
+    """Of the same architecture, budget and size, but a nat apart."""
+    one, two, other = part({(1e15, 1): [3.0, 3.2]}), part({(1e15, 1): [4.0, 4.2]}), part({(1e15, 1): [5.0, 5.2]}, 8)
+    both = replace(two, used=pd.concat([two.used, other.used]))
+    found = noises({"ratio": one, "domain": both})[-1]
+    assert (found.deviation.value, found.cells) == (pytest.approx(np.sqrt(0.02)), 3)
 
 
 def test_a_planted_noise_is_in_its_interval() -> None:

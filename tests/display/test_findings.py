@@ -63,7 +63,7 @@ def test_the_numbers_are_the_findings(page: str, found: Findings) -> None:
     assert f"| wall clock | 3e14 | {next(r for r in found.rankings if r.measure == 'wall clock').winner} |" in page
     assert "Left out of the fits: 1 of main (diverged)." in page
     assert all(line in page for line in UNTESTABLE)
-    per_hour = f"{found.whole.flops / found.whole.gpu_hours:.3g}".replace("e+", "e")
+    per_hour = f"{found.whole.flops / found.whole.hours_of_clock:.3g}".replace("e+", "e")
     assert f"| all | {found.whole.runs} |" in page and f"| {per_hour} |" in page
 
 

@@ -34,7 +34,7 @@ def test_files_are_the_same_each_time_and_none_is_left(evidence: Evidence, tmp_p
     assert all(min(Image.open(path).size) > 600 for path in paths[::2])
     first = [path.read_bytes() for path in paths]
     assert first == [path.read_bytes() for path in draw_campaign(evidence, tmp_path)]
-    assert draw_campaign(Evidence({"code": evidence.parts["code"]}), tmp_path) == []
+    assert draw_campaign(Evidence({"domain": evidence.parts["domain"]}), tmp_path) == []
     assert list((tmp_path / "figures").iterdir()) == []
 
 
@@ -69,7 +69,7 @@ def test_ordering_has_placements_beside_shares(evidence: Evidence) -> None:
 
 def test_heads_are_the_differences_from_one(evidence: Evidence) -> None:
     _, panels, caption = drawn("heads", evidence)
-    assert "40 runs, 2 seeds" in caption
+    assert "48 runs, 2 seeds" in caption
     for axes, one in zip(panels, evidence.heads, strict=True):
         points, ends = bars(axes)["all"]
         assert points[:, 0].tolist() == [1, 2, 4, 8, 16]
