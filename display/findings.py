@@ -1,8 +1,9 @@
 """The findings of a campaign as a page in Markdown."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
+from eutectic.analysis.archs import FEWEST_SHARES
 from eutectic.analysis.claims import Claim, Measure
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.conventions import Ranking
@@ -245,8 +246,11 @@ def _dropped(parts: Sequence[Part]) -> str:
 
 
 def _refused(report: Report) -> list[str]:
-    """Laws that there are not."""
-    refusals: Mapping[str, str] = report.refusals | {f.name: f.refusal for f in report.families if f.refusal}
+    """Laws that there are not, of families but those too small to have one."""
+    families = {
+        f"shares of {f.name}": f.refusal for f in report.families if f.refusal and len(f.archs) >= FEWEST_SHARES
+    }
+    refusals = report.refusals | families
     if not refusals:
         return []
     return ["## Laws that these runs do not bear", "\n".join(f"- {name}: {why}" for name, why in refusals.items())]

@@ -76,6 +76,10 @@ def test_a_multiplier_is_given_where_the_architecture_was_trained(found: Finding
     assert row[3].strip() == "" and row[2] != ""
 
 
+def test_families_too_small_for_a_law_are_not_refused_one(page: str) -> None:
+    assert "a law in the share needs" not in page
+
+
 def test_what_is_not_known_is_said() -> None:
     table = {"main": campaign(Truth(), names=("main",))["main"].query("seed == 0 and budget < 2e15")}
     page = markdown("small", findings(Evidence(screened(table)), table), [])
