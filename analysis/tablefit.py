@@ -199,7 +199,7 @@ def _fit_group(
         fit=found,
         refusal=refusal,
         unpriced="" if cost is None or _known(cost) else _unpriced(cost),
-        parameters=_parameters(law, theta, degrees),
+        parameters=parameters(law, theta, degrees),
         best=_best(law, theta, x, cost, compute, degrees) if cost is not None and _known(cost) else None,
         converged=converged,
         p_none=p_none,
@@ -243,7 +243,7 @@ def _profiles(found: Fit) -> tuple[dict[str, Profile], dict[str, str]]:
     return profiles, refusals
 
 
-def _parameters(law: Law, theta: Array, degrees: int) -> dict[str, Estimate]:
+def parameters(law: Law, theta: Array, degrees: int) -> dict[str, Estimate]:
     """Of all but modifiers, which have either sign, intervals are widened as ratios, and stay positive."""
     return {
         p.name: _estimate(np.exp(theta[:, k]) if p.logarithmic else theta[:, k], degrees, p.kind != "modifier")

@@ -5,6 +5,7 @@ from eutectic.commands.exporting import export
 from eutectic.commands.generating import cache, generate
 from eutectic.commands.grafting import graft
 from eutectic.commands.probing import context, filters
+from eutectic.commands.reporting import report
 from eutectic.commands.shrinking import distill, prune
 from eutectic.commands.training import plan, retry, run, sweep
 from eutectic.commands.trying import probe
@@ -27,6 +28,7 @@ __all__ = [
     "predict",
     "probe",
     "prune",
+    "report",
     "retry",
     "run",
     "status",

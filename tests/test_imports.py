@@ -60,7 +60,8 @@ def test_nothing_imports_what_stands_to_its_right(path: Path) -> None:
 
 def test_each_heavy_library_has_its_place() -> None:
     users: dict[str, set[str]] = {
-        name: set() for name in ("torch", "submitit", "optuna", "matplotlib", "rich", "scipy")
+        name: set()
+        for name in ("torch", "submitit", "optuna", "matplotlib", "rich", "scipy", "plotly", "itables", "jinja2")
     }
     for path in FILES:
         for module in imports(path):
@@ -68,6 +69,7 @@ def test_each_heavy_library_has_its_place() -> None:
             if root in users:
                 users[root].add(str(path.relative_to(ROOT)))
     assert users["submitit"] == {"sweeps/submit.py"}
+    assert users["plotly"] == users["itables"] == users["jinja2"] == {"display/page.py"}
     assert users["optuna"] <= {"sweeps/tune.py"}
     assert not [name for name in users["torch"] if name.startswith("analysis/")]
     assert all(name.startswith("analysis/figures/") for name in users["matplotlib"])

@@ -22,6 +22,22 @@ def test_every_folder_of_code_is_a_listed_package() -> None:
     assert set(project["tool"]["setuptools"]["packages"]) == folders
 
 
+def test_every_file_beside_the_code_is_listed_as_its_data() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name.split(".")[1] for name in tool["packages"] if "." in name}
+    beside = {name for name in listed.stdout.split() if name.split("/")[0] in folders and not name.endswith(".py")}
+    data = {
+        str(path.relative_to(ROOT))
+        for package, patterns in tool["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+    }
+    assert beside == data
+
+
 def test_schema_page_is_fresh() -> None:
     assert (ROOT / "results/SCHEMA.md").read_text() == schema.markdown(), "run `make schema`"
 

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -29,6 +29,10 @@ POINTS = 0.9  # the z-order of those points
 FAR = 1e30  # off every axis, for ends that are open
 LOSS = "validation loss (nats per token)"
 MARKERS = "osD^vP*X<>hp"
+SYMBOLS = {  # the same markers, as plotly names them
+    **{"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross"},
+    **{"*": "star", "X": "x", "<": "triangle-left", ">": "triangle-right", "h": "hexagon", "p": "pentagon"},
+}
 # Okabe & Ito's, told apart with any colour vision, without the yellow that white swallows
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NEUTRAL, ACCENT, COOL = "0.35", "#D55E00", "#0072B2"
@@ -92,6 +96,11 @@ def looks(archs: Sequence[str], shares: dict[str, float]) -> dict[str, Look]:
     return found
 
 
+def hexadecimal(look: Look) -> str:
+    """The colour as a page takes it, e.g. #0072b2."""
+    return to_hex(look["color"])
+
+
 def categories(names: Sequence[str]) -> dict[str, Look]:
     """By name, the first in black, for what has no order."""
     colours, markers = itertools.cycle(("black", *HUES)), itertools.cycle(MARKERS)
@@ -112,6 +121,11 @@ def chosen(archs: list[str], shares: dict[str, float]) -> list[str]:
 
 def budget_colour(index: int, count: int) -> tuple[float, ...]:
     return tuple(matplotlib.colormaps["cividis"](0.8 * index / max(1, count - 1)))
+
+
+def budget_colours(count: int) -> list[str]:
+    """As a page takes them."""
+    return [hexadecimal({"color": budget_colour(index, count)}) for index in range(count)]
 
 
 def number(value: float) -> str:

@@ -8,13 +8,15 @@ Accounting (slurmdbd over MariaDB) is needed: without sacct, submitit waits for 
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import debian
+from debian import Unavailable
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb")
@@ -104,10 +106,6 @@ StorageUser=slurm
 StoragePass={password}
 StorageLoc=slurm
 """
-
-
-class Unavailable(Exception):
-    """Why there can be no Slurm here, in a sentence."""
 
 
 class Cluster:
@@ -263,21 +261,7 @@ def install() -> None:
         raise Unavailable("a Slurm of one's own needs root.")
     if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         raise Unavailable("nodes of one's own need namespaces, and unshare may make none here.")
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    if all(shutil.which(program, path=path) for program in PROGRAMS):
-        return
-    if shutil.which("apt-get") is None:
-        raise Unavailable(f"there is no apt-get to install {' '.join(PACKAGES)} with.")
-    wait = ["-q", "-y", "-o", "DPkg::Lock::Timeout=120"]
-    for command in (["update"], ["install", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run(
-            ["apt-get", *wait, *command],
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise Unavailable(f"apt-get {command[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+    debian.install(PACKAGES, PROGRAMS)
 
 
 def free_ports(n: int) -> list[int]:

@@ -1,0 +1,302 @@
+"""What the page of a campaign holds, as plain values: every run, and what its figures draw, by convention of FLOPs."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eutectic.analysis.archs import FEWEST_SHARES, columns
+from eutectic.analysis.compare import Estimate
+from eutectic.analysis.conventions import CONVENTIONS
+from eutectic.analysis.figures import style
+from eutectic.analysis.figures.curves import curves as curves_of
+from eutectic.analysis.isoflop import IsoflopOptimum
+from eutectic.analysis.load import Runs, read, with_curves
+from eutectic.analysis.optimum import fit_cost
+from eutectic.analysis.ratio import HybridOptimum
+from eutectic.analysis.recount import flops, recounted
+from eutectic.analysis.report import Report, fits, report
+
+CURVE, SHARES = 60, 41  # points of what is drawn of a parabola
+MOST_POINTS = 100  # of a training curve
+RUN = (
+    *("run_id", "status", "arch", "attn_share", "budget", "n_layers", "d_model", "params", "tokens", "lr"),
+    *("batch_size", "seed", "loss", "bytes_per_token", "repeated_share", "seconds"),
+)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A sweep's runs with their FLOPs by one convention, and what they come to."""
+
+    runs: Runs
+    report: Report
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sweep of a campaign. frame: every row of its runs, those that no fit uses included; counted: by convention,
+    that of its plan first and alone audited."""
+
+    name: str
+    frame: pd.DataFrame
+    counted: Mapping[str, Counted]
+
+    @property
+    def own(self) -> Counted:
+        return next(iter(self.counted.values()))
+
+    @functools.cached_property
+    def reasons(self) -> dict[str, str]:
+        """Why runs are in no fit, by run_id."""
+        return {run_id: reason for run_id, _, _, reason in self.own.report.dropped}
+
+
+def read_part(name: str, folder: Path, seed: int = 0) -> Part:
+    """seed: of the fits. Raises UserError as load.load() does."""
+    frame = read(folder)
+    runs = with_curves(folder, frame)
+    own = str(runs.used["convention"].iloc[0])
+    counted = {own: Counted(runs, report(runs, seed))}
+    for convention in CONVENTIONS:
+        if convention != own:
+            other = recounted(runs, convention)
+            counted[convention] = Counted(other, fits(other, seed))
+    return Part(name, frame, counted)
+
+
+def busy_hours(frame: pd.DataFrame) -> float:
+    """In which at least one run was in training, by device; runs that share one are counted once. A run that was
+    interrupted is taken for one that ended when it did and never paused."""
+    ends = pd.to_datetime(frame["finished"]).map(pd.Timestamp.timestamp)
+    spans = pd.DataFrame({"device": frame["device"], "begin": ends - frame["seconds"], "end": ends})
+    total = 0.0
+    for _, own in spans.sort_values("begin").groupby("device"):
+        reached = np.maximum.accumulate(own["end"].to_numpy())
+        before = np.concatenate([[-np.inf], reached[:-1]])
+        total += float(np.clip(own["end"] - np.maximum(own["begin"], before), 0, None).sum())
+    return total / 3600
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a campaign took, failures and what no fit uses included. statuses: runs by status; flops, by the parts'
+    conventions; run_hours: of all runs added up, busy_hours: with those that shared a device counted once. corpora:
+    names with the hashes of their documents."""
+
+    runs: int
+    used: int
+    statuses: Mapping[str, int]
+    archs: int
+    seeds: tuple[int, ...]
+    budgets: tuple[float, ...]
+    devices: tuple[str, ...]
+    flops: float
+    tokens: int
+    run_hours: float
+    busy_hours: float
+    corpora: tuple[tuple[str, str], ...]
+    tokenizers: tuple[str, ...]
+    conventions: tuple[str, ...]
+    conv_algorithms: tuple[str, ...]
+    commits: tuple[str, ...]
+    torch: tuple[str, ...]
+    eutectic: tuple[str, ...]
+    recipes: tuple[str, ...]
+
+
+def facts(parts: Mapping[str, Part]) -> Facts:
+    frame = pd.concat([part.frame for part in parts.values()], ignore_index=True)
+    frame = frame.drop_duplicates("run_id")  # parts may share runs
+
+    def different(name: str) -> tuple[Any, ...]:
+        return tuple(sorted(frame[name].dropna().unique().tolist()))
+
+    corpora = frame[["source", "corpus_sha256"]].drop_duplicates().itertuples(index=False, name=None)
+    return Facts(
+        runs=len(frame),
+        used=len({run_id for part in parts.values() for run_id in part.own.runs.used["run_id"]}),
+        statuses={str(name): int(n) for name, n in frame["status"].value_counts().items()},
+        archs=frame["arch"].nunique(),
+        seeds=different("seed"),
+        budgets=different("budget"),
+        devices=different("device"),
+        flops=float(frame["flops"].sum()),
+        tokens=int(frame["tokens"].sum()),
+        run_hours=float(frame["seconds"].sum()) / 3600,
+        busy_hours=busy_hours(frame),
+        corpora=tuple(corpora),
+        tokenizers=different("tokenizer"),
+        conventions=different("convention"),
+        conv_algorithms=different("conv_algorithm"),
+        commits=different("commit"),
+        torch=different("torch"),
+        eutectic=different("eutectic"),
+        recipes=different("recipe"),
+    )
+
+
+def payload(parts: Mapping[str, Part]) -> dict[str, Any]:
+    """Of the page's script. NaN and infinities are None; losses are nats per token."""
+    frames = [
+        part.frame.assign(part=name, reason=[part.reasons.get(run_id, "") for run_id in part.frame["run_id"]])
+        for name, part in parts.items()
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    convention = next(iter(parts.values())).own.report.convention
+    return {
+        "convention": convention,
+        "conventions": sorted(CONVENTIONS, key=lambda one: one != convention),
+        "archs": _archs(frame),
+        "runs": _runs(frame),
+        "parts": [_part(part, frame[frame["part"] == name]) for name, part in parts.items()],
+    }
+
+
+def _archs(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Names and looks, from no attention to all."""
+    shares = {
+        str(a): float(s) for a, s in frame.groupby("arch")["attn_share"].first().sort_values(kind="stable").items()
+    }
+    looks = style.looks(list(shares), shares)
+    return [
+        {
+            "name": arch,
+            "share": shares[arch],
+            "colour": style.hexadecimal(look),
+            "symbol": style.SYMBOLS[look["marker"]],
+        }
+        for arch, look in looks.items()
+    ]
+
+
+def _runs(frame: pd.DataFrame) -> dict[str, Any]:
+    """By column, a value for each run."""
+    found = {name: _plain(frame[name]) for name in (*RUN, "part", "reason")}
+    return found | {"flops": {name: _plain(flops(frame, name)) for name in CONVENTIONS}}
+
+
+def _part(part: Part, rows: pd.DataFrame) -> dict[str, Any]:
+    """rows: of all parts' runs, those of this one."""
+    runs, found = part.own.runs, part.own.report
+    return {
+        "name": part.name,
+        "budgets": list(found.budgets),
+        "bytes_per_token": found.bytes_per_token,
+        "used": [int(i) for i in rows.index[rows["reason"] == ""]],
+        "budget_colours": style.budget_colours(len(found.budgets)),
+        "optima": [_optimum(one, runs) for one in found.optima],
+        "frontier": {name: _frontier(part, one) for name, one in part.counted.items()},
+        "multipliers": {name: _multipliers(one.report) for name, one in part.counted.items()},
+        "families": [
+            {"name": f.name, "ratios": [_ratio(h, found) for h in f.ratios]}
+            for f in found.families
+            if any(len(set(h.shares)) >= FEWEST_SHARES for h in f.ratios)
+        ],
+        "curves": _curves(runs, rows),
+    }
+
+
+def _optimum(one: IsoflopOptimum, runs: Runs) -> dict[str, Any]:
+    """curve: over the sizes trained."""
+    sizes = runs.select(one.arch, one.budget)["params"]
+    at = np.geomspace(sizes.min(), sizes.max(), CURVE)
+    drawn = one.coefficients is not None
+    return {
+        "arch": one.arch,
+        "budget": one.budget,
+        "status": one.status,
+        "runs": one.n_runs,
+        "params": [one.params, *(one.params_interval or (None, None))],
+        "loss": [one.loss, *(one.loss_interval or (None, None))],
+        "curve": {"params": _plain(at), "loss": _plain(one.predict(at))} if drawn else None,
+    }
+
+
+def _frontier(part: Part, one: Counted) -> dict[str, Any] | None:
+    """Of each architecture, points at what its isoFLOP optima cost, and the law's line as far as any cost; None for one
+    budget."""
+    if len(one.report.budgets) < 2:
+        return None
+    costs = {arch: _costs(one, arch) for arch in one.runs.archs} if one is not part.own else {}
+    every = np.concatenate([*costs.values(), one.report.budgets])
+    found = curves_of(one.runs, replace(one.report, budgets=tuple(sorted({every.min(), every.max()}))))
+    if found is None:
+        return None
+    drawn = {}
+    for arch, both in found.items():
+        points = both.points["loss"]
+        points = replace(points, compute=costs.get(arch, points.compute))
+        drawn[arch] = {
+            kind: {name: _plain(getattr(curve, name)) for name in ("compute", "value", "low", "high")}
+            for kind, curve in (("points", points), ("line", both.lines.get("loss")))
+            if curve is not None
+        }
+    return drawn
+
+
+def _costs(one: Counted, arch: str) -> Any:
+    """FLOPs of an architecture's isoFLOP optima, by rising budget."""
+    found = [o for o in one.report.optima if o.arch == arch and o.status == "optimum"]
+    cost = fit_cost(*columns(one.runs.select(arch), "params", "tokens", "flops"))
+    n, d = (np.array([getattr(o, name) for o in found], float) for name in ("params", "tokens"))
+    return d * np.exp(cost.log(np.log(n)))
+
+
+def _multipliers(found: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "arch": row.arch,
+            "reference": row.reference,
+            "compute": list(found.budgets),
+            "values": [_estimate(one) for one in row.multipliers],
+        }
+        for row in found.comparisons
+    ]
+
+
+def _ratio(one: HybridOptimum, found: Report) -> dict[str, Any]:
+    """Losses with 95% intervals, those of the isoFLOP optima."""
+    optima = [found.optimum(arch, one.budget) for arch in one.archs]
+    intervals = [o.loss_interval for o in optima if o is not None and o.loss_interval is not None]
+    shares = np.linspace(min(one.shares), max(one.shares), SHARES)
+    curve = None
+    if one.coefficients is not None:
+        curve = {"shares": _plain(shares), "loss": _plain(np.polynomial.polynomial.polyval(shares, one.coefficients))}
+    return {
+        "budget": one.budget,
+        "verdict": one.verdict,
+        "archs": list(one.archs),
+        "shares": list(one.shares),
+        "losses": list(one.losses),
+        "low": [low for low, _ in intervals],
+        "high": [high for _, high in intervals],
+        "best_loss": one.best_loss,
+        "share": [one.share, *(one.interval or (None, None))],
+        "curve": curve,
+    }
+
+
+def _curves(runs: Runs, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The training loss of the best run of each architecture and budget. run: its place among all parts' runs."""
+    best = runs.used.loc[runs.used.groupby(["arch", "budget"])["loss"].idxmin(), "run_id"]
+    places = dict(zip(rows["run_id"], rows.index.tolist(), strict=True))
+    found = []
+    for run_id, curve in runs.curves[runs.curves["run_id"].isin(best)].groupby("run_id", observed=True, sort=False):
+        thin = curve.iloc[:: -(-len(curve) // MOST_POINTS)]
+        found.append({"run": places[str(run_id)], "tokens": _plain(thin["tokens"]), "loss": _plain(thin["train_loss"])})
+    return sorted(found, key=lambda one: one["run"])
+
+
+def _estimate(one: Estimate) -> list[float | None]:
+    return [v if np.isfinite(v) else None for v in (one.value, one.low, one.high)]
+
+
+def _plain(values: Any) -> list[Any]:
+    """Numbers and words as JSON has them; None for what is missing, NaN or infinite."""
+    listed = values.tolist()
+    return [None if v is None or (isinstance(v, float) and not np.isfinite(v)) else v for v in listed]

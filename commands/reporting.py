@@ -1,0 +1,35 @@
+"""report."""
+
+import importlib.util
+
+from eutectic import files
+from eutectic.arguments import Options
+from eutectic.cli import print_json
+from eutectic.commands.console import out, sweep_folder
+from eutectic.errors import UserError
+
+LIBRARIES = ("itables", "jinja2", "plotly")
+
+
+def report(options: Options) -> int:
+    """Write report.html into the folder of a campaign, or of a sweep by itself."""
+    if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
+        raise UserError(
+            f"a page is made with {', '.join(missing)}, not installed here; run `pip install 'eutectic[report]'`."
+        )
+    from eutectic.analysis.campaign import parts
+    from eutectic.analysis.page import read_part
+    from eutectic.analysis.verdicts import claims
+    from eutectic.display.page import page
+
+    folder = sweep_folder(options)
+    read = {name: read_part(name, path) for name, path in parts(folder).items()}
+    made = page(folder.name, read, claims({name: part.own.runs for name, part in read.items()}))
+    path = folder / "report.html"
+    with files.replacing(path) as scratch:
+        scratch.write_text(made)
+    if options.json:
+        print_json(str(path))
+    else:
+        out().print(str(path), soft_wrap=True)
+    return 0
