@@ -65,7 +65,7 @@ def test_a_recipe_that_has_changed_is_refused(change: Callable[[Recipe], Recipe]
 @pytest.mark.parametrize(
     ("changes", "read", "words"),
     [
-        ({"recipe": "gone"}, recipe_of, "no recipe 'gone'; there are gpu, quick"),
+        ({"recipe": "gone"}, recipe_of, "no recipe 'gone'; there are campaign, .*gpu, quick"),
         ({"recipe": "gpu"}, recipe_of, r"of several recipes \(gpu, quick\)"),
         ({"settings": "u@1"}, replan.settings_of, r"by several tunings \(t@1, u@1\)"),
     ],
