@@ -47,7 +47,7 @@ def test_what_is_kept_is_a_recipe_file_to_the_letter(tmp_path: Path) -> None:
     recipe_file.keep(QUICK, tmp_path)
     assert [path.name for path in (tmp_path / "recipes").iterdir()] == ["mine.py"], "quick is eutectic's to keep"
     assert recipe_file.find("quick", tmp_path) is QUICK
-    with pytest.raises(UserError, match="no recipe 'other'; there are campaign, .*gpu, quick"):
+    with pytest.raises(UserError, match=r"no recipe 'other'; there are campaign, .*gpu, quick"):
         recipe_file.find("other", tmp_path)
     (tmp_path / "recipes").chmod(0o777)
     with pytest.raises(UserError, match="can be written to by other users"):
