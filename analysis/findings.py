@@ -4,27 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from eutectic.analysis.campaign import MAIN
 from eutectic.analysis.claims import Claim
 from eutectic.analysis.conventions import Ranking
 from eutectic.analysis.evidence import Evidence
+from eutectic.analysis.hours import HOUR, busy_hours
 from eutectic.analysis.load import Runs
 from eutectic.analysis.noise import Noise
 from eutectic.analysis.report import Report, report
 from eutectic.analysis.state import Held
 from eutectic.analysis.verdicts import judge
 
-HOUR = 3600.0
-
 
 @dataclass(frozen=True)
 class Part:
     """A sweep of the campaign. dropped: runs that no fit uses, by reason. flops: realized, of all runs with a row.
-    run_hours: of training, of every run by itself; hours_of_clock: in which any run was trained, of one GPU its hours:
-    runs that share it count once. Those of several GPUs at once do, too. devices: their names."""
+    run_hours: of training, of every run by itself; hours_of_clock: in which any run was trained (hours.busy_hours).
+    devices: their names."""
 
     name: str
     runs: int
@@ -80,21 +78,10 @@ def _part(name: str, parts: Sequence[Runs], frame: pd.DataFrame) -> Part:
         dropped={str(reason): int(count) for reason, count in dropped["reason"].value_counts().sort_index().items()},
         flops=float(frame["flops"].sum()),
         run_hours=float(frame["seconds"].sum() / HOUR),
-        hours_of_clock=_busy(frame) / HOUR,
+        hours_of_clock=busy_hours(frame),
         devices=tuple(sorted(str(device) for device in frame["device"].unique())),
     )
 
 
 def _tables(parts: Sequence[Runs]) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
     return [runs.used for runs in parts], [runs.dropped for runs in parts]
-
-
-def _busy(frame: pd.DataFrame) -> float:
-    """Seconds in which one run or more was trained, each being taken to have gone on until it ended."""
-    finished = pd.to_datetime(frame["finished"])
-    ends = (finished - finished.min()).dt.total_seconds().to_numpy(float)
-    starts = ends - frame["seconds"].to_numpy(float)
-    order = np.argsort(starts, kind="stable")
-    starts, ends = starts[order], np.maximum.accumulate(ends[order])
-    gaps = np.maximum(starts[1:] - ends[:-1], 0.0)
-    return float(ends[-1] - starts[0] - gaps.sum())

@@ -14,6 +14,7 @@ from eutectic.analysis.compare import Estimate
 from eutectic.analysis.conventions import CONVENTIONS
 from eutectic.analysis.figures import style
 from eutectic.analysis.figures.curves import curves as curves_of
+from eutectic.analysis.hours import HOUR, busy_hours
 from eutectic.analysis.isoflop import IsoflopOptimum
 from eutectic.analysis.load import Runs, read, with_curves
 from eutectic.analysis.optimum import fit_cost
@@ -69,19 +70,6 @@ def read_part(name: str, folder: Path, seed: int = 0) -> Part:
     return Part(name, frame, counted)
 
 
-def busy_hours(frame: pd.DataFrame) -> float:
-    """In which at least one run was in training, by device; runs that share one are counted once. A run that was
-    interrupted is taken for one that ended when it did and never paused."""
-    ends = pd.to_datetime(frame["finished"]).map(pd.Timestamp.timestamp)
-    spans = pd.DataFrame({"device": frame["device"], "begin": ends - frame["seconds"], "end": ends})
-    total = 0.0
-    for _, own in spans.sort_values("begin").groupby("device"):
-        reached = np.maximum.accumulate(own["end"].to_numpy())
-        before = np.concatenate([[-np.inf], reached[:-1]])
-        total += float(np.clip(own["end"] - np.maximum(own["begin"], before), 0, None).sum())
-    return total / 3600
-
-
 @dataclass(frozen=True)
 class Facts:
     """What a campaign took, failures and what no fit uses included. statuses: runs by status; flops, by the parts'
@@ -127,7 +115,7 @@ def facts(parts: Mapping[str, Part]) -> Facts:
         devices=different("device"),
         flops=float(frame["flops"].sum()),
         tokens=int(frame["tokens"].sum()),
-        run_hours=float(frame["seconds"].sum()) / 3600,
+        run_hours=float(frame["seconds"].sum()) / HOUR,
         busy_hours=busy_hours(frame),
         corpora=tuple(corpora),
         tokenizers=different("tokenizer"),

@@ -1,4 +1,4 @@
-"""What a campaign comes to: its parts counted, GPU hours by the clock, and all of it again from the same parquet."""
+"""What a campaign comes to: its parts counted, and all of it again from the same parquet."""
 
 import pandas as pd
 import pytest
@@ -15,26 +15,6 @@ NAMES = ("ratio", "heads")
 
 def find(tables: dict[str, pd.DataFrame]) -> Findings:
     return findings.findings(Evidence(screened(tables)), tables)
-
-
-def at(*times: tuple[str, float]) -> pd.DataFrame:
-    """Runs that ended then and took so many seconds."""
-    return pd.DataFrame([{"finished": f"2026-11-24T{end}+00:00", "seconds": seconds} for end, seconds in times])
-
-
-@pytest.mark.parametrize(
-    ("runs", "seconds"),
-    [
-        (at(("10:00:00", 60)), 60),
-        (at(("10:00:00", 60), ("11:00:00", 30)), 90),
-        (at(("10:00:00", 60), ("10:00:30", 60)), 90),
-        (at(("10:00:00", 600), ("09:58:00", 60), ("10:00:30", 60), ("12:00:00", 5)), 635),
-    ],
-    ids=["one", "apart", "overlapping", "one within another"],
-)
-def test_hours_of_runs_side_by_side_count_once(runs: pd.DataFrame, seconds: float) -> None:
-    assert findings._busy(runs) == pytest.approx(seconds)
-    assert findings._busy(runs[::-1]) == pytest.approx(seconds)
 
 
 def test_parts_are_counted_and_what_is_left_out_by_reason() -> None:

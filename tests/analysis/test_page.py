@@ -13,7 +13,7 @@ import pytest
 from eutectic.analysis import campaign as campaigns
 from eutectic.analysis.conventions import CONVENTIONS
 from eutectic.analysis.isoflop import IsoflopOptimum
-from eutectic.analysis.page import RUN, Part, busy_hours, facts, payload, read_part
+from eutectic.analysis.page import RUN, Part, facts, payload, read_part
 from eutectic.analysis.recount import flops
 
 pytestmark = pytest.mark.usefixtures("few_starts")
@@ -133,15 +133,6 @@ def test_what_a_campaign_took(parts: dict[str, Part]) -> None:
     assert (told.seeds, told.budgets, told.archs) == ((0, 1), (3e14, 1e15), 4)
     assert (told.flops, told.tokens) == (frame["flops"].sum(), frame["tokens"].sum())
     assert told.run_hours == pytest.approx(frame["seconds"].sum() / 3600)
-
-
-def test_hours_of_a_shared_device_count_once() -> None:
-    """On one, 0:00 to 1:00, 0:30 to 1:30, within both 0:45 to 1:00, and 3:00 to 3:30; on the other 0:00 to 1:00."""
-    ends = pd.Series(["2026-01-01T01:00:00+00:00", "2026-01-01T01:30:00+00:00", "2026-01-01T01:00:00+00:00"])
-    ends = pd.concat([ends, pd.Series(["2026-01-01T03:30:00+00:00", "2026-01-01T01:00:00+00:00"])], ignore_index=True)
-    seconds = [3600.0, 3600.0, 900.0, 1800.0, 3600.0]
-    frame = pd.DataFrame({"finished": ends, "seconds": seconds, "device": ["a"] * 4 + ["b"]})
-    assert busy_hours(frame) == pytest.approx(1.5 + 0.5 + 1.0)
 
 
 def test_a_sweep_by_itself_is_a_campaign_of_one_part(tmp_path: Path) -> None:
