@@ -20,8 +20,10 @@ from eutectic.analysis.claims import Claim, Measure
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.page import Part, facts, payload
 from eutectic.analysis.report import Report
+from eutectic.analysis.statements import UNTESTABLE
 from eutectic.analysis.tablefit import parameters
 from eutectic.display import report as tables
+from eutectic.display.sections import Section
 from eutectic.display.tables import table_of
 from eutectic.display.words import capped, compute, digits, interval, short
 
@@ -77,8 +79,8 @@ class Chart:
     n: int = 0
 
 
-def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim]) -> str:
-    """The HTML."""
+def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim], sections: Sequence[Section] = ()) -> str:
+    """The HTML. sections: of the findings, beside the claims."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("eutectic.display", "template"),
         autoescape=True,
@@ -93,6 +95,8 @@ def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim]) -> str:
         name=name,
         facts=facts(parts),
         claims=[(claim, [measure_cells(m) for m in claim.measures]) for claim in claims],
+        sections=sections,
+        untestable=UNTESTABLE,
         data=data,
         parts=list(parts),
         charts=[chart for k, part in enumerate(data["parts"]) for chart in charts(k, part, list(parts.values())[k])],

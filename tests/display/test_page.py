@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from html import unescape
 from pathlib import Path
 
 import campaign
@@ -12,7 +13,10 @@ import pytest
 from eutectic.analysis import campaign as campaigns
 from eutectic.analysis.claims import Claim, Measure, Verdict
 from eutectic.analysis.compare import Estimate
+from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.page import Part, payload, read_part
+from eutectic.analysis.statements import UNTESTABLE
+from eutectic.display import sections
 from eutectic.display.page import page
 from eutectic.display.words import compute, short
 
@@ -81,6 +85,25 @@ def test_findings_come_first_each_with_its_verdict_in_words(html: str) -> None:
     assert "gain 3e14 FLOPs 0.0935 [0.071, 0.12] nats" in said and "reach all 2 [1.5, ∞)" in said
     assert said.count("What these runs cannot say: Much. Claimed by Someone 2023. Behind this: 12 runs, 1 seed.") == 4
     assert "gain &lt;b&gt;is&lt;/b&gt; so" in html  # words of a claim are no markup
+
+
+def test_what_findings_have_beside_claims_follows_them(parts: dict[str, Part]) -> None:
+    evidence = Evidence({"main": parts["main"].own.runs})
+    beside = [*sections.noise(evidence.noises), *sections.counts(evidence.rankings), *sections.states(evidence.held)]
+    said = unescape(text(page("made", parts, CLAIMS, beside)))
+    assert "Noise No two runs differ in their seed alone" in said
+    assert len(evidence.rankings) == len(beside[1].rows) == 2 * 8
+    for row in (*beside[1].rows, *beside[2].rows):
+        assert " ".join(" ".join(row).split()) in said
+    places = [said.index(words) for words in ("It was seen", "Who wins", "State against", UNTESTABLE[-1], "Figures P")]
+    assert places == sorted(places)
+
+
+def test_the_command_writes_them(tmp_path: Path) -> None:
+    campaign.write(tmp_path / "made")
+    assert inside.eutectic("report", "--results", ".", "--name", "made", cwd=tmp_path).returncode == 0
+    said = text((tmp_path / "made/report.html").read_text())
+    assert "Who wins by another count" in said and "State against loss" in said and "Noise" in said
 
 
 def test_a_page_without_claims_has_no_findings(parts: dict[str, Part]) -> None:

@@ -1,0 +1,161 @@
+"""What a campaign's findings have beside its claims: sections of a few sentences and a table each."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eutectic.analysis.compare import Estimate
+from eutectic.analysis.conventions import Ranking
+from eutectic.analysis.laws import CHINCHILLA
+from eutectic.analysis.noise import Noise
+from eutectic.analysis.report import Report
+from eutectic.analysis.state import Held
+from eutectic.display.words import compute, interval, short
+
+
+@dataclass(frozen=True)
+class Section:
+    """figure: name of one of the campaign's that shows the same; rows: none where there is nothing to tell but text."""
+
+    title: str
+    text: str
+    head: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    figure: str = ""
+
+
+def noise(noises: Sequence[Noise]) -> list[Section]:
+    if not noises:
+        return [Section("Noise", "No two runs differ in their seed alone, so that noise is not known from seeds.")]
+    rows = [
+        (
+            "all" if one.budget is None else compute(one.budget),
+            bracketed(one.deviation),
+            str(one.degrees),
+            str(one.cells),
+        )
+        for one in noises
+    ]
+    text = (
+        "The standard deviation of a loss over seeds, which every difference above is to be held beside, pooled over "
+        "the cells (architecture, size, budget) of two seeds and more."
+    )
+    return [Section("Noise", text, ("budget (FLOPs)", "nats per token", "degrees of freedom", "cells"), tuple(rows))]
+
+
+def worth(report: Report) -> list[Section]:
+    """Compute multipliers, at budgets that an architecture was trained at."""
+    if not report.comparisons:
+        return []
+    trained = {(one.arch, one.budget) for one in report.optima}
+    rows = [
+        (one.arch, *(bracketed(m) if (one.arch, budget) in trained else "" for budget, m in own))
+        for one in report.comparisons
+        for own in (zip(report.budgets, one.multipliers, strict=True),)
+    ]
+    text = (
+        f"The share of {report.comparisons[0].reference}'s FLOPs with which an architecture reaches its "
+        "compute-optimal loss, by the laws L(N, D): below 1 it is better."
+    )
+    head = ("architecture", *(f"{compute(budget)} FLOPs" for budget in report.budgets))
+    return [Section("What compute is worth", text, head, tuple(rows))]
+
+
+def held_out(report: Report) -> list[Section]:
+    """Of each architecture, the law of all budgets but its largest, on that."""
+    own = [h for h in report.audits.held if h.law == CHINCHILLA.name and not h.arch.endswith(" family")]
+    last = {arch: max(h.held for h in own if h.arch == arch) for arch in dict.fromkeys(h.arch for h in own)}
+    chosen = {h.arch: h for h in own if h.held == last[h.arch]}  # of these the last is of the most budgets
+    title = "Extrapolation, held out"
+    if not chosen:
+        return [Section(title, "No architecture has the three budgets that this needs: two to fit and one to predict.")]
+    rows = [
+        (
+            h.arch,
+            ", ".join(map(compute, h.trained)),
+            compute(h.held),
+            str(h.n or ""),
+            *_errors(h.rms, h.bias),
+            h.refusal,
+        )
+        for h in chosen.values()
+    ]
+    text = (
+        "Each architecture's law L(N, D), fitted without its largest budget, and how far the losses of the runs there "
+        "are from what it says: ln(observed / predicted)."
+    )
+    head = ("architecture", "fitted to", "held out", "runs", "rms", "mean", "refused")
+    return [Section(title, text, head, tuple(rows))]
+
+
+def _errors(rms: float, bias: float) -> tuple[str, str]:
+    return ("", "") if math.isnan(rms) else (f"{rms:.2%}", f"{bias:+.2%}")
+
+
+def counts(rankings: Sequence[Ranking]) -> list[Section]:
+    if not rankings:
+        return []
+    rows = [
+        (one.measure, compute(one.budget), "not tested", "", "", "", one.refusal)
+        if one.refusal
+        else (
+            one.measure,
+            compute(one.budget),
+            one.winner,
+            f"{one.wins:.0%}",
+            one.runner_up,
+            f"{one.lead:.3f}",
+            f"{one.hybrids:.0%}",
+        )
+        for one in rankings
+    ]
+    text = (
+        f"{_changes(rankings)} Conventions count the same budget of FLOPs in other ways; the wall clock gives each "
+        "architecture the time of attention's compute-optimal run, by ratios of throughputs as logged, with "
+        "compilation, of runs that shared a GPU and slowed each other down: take it for what this code did then, not "
+        "for what a GPU can do. An equal state limits a model's size by what decoding holds of a sequence. Wins: in "
+        "which share of resamples of the laws, refitted together."
+    )
+    head = ("count", "budget (FLOPs)", "best", "wins", "next", "by nats", "a hybrid is best")
+    return [Section("Who wins by another count", text, head, tuple(rows), "winners")]
+
+
+def _changes(rankings: Sequence[Ranking]) -> str:
+    """At which budgets the winner is not that of the first count."""
+    first = {one.budget: one for one in reversed(rankings) if one.measure == rankings[0].measure}
+    others = [one for one in rankings if not one.refusal and one.winner != first[one.budget].winner]
+    if not others:
+        return f"No count changes which is best by {rankings[0].measure}."
+    told = [f"{one.winner} at {compute(one.budget)} by {one.measure}" for one in others]
+    return f"Another is best than by {rankings[0].measure} in {len(others)} of {len(rankings)} rows: {'; '.join(told)}."
+
+
+def states(held: Sequence[Held]) -> list[Section]:
+    if not held:
+        return []
+    rows = [
+        (
+            compute(one.budget),
+            one.arch,
+            f"{short(one.state.value)} {interval(one.state, math.inf, short)}",
+            bracketed(one.loss),
+            f"{one.unbeaten:.0%}",
+        )
+        for one in held
+    ]
+    text = (
+        "At its compute-optimal size by its law: what decoding holds of a sequence as long as those trained on, the "
+        "loss, and in which share of resamples no other architecture has less of both."
+    )
+    head = ("budget (FLOPs)", "architecture", "state (bytes)", "loss (nats per token)", "unbeaten")
+    return [Section("State against loss", text, head, tuple(rows))]
+
+
+def bracketed(one: Estimate) -> str:
+    """1.234 [1.12, 1.35]; 0.0123 [0.01, 0.02]."""
+    return f"{_number(one.value)} {interval(one, math.inf, _number)}".strip()
+
+
+def _number(value: float) -> str:
+    """1.234 -> 1.234, 0.01234 -> 0.0123."""
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
