@@ -13,15 +13,15 @@ from eutectic.analysis.contrast import best_of, contenders, negative, worst
 from eutectic.analysis.evidence import DOMAIN, HEADS, PLACEMENT, Evidence, of_these
 from eutectic.analysis.heads import MIXER
 from eutectic.analysis.hybrid import HybridLaw
+from eutectic.analysis.judging import NATS, absent, against_zero, by_budget, claim, unjudged, untested
 from eutectic.analysis.load import Runs
 from eutectic.analysis.minima import Minima
 from eutectic.analysis.offsize import SIDES
 from eutectic.analysis.ratio import hybrid_optimum
 from eutectic.analysis.solve import Refused
-from eutectic.analysis.statements import STATEMENTS
 from eutectic.analysis.wording import flops, listed, plain, signed
 
-NATS, LAW = "nats per token", "by the law L(N, D, r)"
+LAW = "by the law L(N, D, r)"
 OF_TRAINED = "of those trained"
 
 
@@ -55,7 +55,7 @@ def hybrids(e: Evidence) -> Claim:
                 degrees = min(law.fit.degrees for law in (*some, *others))
                 by_law[one.budget] = best_of(drawn[0], drawn[1], degrees)
     if not by_runs:
-        return _untested(
+        return untested(
             "hybrids", "No budget of the part main has an isoFLOP optimum of a hybrid and of a single mixer."
         )
     how = "seeds' noise" if e.minima[MAIN][0].seeds else "the runs' scatter"
@@ -65,10 +65,11 @@ def hybrids(e: Evidence) -> Claim:
         *by_budget(f"{name}, by the laws", by_law, NATS),
         Measure(f"{name}, by runs", "the least favourable budget", worst(list(by_runs.values())), NATS),
     ]
-    finding = f"{' '.join(told)} {_sides('The difference', by_runs)}"
+    finding = f"{' '.join(told)} {against_zero('The difference', by_runs)}"
     if by_law:
-        finding += f" {_sides('By the laws it', by_law)}"
-    return _claim(e, "hybrids", (MAIN,), negative([*by_runs.values(), *by_law.values()]), finding, measures)
+        finding += f" {against_zero('By the laws it', by_law)}"
+    finding += unjudged(e, MAIN, by_runs, "a hybrid, or a single mixer, has no isoFLOP optimum there")
+    return claim(e, "hybrids", (MAIN,), negative([*by_runs.values(), *by_law.values()]), finding, measures)
 
 
 def ratio(e: Evidence) -> Claim:
@@ -84,7 +85,7 @@ def ratio(e: Evidence) -> Claim:
             measures += [Measure(f"best share, {how}", flops(one.budget), share) for how, share in found.items()]
             told.append(f"At {flops(one.budget)}: {'; '.join(f'{how} {plain(s, 2)}' for how, s in found.items())}.")
     if not gains:
-        return _untested("ratio", "No budget has isoFLOP optima of no attention, of attention alone and of a mix.")
+        return untested("ratio", "No budget has isoFLOP optima of no attention, of attention alone and of a mix.")
     law = _mix_law(e, part, list(gains))
     if law is not None:
         measures += [Measure(f"best share, {LAW}", flops(o.compute), o.share) for o in law.optima]
@@ -96,8 +97,9 @@ def ratio(e: Evidence) -> Claim:
             else f"Of laws of the share {law.fit.law.name}, which has none in it, is chosen."
         )
     measures = [*by_budget("best mix less the better of both ends", gains, NATS), *measures]
-    finding = f"{_sides('The loss of the best mix less that of the better of both ends', gains)} {' '.join(told)}"
-    return _claim(e, "ratio", (part,), negative(list(gains.values())), finding, measures)
+    finding = f"{against_zero('The loss of the best mix less that of the better of both ends', gains)} {' '.join(told)}"
+    finding += unjudged(e, part, gains, "no attention, attention alone, or all mixes have no isoFLOP optimum there")
+    return claim(e, "ratio", (part,), negative(list(gains.values())), finding, measures)
 
 
 def places(one: Minima, e: Evidence, part: str) -> dict[str, Estimate]:
@@ -127,8 +129,8 @@ def _mix_law(e: Evidence, part: str, budgets: Sequence[float]) -> HybridLaw | No
 def ordering(e: Evidence) -> Claim:
     """The spread of losses over placements beside that over shares of attention."""
     if not e.spreads:
-        return _untested(
-            "ordering", f"{_absent(e, PLACEMENT)} beside shares of attention at its sizes, with noise known."
+        return untested(
+            "ordering", f"{absent(e, PLACEMENT)} beside shares of attention at its sizes, with noise known."
         )
     gaps = {one.budget: one.gap for one in e.spreads}
     measures = [
@@ -145,14 +147,14 @@ def ordering(e: Evidence) -> Claim:
         "shares of attention, noise taken off."
         for one in e.spreads
     ]
-    finding = f"{' '.join(told)} {_sides('The difference', gaps)}"
-    return _claim(e, "ordering", (PLACEMENT, e.shares), negative(list(gaps.values())), finding, measures)
+    finding = f"{' '.join(told)} {against_zero('The difference', gaps)}"
+    return claim(e, "ordering", (PLACEMENT, e.shares), negative(list(gaps.values())), finding, measures)
 
 
 def heads(e: Evidence) -> Claim:
     """The best number of several heads against one head."""
     if not e.heads:
-        return _untested("heads", f"{_absent(e, HEADS)} of one head and of several at a size, with noise known.")
+        return untested("heads", f"{absent(e, HEADS)} of one head and of several at a size, with noise known.")
     best = {one.budget: one.best for one in e.heads}
     slopes = {one.budget: one.slope for one in e.heads}
     beside = {one.budget: one.hyena for one in e.heads if one.hyena}
@@ -171,11 +173,11 @@ def heads(e: Evidence) -> Claim:
         for one in e.heads
         for several in ([f"{n} heads {signed(difference)}" for n, difference in one.differences.items()],)
     ]
-    told.append(_sides("The best of several heads less one", best))
+    told.append(against_zero("The best of several heads less one", best))
     if beside:
-        told.append(_sides("The best of several heads less hyena, which has a filter a channel,", beside))
+        told.append(against_zero("The best of several heads less hyena, which has a filter a channel,", beside))
     finding = f"{' '.join(told)}{_beside_hyena(e, measures)}"
-    return _claim(e, "heads", (HEADS,), negative(list(best.values())), finding, measures)
+    return claim(e, "heads", (HEADS,), negative(list(best.values())), finding, measures)
 
 
 def _beside_hyena(e: Evidence, measures: list[Measure]) -> str:
@@ -186,7 +188,7 @@ def _beside_hyena(e: Evidence, measures: list[Measure]) -> str:
         if one.degrees and {MIXER, "hyena"} <= set(one.archs)
     }
     measures += by_budget(f"{MIXER} less hyena at their isoFLOP optima", gaps, NATS)
-    return f" {_sides(f'At the isoFLOP optima of the part main {MIXER} less hyena', gaps)}" if gaps else ""
+    return f" {against_zero(f'At the isoFLOP optima of the part main {MIXER} less hyena', gaps)}" if gaps else ""
 
 
 def robust(e: Evidence) -> Claim:
@@ -194,7 +196,7 @@ def robust(e: Evidence) -> Claim:
     by_law = {(one.budget, arch): gap for one in e.off_sizes for arch, gap in one.law_gaps.items()}
     by_runs = {(one.budget, arch): gap for one in e.off_sizes for arch, gap in one.run_gaps.items()}
     if not by_law:
-        return _untested(
+        return untested(
             "robust", "The part main has no laws of hybrids and of the architectures that they are mixed of."
         )
     measures = [
@@ -209,13 +211,13 @@ def robust(e: Evidence) -> Claim:
     for how, gaps in (("by the laws", by_law), ("by runs", by_runs)):
         measures += [Measure(f"{name} {arch}, {how}", flops(b), gap, NATS) for (b, arch), gap in gaps.items()]
     told = [
-        _sides(f"{start} what hybrids lose, averaged over both sides, less what {arch} does", own)
+        against_zero(f"{start} what hybrids lose, averaged over both sides, less what {arch} does", own)
         for start, gaps in (("By the laws", by_law), ("By runs of such sizes", by_runs))
         for arch in dict.fromkeys(arch for _, arch in gaps)
         for own in ({b: gap for (b, other), gap in gaps.items() if other == arch},)
     ]
     verdict = negative([*by_law.values(), *by_runs.values()])
-    return _claim(e, "robust", (MAIN,), verdict, " ".join(told), measures)
+    return claim(e, "robust", (MAIN,), verdict, " ".join(told), measures)
 
 
 def domain(e: Evidence) -> Claim:
@@ -231,7 +233,10 @@ def domain(e: Evidence) -> Claim:
         and _shares_there(theirs, e, part)
     ]
     if not pairs:
-        return _untested("domain", f"{_absent(e, DOMAIN)} of shares of attention at a budget of the other text.")
+        return untested(
+            "domain",
+            f"{absent(e, DOMAIN, 'isoFLOP optima')} of shares of attention at a budget where the other text has some.",
+        )
     moves: list[Estimate] = []
     measures, told = [], []
     for ours, theirs in pairs:
@@ -248,7 +253,7 @@ def domain(e: Evidence) -> Claim:
             told.append(f"The former less the latter, {how}, {signed(moves[-1], 2)}")
     verdict: Verdict = "supported" if moves and all(m.low > 0 or m.high < 0 for m in moves) else "undecided"
     finding = f"The best share: {'. '.join(told)}."
-    return _claim(e, "domain", (DOMAIN, part), verdict, finding, measures)
+    return claim(e, "domain", (DOMAIN, part), verdict, finding, measures)
 
 
 def _shares_there(one: Minima, e: Evidence, part: str) -> bool:
@@ -276,37 +281,6 @@ def _best_two(one: Minima, e: Evidence) -> str:
         f"At {flops(one.budget)} the best hybrid is {first} with {losses[first]:.3f} nats and the best of one mixer "
         f"{second} with {losses[second]:.3f}.{missing}"
     )
-
-
-def _sides(what: str, found: Mapping[float, Estimate]) -> str:
-    """At which budgets an interval is on which side of zero."""
-    groups: dict[str, list[str]] = {}
-    for budget, one in found.items():
-        where = "below zero" if one.high < 0 else "above zero" if one.low > 0 else "not told from zero"
-        groups.setdefault(where, []).append(f"at {flops(budget)} ({signed(one)})")
-    return f"{what} is {listed([f'{where} {listed(own)}' for where, own in groups.items()])}."
-
-
-def by_budget(name: str, found: Mapping[float, Estimate], unit: str) -> list[Measure]:
-    return [Measure(name, flops(budget), one, unit) for budget, one in found.items()]
-
-
-def _claim(
-    e: Evidence, key: str, parts: Sequence[str], verdict: Verdict, finding: str, measures: Sequence[Measure]
-) -> Claim:
-    used = pd.concat([e.parts[part].used for part in parts])
-    count, seeds = used["run_id"].nunique(), used["seed"].nunique()
-    return Claim(
-        **STATEMENTS[key], verdict=verdict, finding=finding, measures=tuple(measures), runs=int(count), seeds=int(seeds)
-    )
-
-
-def _untested(key: str, why: str) -> Claim:
-    return Claim(**STATEMENTS[key], verdict="not tested", finding=why, measures=(), runs=0, seeds=0)
-
-
-def _absent(e: Evidence, part: str) -> str:
-    return f"The part {part} has no runs" if part in e.parts else f"There is no part {part}, which would have runs"
 
 
 def _count(cells: pd.DataFrame, kind: str) -> int:

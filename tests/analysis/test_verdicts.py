@@ -133,6 +133,19 @@ def test_nothing_planted_is_undecided_in_nine_campaigns_of_ten(monkeypatch: pyte
     assert {key: np.mean(own) for key, own in told.items() if np.mean(own) >= 0.1} == {}
 
 
+@pytest.mark.usefixtures("quick")
+def test_budgets_that_bear_no_verdict_are_told() -> None:
+    """Of the largest budget the two smallest sizes of each are there alone."""
+    tables = campaign(Truth(), names=("main", "ratio"))
+    for name, table in tables.items():
+        few = table.groupby(["arch", "budget"])["params"].rank() < 3
+        tables[name] = table[few | (table["budget"] < BUDGETS[2])]
+    found = {one.key: one for one in judge(Evidence(screened(tables)))}
+    for key in ("hybrids", "ratio"):
+        assert found[key].verdict == "supported"
+        assert f"Not judged at {AT[2]}: " in found[key].finding and found[key].finding.count("Not judged") == 1
+
+
 def test_parts_that_are_not_there_are_not_tested() -> None:
     """Nor is what is asked of a part without noise, or with too little in it."""
     main = judged(Truth(), names=("main",))
