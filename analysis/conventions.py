@@ -20,7 +20,8 @@ UNRELIABLE = 0.25  # standard deviation of ln(throughput over attention's) over 
 @dataclass(frozen=True)
 class Ranking:
     """Which is best by one measure at one budget. wins: the share of resamples in which it is; runner_up: the next, by
-    lead nats; hybrids: the share of resamples in which a hybrid is best. refusal: why there is none."""
+    lead nats; hybrids: the share of resamples in which a hybrid is best, NaN where all compared are hybrids or none is.
+    among: those compared, which have a law. refusal: why there is none."""
 
     measure: str
     budget: float
@@ -29,6 +30,7 @@ class Ranking:
     runner_up: str = ""
     lead: float = np.nan
     hybrids: float = np.nan
+    among: tuple[str, ...] = ()
     refusal: str = ""
 
 
@@ -40,7 +42,8 @@ def ranking(measure: str, budget: float, losses: Mapping[str, Array]) -> Ranking
     mixed = np.array([len(mixers(arch)) > 1 for arch in archs])
     lead = float(np.sort(table[:, 0])[1] - table[:, 0].min())
     wins = float((best == archs.index(order[0])).mean())
-    return Ranking(measure, budget, order[0], wins, order[1], lead, float(mixed[best].mean()))
+    hybrids = float(mixed[best].mean()) if mixed.any() and not mixed.all() else np.nan
+    return Ranking(measure, budget, order[0], wins, order[1], lead, hybrids, tuple(archs))
 
 
 def by_convention(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float) -> tuple[Ranking, ...]:
@@ -74,16 +77,18 @@ def per_token(rows: pd.DataFrame, convention: str) -> Array:
 def by_clock(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float, seed: int = 0) -> Ranking:
     """In the time that attention takes for its compute-optimal run at a budget. rows: the runs at that budget.
 
-    Runs that share a GPU slow each other down, so of throughputs their ratios to attention's at equal sizes are taken,
+    Of runs on several kinds of device those on the one that most of attention's were on are taken. Runs that share a
+    GPU slow each other down, so of throughputs their ratios to attention's at equal sizes are taken,
     one for each architecture, and how attention's own goes with size. What the mean ratio is off by enters the draws.
     """
-    if "attn" not in laws or rows.groupby("device").ngroups > 1:
-        return Ranking(CLOCK, budget, refusal="no attention to compare with on one kind of device")
+    if "attn" not in laws:
+        return Ranking(CLOCK, budget, refusal="no law of attention to compare with")
+    rows = rows[rows["device"] == rows.loc[rows["arch"] == "attn", "device"].mode()[0]]
     seconds = np.log(1 / rows.set_index([*SHAPE, "arch"])["tokens_per_second"]).unstack("arch")
     ratios = seconds.sub(seconds["attn"], axis=0).drop(columns="attn")
     usable = ratios.columns[ratios.count() > 1]
     if not len(usable):
-        return Ranking(CLOCK, budget, refusal="no two sizes in common with attention")
+        return Ranking(CLOCK, budget, refusal="no two sizes in common with attention on one kind of device")
     deviation = float(np.sqrt(ratios[usable].var().mean()))
     if deviation > UNRELIABLE:
         why = f"ratios of throughputs at equal sizes scatter by {deviation:.0%}"

@@ -10,6 +10,7 @@ from eutectic.analysis.laws import CHINCHILLA
 from eutectic.analysis.noise import Noise
 from eutectic.analysis.report import Report
 from eutectic.analysis.state import Held
+from eutectic.analysis.wording import listed
 from eutectic.display.words import compute, interval, short
 
 
@@ -96,7 +97,7 @@ def counts(rankings: Sequence[Ranking]) -> list[Section]:
     if not rankings:
         return []
     rows = [
-        (one.measure, compute(one.budget), "not tested", "", "", "", one.refusal)
+        (one.measure, compute(one.budget), "not tested", "", "", "", one.refusal, "")
         if one.refusal
         else (
             one.measure,
@@ -105,19 +106,31 @@ def counts(rankings: Sequence[Ranking]) -> list[Section]:
             f"{one.wins:.0%}",
             one.runner_up,
             f"{one.lead:.3f}",
-            f"{one.hybrids:.0%}",
+            "" if math.isnan(one.hybrids) else f"{one.hybrids:.0%}",
+            str(len(one.among)),
         )
         for one in rankings
     ]
     text = (
-        f"{_changes(rankings)} Conventions count the same budget of FLOPs in other ways; the wall clock gives each "
+        f"{_changes(rankings)} {_compared(rankings)} "
+        "Conventions count the same budget of FLOPs in other ways; the wall clock gives each "
         "architecture the time of attention's compute-optimal run, by ratios of throughputs as logged, with "
         "compilation, of runs that shared a GPU and slowed each other down: take it for what this code did then, not "
         "for what a GPU can do. An equal state limits a model's size by what decoding holds of a sequence. Wins: in "
         "which share of resamples of the laws, refitted together."
     )
-    head = ("count", "budget (FLOPs)", "best", "wins", "next", "by nats", "a hybrid is best")
+    head = ("count", "budget (FLOPs)", "best", "wins", "next", "by nats", "a hybrid is best", "of")
     return [Section("Who wins by another count", text, head, tuple(rows), "winners")]
+
+
+def _compared(rankings: Sequence[Ranking]) -> str:
+    """Of the first count, which others may leave some of out: who takes part, at which budgets."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for one in rankings:
+        if one.measure == rankings[0].measure:
+            groups.setdefault(one.among, []).append(compute(one.budget))
+    told = "; ".join(f"at {listed(budgets)} {listed(archs)}" for archs, budgets in groups.items())
+    return f"Compared are those that have runs at a budget and a law: {told}."
 
 
 def _changes(rankings: Sequence[Ranking]) -> str:

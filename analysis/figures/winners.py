@@ -49,4 +49,5 @@ def _pale(colour: tuple[float, ...]) -> tuple[float, ...]:
 def _words(one: Ranking) -> str:
     if one.refusal:
         return "not tested"
-    return f"{style.without_options(one.winner)} {one.wins:.0%}\na hybrid {one.hybrids:.0%}"
+    hybrids = "" if np.isnan(one.hybrids) else f"\na hybrid {one.hybrids:.0%}"
+    return f"{style.without_options(one.winner)} {one.wins:.0%}{hybrids}"

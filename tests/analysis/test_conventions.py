@@ -78,6 +78,13 @@ def test_throughputs_that_are_noise_decide_nothing(evidence: Evidence, rows: pd.
     assert found.winner == "" and "scatter by" in found.refusal
     two = own.assign(device=np.where(own["arch"] == "attn", "one", "another"))
     assert "on one kind of device" in by_clock(laws, two, BUDGET).refusal
+    few = own["params"] == own["params"].min()
+    mixed = own.assign(
+        device=np.where(few, "another", "one"), tokens_per_second=own["tokens_per_second"] * np.where(few, wild, 1.0)
+    )
+    assert (
+        by_clock(laws, mixed, BUDGET) == by_clock(laws, own[~few], BUDGET) and not by_clock(laws, mixed, BUDGET).refusal
+    )
     without = {arch: law for arch, law in laws.items() if arch != "attn"}
     assert by_clock(without, own, BUDGET).refusal
 
@@ -104,6 +111,14 @@ def test_where_nothing_differs_wins_are_shared() -> None:
     e = Evidence(screened(campaign(replace(NOTHING, noise=0.003), names=("main",))))
     found = [one for one in e.rankings if one.measure == "exact-causal"]
     assert max(one.wins for one in found) < 0.95
+
+
+def test_who_is_compared_is_kept_and_hybrids_win_only_against_others(evidence: Evidence, rows: pd.DataFrame) -> None:
+    laws = evidence.laws_at(BUDGET)
+    assert by_convention(laws, rows, BUDGET)[0].among == tuple(laws)
+    for some in (("attn", "hyena"), ("hyena+attn", "hyena*3+attn")):
+        found = ranking("m", BUDGET, {arch: np.array([1.0 + k, 1.0, 2.0]) for k, arch in enumerate(some)})
+        assert np.isnan(found.hybrids) and found.among == some
 
 
 def test_resamples_without_a_loss_are_left_out() -> None:

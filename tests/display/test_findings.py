@@ -3,12 +3,14 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from campaign_table import Truth, campaign, screened
 
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.findings import Findings, findings
 from eutectic.analysis.statements import STATEMENTS, UNTESTABLE
+from eutectic.display import sections
 from eutectic.display.findings import markdown
 
 pytestmark = pytest.mark.usefixtures("few_starts")
@@ -65,6 +67,16 @@ def test_the_numbers_are_the_findings(page: str, found: Findings) -> None:
     assert all(line in page for line in UNTESTABLE)
     per_hour = f"{found.whole.flops / found.whole.hours_of_clock:.3g}".replace("e+", "e")
     assert f"| all | {found.whole.runs} |" in page and f"| {per_hour} |" in page
+
+
+def test_who_takes_part_in_a_count_is_told(page: str, found: Findings) -> None:
+    """Of the first, without those that have no law."""
+    assert (
+        "and a law: at 3e14, 1e15 and 3e15 hyena, mamba2, hyena*3+attn, hyena+attn, hyena+attn*3 and attn. Conv" in page
+    )
+    pure = [replace(one, among=("attn", "hyena"), winner="attn", hybrids=np.nan) for one in found.rankings[:1]]
+    (section,) = sections.counts(pure)
+    assert "at 3e14 attn and hyena." in section.text and section.rows[0][-2:] == ("", "2")
 
 
 def test_a_multiplier_is_given_where_the_architecture_was_trained(found: Findings) -> None:
