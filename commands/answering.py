@@ -7,7 +7,7 @@ from typing import Any
 from eutectic import files
 from eutectic.arguments import Options
 from eutectic.cli import print_json
-from eutectic.commands.console import finite, out, sweep_folder, tuning_folder
+from eutectic.commands.console import finite, one_sweep, out, sweep_folder, tuning_folder
 from eutectic.errors import UserError
 from eutectic.values import numbers
 
@@ -21,7 +21,7 @@ def fit(options: Options) -> int:
     for name in TABLE_OPTIONS:
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} goes with a table; write `eutectic fit FILE`.")
-    folder = sweep_folder(options)
+    folder = one_sweep(options)
     if options.json:
         print_json(sweep_json(folder))
     else:
@@ -145,7 +145,7 @@ def predict(options: Options) -> int:
         raise UserError(f"--compare takes two architectures and was given {' '.join(rivals)}; write e.g. attn hyena.")
     amount = options.flops if options.gpu_hours is None else options.gpu_hours
     (amount,) = numbers([[amount]], float, "--flops" if options.gpu_hours is None else "--gpu-hours")
-    runs = load(sweep_folder(options))
+    runs = load(one_sweep(options))
     compute, source = (amount, "") if options.device is None else compute_of(amount, options.device, runs)
     tuning = load(tuning_folder(options)) if options.settings else None
     found = answer(runs, compute, (rivals[0], rivals[1]) if rivals else None, tuning=tuning)

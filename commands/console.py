@@ -10,7 +10,7 @@ from rich.console import Console
 from eutectic import files
 from eutectic.arguments import Options
 from eutectic.errors import UserError
-from eutectic.sweeps.ledger import Ledger, sweeps
+from eutectic.sweeps.ledger import Ledger, members, sweeps
 
 
 def sweep_folder(options: Options) -> Path:
@@ -18,6 +18,15 @@ def sweep_folder(options: Options) -> Path:
     if not folder.is_dir():
         there = ", ".join(str(f.relative_to(options.results)) for f in sweeps(options.results)) or "none"
         raise UserError(f"no sweep {folder}; those in {options.results}/ are: {there}. Choose with --name.")
+    return folder
+
+
+def one_sweep(options: Options) -> Path:
+    """sweep_folder(), which is to be no campaign of several."""
+    folder = sweep_folder(options)
+    if (parts := members(folder)) != [folder]:
+        there = ", ".join(str(part.relative_to(options.results)) for part in parts)
+        raise UserError(f"{folder} is a campaign, and this is done part by part; name one: {there}.")
     return folder
 
 

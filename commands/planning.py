@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eutectic.arguments import Options
-from eutectic.commands.console import aside, err, named, sweep_folder, tuning_folder, warn
+from eutectic.commands.console import aside, err, named, one_sweep, tuning_folder, warn
 from eutectic.commands.placing import check_place, devices_of
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
@@ -91,7 +91,7 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
                 f"--extend {options.extend} plans as that sweep was planned; leave out --{option.replace('_', '-')}."
             )
     options.name = options.extend
-    ledger = Ledger(sweep_folder(options))
+    ledger = Ledger(one_sweep(options))
     recipe, extension = of_sweep(ledger)
     warn(ledger)
     if extension.limits and not extension.proposals:

@@ -8,7 +8,7 @@ from typing import Any
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.answering import show_sweep, sweep_json
-from eutectic.commands.console import err, finite, out, say_failed, sweep_folder, warn
+from eutectic.commands.console import err, finite, one_sweep, out, say_failed, warn
 from eutectic.commands.placing import (
     SHARDED,
     at_once,
@@ -90,7 +90,7 @@ def run(options: Options) -> int:
     from eutectic.train.parallel import joined
     from eutectic.train.shards import default_cache, prepare_for
 
-    ledger = Ledger(sweep_folder(options))
+    ledger = Ledger(one_sweep(options))
     config = ledger.config(options.run_id)
     if config is None:
         raise UserError(
@@ -118,7 +118,7 @@ def retry(options: Options) -> int:
     from eutectic.sweeps import foreign, provenance, recipe_file
 
     check_place(options)
-    ledger = Ledger(sweep_folder(options))
+    ledger = Ledger(one_sweep(options))
     go_on(options, ledger.folder, provenance.of_code())
     failed = {i: ledger.failure(i) for i, status in ledger.statuses().items() if status == "failed"}
     if not failed:

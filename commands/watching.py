@@ -6,9 +6,9 @@ from typing import Any
 
 from eutectic.arguments import Options
 from eutectic.cli import print_json
-from eutectic.commands.console import err, out, page, sweep_folder, warn
+from eutectic.commands.console import err, one_sweep, out, page, sweep_folder, warn
 from eutectic.errors import UserError
-from eutectic.sweeps.ledger import FINISHED, Ledger, sweeps
+from eutectic.sweeps.ledger import FINISHED, Ledger, members, sweeps
 from eutectic.sweeps.standing import Standing, look
 
 WATCH_SECONDS = 5.0
@@ -27,8 +27,8 @@ def status(options: Options) -> int:
 
 
 def _look(options: Options) -> list[Standing]:
-    """At the sweep that is named, else at all that can be read. Raises UserError where there is none."""
-    folders = [sweep_folder(options)] if options.name else list(sweeps(options.results))
+    """At what is named, a campaign's sweeps, or at all that can be read. Raises UserError where there is none."""
+    folders = members(sweep_folder(options)) if options.name else list(sweeps(options.results))
     if not folders:
         raise UserError(f"no sweep in {options.results}/; start one with `eutectic sweep`.")
     if options.name:
@@ -110,7 +110,7 @@ def _to_dict(standing: Standing, price: float | None) -> dict[str, Any]:
 
 
 def collect(options: Options) -> int:
-    ledger = Ledger(sweep_folder(options))
+    ledger = Ledger(one_sweep(options))
     new = ledger.collect()
     warn(ledger)
     if options.json:

@@ -336,6 +336,11 @@ def sweeps(results: Path) -> Iterator[Path]:
             yield from (part for part in sorted(folder.iterdir()) if not _closed(part) and _is_sweep(part))
 
 
+def members(folder: Path) -> list[Path]:
+    """The parts of a campaign; of any other folder, itself."""
+    return [folder] if _is_sweep(folder) else list(sweeps(folder)) or [folder]
+
+
 def _closed(folder: Path) -> bool:
     return folder.is_dir() and not os.access(folder, os.X_OK)
 

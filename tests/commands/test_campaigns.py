@@ -43,6 +43,16 @@ def test_parts_are_sweeps_of_their_own_names(place: Path) -> None:
     }
 
 
+def test_a_campaign_is_looked_at_whole_and_worked_on_by_part(place: Path) -> None:
+    told = json.loads(eutectic("status", "--name", "campaign", "--json", cwd=place).stdout)
+    assert {name: one["ended"] for name, one in told.items()} == {"campaign/heads": 48, "campaign/placement": 30}
+    before = sorted((place / "results/campaign").iterdir())
+    for words in (["fit"], ["collect"], ["retry"], ["predict", "--flops", "1e15"], ["run", "0"]):
+        done = eutectic(*words, "--name", "campaign", cwd=place)
+        assert done.returncode == 1 and "name one: campaign/heads, campaign/placement." in done.stderr, words
+    assert sorted((place / "results/campaign").iterdir()) == before
+
+
 def test_figures_are_drawn_of_every_part_and_of_the_campaign(place: Path) -> None:
     done = eutectic("figures", "--json", cwd=place)
     assert (done.returncode, done.stderr) == (0, "")
