@@ -1,5 +1,6 @@
 """All that a campaign comes to, as one value: verdicts, what they rest on, and what its runs have cost."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,21 +16,25 @@ from eutectic.analysis.load import Runs
 from eutectic.analysis.noise import Noise
 from eutectic.analysis.report import Report, report
 from eutectic.analysis.state import Held
+from eutectic.analysis.unfinished import Unfinished
 from eutectic.analysis.verdicts import judge
 
 
 @dataclass(frozen=True)
 class Part:
-    """A sweep of the campaign. dropped: runs that no fit uses, by reason. flops: realized, of all runs with a row.
-    run_hours: of training, of every run by itself; hours_of_clock: in which any run was trained (hours.busy_hours).
-    devices: their names."""
+    """A sweep of the campaign. rows: of all its runs that ended; runs: those that fits use; dropped: the others, by
+    reason; unfinished: what was planned and has no row, by kind. flops: realized, of all runs with a row. run_hours: of
+    training, of every run by itself; hours_of_clock: in which any run was trained (hours.busy_hours). devices: their
+    names."""
 
     name: str
+    rows: int
     runs: int
     seeds: int
     archs: int
     budgets: tuple[float, ...]
     dropped: dict[str, int]
+    unfinished: dict[str, int]
     flops: float
     run_hours: float
     hours_of_clock: float
@@ -53,12 +58,20 @@ class Findings:
         return asdict(replace(self, report=None))
 
 
-def findings(evidence: Evidence, frames: Mapping[str, pd.DataFrame]) -> Findings:
-    """frames: by part, the rows of all its runs, those that no fit uses included."""
+def findings(
+    evidence: Evidence, frames: Mapping[str, pd.DataFrame], missing: Mapping[str, Sequence[Unfinished]]
+) -> Findings:
+    """frames: by part, the rows of all its runs, those that no fit uses included; missing: its runs without a row."""
     main = evidence.parts.get(MAIN)
+    every = {one.run_id: one for own in missing.values() for one in own}  # parts may share runs
     return Findings(
-        tuple(_part(name, [evidence.parts[name]], frame) for name, frame in frames.items()),
-        _part("all", list(evidence.parts.values()), pd.concat(frames.values()).drop_duplicates("run_id")),
+        tuple(_part(name, [evidence.parts[name]], frame, missing[name]) for name, frame in frames.items()),
+        _part(
+            "all",
+            list(evidence.parts.values()),
+            pd.concat(frames.values()).drop_duplicates("run_id"),
+            list(every.values()),
+        ),
         judge(evidence),
         evidence.noises,
         evidence.rankings,
@@ -67,15 +80,17 @@ def findings(evidence: Evidence, frames: Mapping[str, pd.DataFrame]) -> Findings
     )
 
 
-def _part(name: str, parts: Sequence[Runs], frame: pd.DataFrame) -> Part:
+def _part(name: str, parts: Sequence[Runs], frame: pd.DataFrame, missing: Sequence[Unfinished]) -> Part:
     used, dropped = (pd.concat(tables).drop_duplicates("run_id") for tables in _tables(parts))
     return Part(
         name,
+        rows=len(frame),
         runs=len(used),
         seeds=int(used["seed"].nunique()),
         archs=int(used["arch"].nunique()),
         budgets=tuple(sorted(float(budget) for budget in used["budget"].unique())),
         dropped={str(reason): int(count) for reason, count in dropped["reason"].value_counts().sort_index().items()},
+        unfinished=dict(Counter(sorted(one.kind for one in missing))),
         flops=float(frame["flops"].sum()),
         run_hours=float(frame["seconds"].sum() / HOUR),
         hours_of_clock=busy_hours(frame),

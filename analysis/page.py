@@ -1,7 +1,7 @@
 """What the page of a campaign holds, as plain values: every run, and what its figures draw, by convention of FLOPs."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from eutectic.analysis.optimum import fit_cost
 from eutectic.analysis.ratio import HybridOptimum
 from eutectic.analysis.recount import flops, recounted
 from eutectic.analysis.report import Report, fits, report
+from eutectic.analysis.unfinished import Unfinished, unfinished
 
 CURVE, SHARES = 60, 41  # points of what is drawn of a parabola
 MOST_POINTS = 100  # of a training curve
@@ -41,11 +42,12 @@ class Counted:
 @dataclass(frozen=True)
 class Part:
     """A sweep of a campaign. frame: every row of its runs, those that no fit uses included; counted: by convention,
-    that of its plan first and alone audited."""
+    that of its plan first and alone audited; unfinished: runs that have no row."""
 
     name: str
     frame: pd.DataFrame
     counted: Mapping[str, Counted]
+    unfinished: Sequence[Unfinished]
 
     @property
     def own(self) -> Counted:
@@ -67,7 +69,7 @@ def read_part(name: str, folder: Path, seed: int = 0) -> Part:
         if convention != own:
             other = recounted(runs, convention)
             counted[convention] = Counted(other, fits(other, seed))
-    return Part(name, frame, counted)
+    return Part(name, frame, counted, unfinished(folder))
 
 
 @dataclass(frozen=True)

@@ -114,11 +114,14 @@ def findings(options: Options) -> int:
     from eutectic.analysis.figures.campaign import draw_campaign
     from eutectic.analysis.findings import findings as find
     from eutectic.analysis.load import read
+    from eutectic.analysis.unfinished import unfinished
     from eutectic.display.findings import markdown
 
     folder = sweep_folder(options)
     evidence = Evidence(load_parts(folder))
-    found = find(evidence, {name: read(path) for name, path in parts(folder).items()})
+    paths = parts(folder)
+    frames = {name: read(path) for name, path in paths.items()}
+    found = find(evidence, frames, {name: unfinished(path) for name, path in paths.items()})
     written = draw_campaign(evidence, folder)
     page = folder / "FINDINGS.md"
     with files.replacing(page) as scratch:

@@ -19,8 +19,9 @@ def markdown(name: str, found: Findings, figures: Sequence[str]) -> str:
     whole = found.whole
     parts = [
         f"# What {name} finds",
-        f"Generated from the parquet of its runs by `eutectic findings --name {name}`: {whole.runs} runs of "
-        f"{whole.archs} architectures, {whole.seeds} seed(s), at {', '.join(map(compute, whole.budgets))} FLOPs. "
+        f"Generated from the parquet of its runs by `eutectic findings --name {name}`: {whole.rows} runs, of which "
+        f"{whole.runs} are in fits, {whole.archs} architectures and {whole.seeds} seed(s), at "
+        f"{', '.join(map(compute, whole.budgets))} FLOPs. "
         "Brackets are 95% intervals. A claim is *supported* or *contradicted* where every interval that decides it "
         "leaves out zero on that side at each budget; else it is *undecided*, whatever the middle of an interval is.",
         _table(("claim", "verdict", "runs", "seeds"), [_verdict(claim) for claim in found.claims]),
@@ -81,10 +82,11 @@ def _measures(measures: Sequence[Measure]) -> list[str]:
 
 
 def _runs(found: Findings) -> list[str]:
-    parts = [*found.parts, found.whole] if len(found.parts) > 1 else [found.whole]
+    parts = [*found.parts, found.whole] if len(found.parts) > 1 else found.parts
     rows = [
         (
             one.name,
+            str(one.rows),
             str(one.runs),
             str(one.archs),
             str(one.seeds),
@@ -95,20 +97,25 @@ def _runs(found: Findings) -> list[str]:
         )
         for one in parts
     ]
-    header = ("part", "runs", "architectures", "seeds", "FLOPs", "hours of runs", "hours", "FLOPs an hour")
+    header = ("part", "runs", "in fits", "architectures", "seeds", "FLOPs", "hours of runs", "hours", "FLOPs an hour")
     return [
         "## Runs",
         f"On {', '.join(found.whole.devices)}. FLOPs are those realized, of runs that no fit uses as well. Hours are "
         "of the clock, in which any run was in its training loop: of one GPU, the GPU's, though runs shared it; where "
         "several trained at once there were as many times more. Starting before the first step is in none.",
         _table(header, rows),
-        f"Left out of the fits: {_dropped(parts)}. Runs that failed have no row; `eutectic status` tells of them.",
+        f"Left out of the fits: {_dropped(found.parts)}. Planned and without a row: {_unfinished(found.parts)}.",
     ]
 
 
 def _dropped(parts: Sequence[Part]) -> str:
-    told = [f"{n} of {one.name} ({reason})" for one in parts[:-1] or parts for reason, n in one.dropped.items()]
+    told = [f"{n} of {one.name} ({reason})" for one in parts for reason, n in one.dropped.items()]
     return ", ".join(told) or "none"
+
+
+def _unfinished(parts: Sequence[Part]) -> str:
+    told = [f"{n} of {one.name} {kind}" for one in parts for kind, n in one.unfinished.items()]
+    return ", ".join(told) or "none that is known of"
 
 
 def _refused(report: Report) -> list[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from textwrap import shorten
 from typing import Any
 
 import itables
@@ -53,6 +54,7 @@ CAPTIONS = {
 }
 STATUSES = {"diverged": "diverged", "pruned": "given up for what others of its study came to"}
 SCRIPTS = ("axes", "figures", "page")  # one after the other
+LONGEST_ERROR = 200  # characters
 LISTED = 100  # runs left out for one reason: of more, the first are listed
 
 
@@ -211,23 +213,32 @@ def parameters_table(report: Report) -> Table:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs in no fit for one reason: rows of run_id, part, architecture, budget and loss, of all or the first."""
+    """Runs in no fit for one reason: rows of run_id, part, architecture, budget and `last`, of all or the first."""
 
     reason: str
     count: int
     rows: tuple[tuple[str, ...], ...]
+    last: str
 
 
 def left_out(parts: Mapping[str, Part]) -> list[LeftOut]:
-    """By reason, the most frequent first."""
+    """By reason: first those without a row, then the most frequent."""
+    missing: dict[str, list[tuple[str, ...]]] = {}
     rows: dict[str, list[tuple[str, ...]]] = {}
     for name, part in parts.items():
+        for one in part.unfinished:
+            own = missing.setdefault(f"planned and {one.status}", [])
+            own.append((one.run_id, name, one.arch, compute(one.budget), shorten(one.error, LONGEST_ERROR)))
         losses = part.frame.set_index("run_id")["loss"]
         for run_id, arch, budget, reason in part.own.report.dropped:
             own = rows.setdefault(STATUSES.get(reason, reason), [])
             own.append((run_id, name, arch, compute(budget), f"{losses[run_id]:.4g}"))
+    return [*_most_first(missing, "error"), *_most_first(rows, "loss")]
+
+
+def _most_first(rows: Mapping[str, list[tuple[str, ...]]], last: str) -> list[LeftOut]:
     counts = Counter({reason: len(own) for reason, own in rows.items()})
-    return [LeftOut(reason, count, tuple(rows[reason][:LISTED])) for reason, count in counts.most_common()]
+    return [LeftOut(reason, count, tuple(rows[reason][:LISTED]), last) for reason, count in counts.most_common()]
 
 
 def refusals(parts: Mapping[str, Part]) -> list[tuple[str, str, str]]:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("few_starts")
 def found() -> Findings:
     tables = campaign(Truth(), names=("main", "heads"))
     tables["main"].loc[0, "status"] = "diverged"
-    return findings(Evidence(screened(tables)), tables)
+    return findings(Evidence(screened(tables)), tables, dict.fromkeys(tables, ()))
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,11 @@ def test_the_numbers_are_the_findings(page: str, found: Findings) -> None:
     multiplier = found.report.comparisons[-1]
     assert f"| {multiplier.arch} | {multiplier.multipliers[0].value:.3g} [" in page
     assert f"| wall clock | 3e14 | {next(r for r in found.rankings if r.measure == 'wall clock').winner} |" in page
-    assert "Left out of the fits: 1 of main (diverged)." in page
+    assert "Left out of the fits: 1 of main (diverged). Planned and without a row: none that is known of." in page
+    assert f"{found.whole.rows} runs, of which {found.whole.rows - 1} are in fits, 11 architectures" in page
     assert all(line in page for line in UNTESTABLE)
     per_hour = f"{found.whole.flops / found.whole.hours_of_clock:.3g}".replace("e+", "e")
-    assert f"| all | {found.whole.runs} |" in page and f"| {per_hour} |" in page
+    assert f"| all | {found.whole.rows} | {found.whole.runs} |" in page and f"| {per_hour} |" in page
 
 
 def test_who_takes_part_in_a_count_is_told(page: str, found: Findings) -> None:
@@ -94,7 +95,7 @@ def test_families_too_small_for_a_law_are_not_refused_one(page: str) -> None:
 
 def test_what_is_not_known_is_said() -> None:
     table = {"main": campaign(Truth(), names=("main",))["main"].query("seed == 0 and budget < 2e15")}
-    page = markdown("small", findings(Evidence(screened(table)), table), [])
+    page = markdown("small", findings(Evidence(screened(table)), table, {"main": ()}), [])
     assert "No two runs differ in their seed alone" in page
     assert "No architecture has the three budgets that this needs" in page
     assert "Left out of the fits: none." in page and "nan" not in page
