@@ -184,7 +184,8 @@ def ends(low: Array, high: Array) -> tuple[Array, Array]:
 
 def error(value: Array, low: Array, high: Array) -> Array:
     """Lengths of error bars, (2, n); none where there is no interval."""
-    return np.nan_to_num(np.maximum([value - low, high - value], 0.0))
+    with np.errstate(invalid="ignore"):  # of a number and an end that are both infinite
+        return np.nan_to_num(np.maximum([value - low, high - value], 0.0))
 
 
 def legend(figure: Figure, axes: Axes, title: str = "architecture") -> None:
