@@ -21,7 +21,8 @@ EXTENT = 2.0  # decades of compute over which the drift of the share is taken, a
 @dataclass(frozen=True)
 class Step:
     """One of the nested laws. p_none, p_parent: probability of a gain as large, were the share (the parameters added to
-    the law before) of no effect. information: Schwarz's criterion, lower is better. refusal: why it was not fitted."""
+    the law before) of no effect; p_none is NaN where the law without the share was refused. information: Schwarz's
+    criterion, lower is better. refusal: why it was not fitted."""
 
     law: str
     parameters: int
@@ -118,6 +119,8 @@ def nested(x: Mapping[str, Array], losses: Array, loss_fn: LossFn, seed: int) ->
             steps.append(Step(law.name, len(law.names), NAN, NAN, NAN, NAN, str(error)))
             continue
         p_none, p_parent = (likelihood_ratio(fits[k], one) if fits else 1.0 for k in (0, -1))
+        if "r" in (fits or [one])[0].law.inputs:
+            p_none = NAN
         steps.append(Step(law.name, len(law.names), one.objective, p_none, p_parent, 0.0))
         fits.append(one)
     if not fits:

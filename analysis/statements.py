@@ -57,7 +57,8 @@ STATEMENTS: dict[str, Statement] = {
             key="domain",
             statement="The best share of attention is another for another kind of text.",
             source="Asked here; no published claim",
-            limits="That the shares are equal no interval can show, only how far apart they can be.",
+            limits="That the shares are equal no interval can show, only how far apart they can be. Noise on the other "
+            "text is taken to be that on the campaign's.",
         ),
     )
 }

@@ -210,8 +210,10 @@ def hybrid_table(family: Family) -> Table:
         table.add_row(compute(hybrid.budget), *shares, hybrid.best_arch, f"{hybrid.best_loss:.3f}", gain, theirs)
     if family.law:
         law, drift, how = family.law, family.law.drift, family.law.fit.certificate
+        against = "no law without the share to test against" if math.isnan(law.p_none) else ""
+        against = against or f"p = {law.p_none:.1g} against no dependence on the share"
         table.caption = (
-            f"{table.caption}; law: {law.fit.law.name}, p = {law.p_none:.1g} against no dependence on the share; "
+            f"{table.caption}; law: {law.fit.law.name}, {against}; "
             f"the best share moves by {drift.value:+.2f} [{drift.low:+.2f}, {drift.high:+.2f}] a decade of compute. "
             f"{law.fit.loss_fn.text}, {law.fit.objective:.3g} over {law.fit.n} runs; relative gradient "
             f"{how.gradient:.0e}, {how.share_best:.0%} of starts in the best of {how.basins}, condition "

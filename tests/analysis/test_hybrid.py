@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from eutectic.analysis import hybrid
 from eutectic.analysis.fit import fit
 from eutectic.analysis.hybrid import HybridLaw, hybrid_law, likelihood_ratio, nested
 from eutectic.analysis.laws import CHINCHILLA, HYBRID_EXPONENTS, HYBRID_INTERIOR, HYBRID_LINEAR, HYBRIDS, Array, Law
@@ -43,6 +44,14 @@ def test_a_planted_share_is_found(best: float) -> None:
         assert optimum.share.low < best < optimum.share.high
         assert optimum.share.value == pytest.approx(best, abs=0.03)
     assert law.drift.low < 0 < law.drift.high
+
+
+def test_without_a_law_that_has_no_share_nothing_is_tested_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where runs do not determine it; the others are compared among themselves."""
+    monkeypatch.setattr(hybrid, "HYBRIDS", hybrid.HYBRIDS[1:])
+    law = fitted(losses(HYBRID_INTERIOR, {"A_r": -0.2, "A_rr": 0.2, "B_r": -0.2, "B_rr": 0.2}, 5e-4))
+    assert law.fit.law is HYBRID_INTERIOR and np.isnan(law.p_none) and not law.depends
+    assert all(np.isnan(step.p_none) for step in law.steps) and law.steps[1].p_parent < 0.01
 
 
 def test_a_share_that_moves_with_compute_is_seen_to_move() -> None:
