@@ -41,13 +41,13 @@ def cross_entropy_row(
         norm = norm * tl.exp(top - higher) + tl.exp(z - higher)
         top = higher
     highest = tl.max(top, 0)
-    normalizer = highest + tl.log(tl.sum(norm * tl.exp(top - highest), 0))
+    total = tl.sum(norm * tl.exp(top - highest), 0)  # its logarithm beside the highest would be rounded
     chosen, _ = capped(tl.load(logits + target), cap, CAPPED)
-    tl.store(losses + row, normalizer - chosen)
+    tl.store(losses + row, highest - chosen + tl.log(total))
     for first in range(0, VOCAB, BLOCK):
         at = first + column
         z, slope = capped(tl.load(logits + at, mask=at < VOCAB, other=0.0), cap, CAPPED)
-        gradient = (tl.exp(z - normalizer) - tl.where(at == target, 1.0, 0.0)) * slope
+        gradient = (tl.exp(z - highest) / total - tl.where(at == target, 1.0, 0.0)) * slope
         tl.store(logits + at, gradient.to(logits.dtype.element_ty), mask=at < VOCAB)
 
 
