@@ -18,7 +18,8 @@ RESAMPLES = 1000
 WORK = 150_000  # rows resampled at most for one architecture: large tables need fewer resamples and get them
 FEWEST_RESAMPLES = 100
 FEWEST_SHARES = 3
-CELL = ("budget", "n_layers", "d_model", "seed")  # runs of different architectures that are compared in pairs
+SHAPE = ["n_layers", "d_model"]  # what equal sizes of different architectures have in common
+CELL = ("budget", *SHAPE, "seed")  # runs of different architectures that are compared in pairs
 
 
 def laws(runs: Runs, seed: int = 0, asked: Sequence[float] = ()) -> tuple[dict[str, Candidate], dict[str, str]]:

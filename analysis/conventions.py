@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from eutectic.analysis.archs import columns, mixers
+from eutectic.analysis.archs import SHAPE, columns, mixers
 from eutectic.analysis.compare import Candidate
 from eutectic.analysis.laws import Array
 from eutectic.analysis.optimum import fit_cost, optimum
+from eutectic.analysis.recount import CONVENTIONS, flops
 
-CONVENTIONS = ("exact-causal", "exact-full", "6nd", "6nd-nonembedding")  # as arch/flops.py has them
 CLOCK = "wall clock"
-SHAPE = ["n_layers", "d_model", "seed"]
 UNRELIABLE = 0.25  # standard deviation of ln(throughput over attention's) over sizes, above which it is taken for noise
 
 
@@ -55,23 +54,10 @@ def by_convention(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: flo
         for arch, law in laws.items():
             own = rows[rows["arch"] == arch]
             params, tokens = columns(own, "params", "tokens")
-            cost = fit_cost(params, tokens, tokens * per_token(own, name))
+            cost = fit_cost(params, tokens, flops(own, name).to_numpy(np.float64))
             losses[arch] = optimum(law.fit.law, law.theta, cost, np.array(budget)).loss
         found.append(ranking(name, budget, losses))
     return tuple(found)
-
-
-def per_token(rows: pd.DataFrame, convention: str) -> Array:
-    """Training FLOPs of a token, forward and backward."""
-    dense = rows["flops_projection"] + rows["flops_channel"] + rows["flops_head"]
-    active = rows["params_active"].fillna(rows["params"])
-    counted = {
-        "exact-causal": 3 * (dense + rows["flops_core"]),
-        "exact-full": 3 * (dense + rows["flops_core_full"]),
-        "6nd": 6 * active,
-        "6nd-nonembedding": 6 * (active - rows["params_embedding"]),
-    }
-    return counted[convention].to_numpy(np.float64)
 
 
 def by_clock(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float, seed: int = 0) -> Ranking:
@@ -84,7 +70,7 @@ def by_clock(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float, s
     if "attn" not in laws:
         return Ranking(CLOCK, budget, refusal="no law of attention to compare with")
     rows = rows[rows["device"] == rows.loc[rows["arch"] == "attn", "device"].mode()[0]]
-    seconds = np.log(1 / rows.set_index([*SHAPE, "arch"])["tokens_per_second"]).unstack("arch")
+    seconds = np.log(1 / rows.set_index([*SHAPE, "seed", "arch"])["tokens_per_second"]).unstack("arch")
     ratios = seconds.sub(seconds["attn"], axis=0).drop(columns="attn")
     usable = ratios.columns[ratios.count() > 1]
     if not len(usable):

@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from eutectic.analysis.archs import families, laws, mixers
-from eutectic.analysis.campaign import MAIN
+from eutectic.analysis.campaign import HEADS, MAIN, PLACEMENT, RATIO
 from eutectic.analysis.compare import Candidate
 from eutectic.analysis.conventions import Ranking, by_clock, by_convention
 from eutectic.analysis.heads import Heads, by_heads
@@ -17,8 +17,6 @@ from eutectic.analysis.noise import Noise, at, noises
 from eutectic.analysis.offsize import OffSize, off_size
 from eutectic.analysis.placement import Spread, spreads
 from eutectic.analysis.state import Held, by_state, held
-
-RATIO, PLACEMENT, HEADS, DOMAIN = "ratio", "placement", "heads", "domain"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from eutectic.analysis.archs import SHAPE
 from eutectic.analysis.compare import Estimate, estimate
 from eutectic.analysis.contrast import best_of
 from eutectic.analysis.load import Runs
@@ -14,7 +15,6 @@ from eutectic.arch import layout
 
 MIXER = "multihyena"
 HYENA = 0  # in the place of a number of heads
-SHAPE = ["n_layers", "d_model"]
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,7 @@ class Runs:
     @property
     def shares(self) -> dict[str, float]:
         """Of attention, by architecture, from none to all, as tables and figures read."""
-        shares = self.used.groupby("arch")["attn_share"].first().sort_values(kind="stable")
-        return {str(arch): float(share) for arch, share in shares.items()}
+        return shares_of(self.used)
 
     @property
     def archs(self) -> list[str]:
@@ -60,6 +59,12 @@ class Runs:
     def select(self, arch: str, budget: float | None = None) -> pd.DataFrame:
         rows = self.used[self.used["arch"] == arch]
         return rows if budget is None else rows[rows["budget"] == budget]
+
+
+def shares_of(frame: pd.DataFrame) -> dict[str, float]:
+    """The same of any rows of the `runs` schema."""
+    shares = frame.groupby("arch")["attn_share"].first().sort_values(kind="stable")
+    return {str(arch): float(share) for arch, share in shares.items()}
 
 
 def load(folder: Path) -> Runs:

@@ -11,15 +11,14 @@ import pandas as pd
 
 from eutectic.analysis.archs import FEWEST_SHARES, columns
 from eutectic.analysis.compare import Estimate
-from eutectic.analysis.conventions import CONVENTIONS
 from eutectic.analysis.figures import style
 from eutectic.analysis.figures.curves import curves as curves_of
 from eutectic.analysis.hours import HOUR, busy_hours
 from eutectic.analysis.isoflop import IsoflopOptimum
-from eutectic.analysis.load import Runs, read, with_curves
+from eutectic.analysis.load import Runs, read, shares_of, with_curves
 from eutectic.analysis.optimum import fit_cost
 from eutectic.analysis.ratio import HybridOptimum
-from eutectic.analysis.recount import flops, recounted
+from eutectic.analysis.recount import CONVENTIONS, flops, recounted
 from eutectic.analysis.report import Report, fits, report
 from eutectic.analysis.unfinished import Unfinished, unfinished
 
@@ -149,9 +148,7 @@ def payload(parts: Mapping[str, Part]) -> dict[str, Any]:
 
 def _archs(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Names and looks, from no attention to all."""
-    shares = {
-        str(a): float(s) for a, s in frame.groupby("arch")["attn_share"].first().sort_values(kind="stable").items()
-    }
+    shares = shares_of(frame)
     looks = style.looks(list(shares), shares)
     return [
         {

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eutectic.analysis.archs import mixers
+from eutectic.analysis.archs import SHAPE, mixers
+from eutectic.analysis.campaign import MAIN, PLACEMENT, RATIO
 from eutectic.analysis.compare import Estimate, estimate
 from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
@@ -14,7 +15,6 @@ from eutectic.analysis.minima import RESAMPLES
 from eutectic.analysis.noise import Noise, at
 from eutectic.arch import layout
 
-SHAPE = ["n_layers", "d_model"]
 FEWEST = 3  # placements, and shares, to speak of a spread
 
 
@@ -35,12 +35,12 @@ class Spread:
 def spreads(parts: Mapping[str, Runs], noises: tuple[Noise, ...], seed: int = 0) -> tuple[Spread, ...]:
     """At every budget that placements were trained at, with the shares trained at the same sizes in the part `ratio`,
     or else in the main one; none where noise is unknown."""
-    rows = parts["placement"].used
+    rows = parts[PLACEMENT].used
     rows = rows.assign(name=rows["arch"].map(lambda arch: layout.parse(arch).placement))
     found = []
     for budget, placed in rows.dropna(subset="name").groupby("budget"):
         noise = at(noises, float(str(budget)))
-        shared = next((some for part in ("ratio", "main") if len(some := _beside(parts.get(part), placed))), None)
+        shared = next((some for part in (RATIO, MAIN) if len(some := _beside(parts.get(part), placed))), None)
         if noise is not None and shared is not None:
             cells = pd.concat([_cells(placed, "placement"), _cells(shared.assign(name=shared["arch"]), "share")])
             found.append(_spread(float(str(budget)), cells, noise, seed))

@@ -5,8 +5,23 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from eutectic.analysis.conventions import per_token
+from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
+
+CONVENTIONS = ("exact-causal", "exact-full", "6nd", "6nd-nonembedding")  # as arch/flops.py has them
+
+
+def per_token(rows: pd.DataFrame, convention: str) -> Array:
+    """Training FLOPs of a token, forward and backward."""
+    dense = rows["flops_projection"] + rows["flops_channel"] + rows["flops_head"]
+    active = rows["params_active"].fillna(rows["params"])
+    counted = {
+        "exact-causal": 3 * (dense + rows["flops_core"]),
+        "exact-full": 3 * (dense + rows["flops_core_full"]),
+        "6nd": 6 * active,
+        "6nd-nonembedding": 6 * (active - rows["params_embedding"]),
+    }
+    return counted[convention].to_numpy(np.float64)
 
 
 def flops(frame: pd.DataFrame, convention: str) -> "pd.Series[float]":

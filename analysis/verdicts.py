@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from eutectic.analysis.archs import mix_law
-from eutectic.analysis.campaign import MAIN
+from eutectic.analysis.campaign import DOMAIN, HEADS, MAIN, PLACEMENT
 from eutectic.analysis.claims import Claim, Measure, Verdict
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.contrast import best_of, contenders, negative, worst
-from eutectic.analysis.evidence import DOMAIN, HEADS, PLACEMENT, Evidence, of_these
+from eutectic.analysis.evidence import Evidence, of_these
 from eutectic.analysis.heads import MIXER
 from eutectic.analysis.hybrid import HybridLaw
 from eutectic.analysis.judging import NATS, absent, against_zero, by_budget, claim, unjudged, untested

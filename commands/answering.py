@@ -109,18 +109,18 @@ def _fit_table(options: Options) -> int:
 
 def findings(options: Options) -> int:
     """Write FINDINGS.md of a campaign, or of a sweep as its main part alone, and the figures that it shows."""
-    from eutectic.analysis.campaign import load_parts, parts
+    from eutectic.analysis.campaign import parts
     from eutectic.analysis.evidence import Evidence
     from eutectic.analysis.figures.campaign import draw_campaign
     from eutectic.analysis.findings import findings as find
-    from eutectic.analysis.load import read
+    from eutectic.analysis.load import read, with_curves
     from eutectic.analysis.unfinished import unfinished
     from eutectic.display.findings import markdown
 
     folder = sweep_folder(options)
-    evidence = Evidence(load_parts(folder))
     paths = parts(folder)
     frames = {name: read(path) for name, path in paths.items()}
+    evidence = Evidence({name: with_curves(paths[name], frame) for name, frame in frames.items()})
     found = find(evidence, frames, {name: unfinished(path) for name, path in paths.items()})
     written = draw_campaign(evidence, folder)
     page = folder / "FINDINGS.md"

@@ -4,9 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eutectic.analysis.evidence import HEADS, Evidence
+from eutectic.analysis.archs import SHAPE
+from eutectic.analysis.campaign import HEADS
+from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.figures import style
-from eutectic.analysis.heads import HYENA, MIXER, SHAPE, Heads
+from eutectic.analysis.heads import HYENA, MIXER, Heads
 
 
 def figure(e: Evidence) -> Figure | None:

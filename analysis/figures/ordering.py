@@ -5,10 +5,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eutectic.analysis.evidence import PLACEMENT, Evidence
+from eutectic.analysis.archs import SHAPE
+from eutectic.analysis.campaign import PLACEMENT
+from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.figures import style
 from eutectic.analysis.noise import at
-from eutectic.analysis.placement import SHAPE, Spread
+from eutectic.analysis.placement import Spread
 from eutectic.analysis.wording import plain
 from eutectic.arch.layout import PLACEMENTS
 

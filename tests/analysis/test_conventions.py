@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from campaign_table import BUDGETS, NOTHING, Truth, campaign, screened
 
-from eutectic.analysis.conventions import CLOCK, by_clock, by_convention, per_token, ranking
+from eutectic.analysis.conventions import CLOCK, by_clock, by_convention, ranking
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.load import read
+from eutectic.analysis.recount import per_token
 from eutectic.analysis.state import by_state, held
 from eutectic.arch.flops import CONVENTIONS
 

@@ -11,19 +11,16 @@ import pandas as pd
 import pytest
 
 from eutectic.analysis import campaign as campaigns
-from eutectic.analysis.conventions import CONVENTIONS
 from eutectic.analysis.isoflop import IsoflopOptimum
-from eutectic.analysis.page import RUN, Part, facts, payload, read_part
-from eutectic.analysis.recount import flops
+from eutectic.analysis.page import RUN, Part, facts, payload
+from eutectic.analysis.recount import CONVENTIONS, flops
 
 pytestmark = pytest.mark.usefixtures("few_starts")
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Part]:
-    folder = tmp_path_factory.mktemp("results") / "made"
-    campaign.write(folder)
-    return {name: read_part(name, path) for name, path in campaigns.parts(folder).items()}
+    return campaign.read(tmp_path_factory.mktemp("results") / "made")
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from campaign import H200
 
-from eutectic.analysis.conventions import CONVENTIONS
 from eutectic.analysis.load import load
-from eutectic.analysis.recount import flops, recounted
+from eutectic.analysis.recount import CONVENTIONS, flops, recounted
 from eutectic.arch import flops as structural
 from eutectic.config import RunConfig
 

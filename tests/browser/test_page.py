@@ -14,9 +14,8 @@ from debian import Unavailable
 from playwright.sync_api import Browser
 
 from eutectic.analysis import campaign as campaigns
-from eutectic.analysis.conventions import CONVENTIONS
 from eutectic.analysis.page import Part, read_part
-from eutectic.analysis.recount import flops
+from eutectic.analysis.recount import CONVENTIONS, flops
 from eutectic.display.page import page as made_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("few_starts")]

@@ -10,11 +10,10 @@ import campaign
 import inside
 import pytest
 
-from eutectic.analysis import campaign as campaigns
 from eutectic.analysis.claims import Claim, Measure, Verdict
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.evidence import Evidence
-from eutectic.analysis.page import Part, payload, read_part
+from eutectic.analysis.page import Part, payload
 from eutectic.analysis.statements import UNTESTABLE
 from eutectic.display import sections
 from eutectic.display.page import page
@@ -39,9 +38,7 @@ CLAIMS = (
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Part]:
-    folder = tmp_path_factory.mktemp("results") / "made"
-    campaign.write(folder)
-    return {name: read_part(name, path) for name, path in campaigns.parts(folder).items()}
+    return campaign.read(tmp_path_factory.mktemp("results") / "made")
 
 
 @pytest.fixture(scope="module")

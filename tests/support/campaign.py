@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from eutectic.analysis import campaign
+from eutectic.analysis.page import Part, read_part
+
 H200 = Path(__file__).parents[2] / "results/h200"
 OPTION = "hyena(poles=complex)"
 ARCHS = ("hyena", "hyena*3+attn", "attn")
@@ -22,3 +25,9 @@ def write(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         table.to_parquet(folder / name / "runs.parquet")
     curves[curves["run_id"].isin(main["run_id"])].to_parquet(folder / "main" / "curves.parquet")
+
+
+def read(folder: Path) -> dict[str, Part]:
+    """The parts of what write() writes into a folder that is not there yet."""
+    write(folder)
+    return {name: read_part(name, path) for name, path in campaign.parts(folder).items()}
