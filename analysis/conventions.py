@@ -54,7 +54,7 @@ def by_convention(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: flo
         for arch, law in laws.items():
             own = rows[rows["arch"] == arch]
             params, tokens = columns(own, "params", "tokens")
-            cost = fit_cost(params, tokens, flops(own, name).to_numpy(np.float64))
+            cost = fit_cost(params, tokens, flops(own, name))
             losses[arch] = optimum(law.fit.law, law.theta, cost, np.array(budget)).loss
         found.append(ranking(name, budget, losses))
     return tuple(found)

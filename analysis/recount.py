@@ -24,9 +24,9 @@ def per_token(rows: pd.DataFrame, convention: str) -> Array:
     return counted[convention].to_numpy(np.float64)
 
 
-def flops(frame: pd.DataFrame, convention: str) -> "pd.Series[float]":
+def flops(frame: pd.DataFrame, convention: str) -> Array:
     """Training FLOPs of each run, forward and backward over all its tokens."""
-    return frame["tokens"] * per_token(frame, convention)
+    return frame["tokens"].to_numpy(np.float64) * per_token(frame, convention)
 
 
 def recounted(runs: Runs, convention: str) -> Runs:

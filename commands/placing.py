@@ -28,17 +28,23 @@ def check_place(options: Options) -> None:
 def to_submit(options: Options, ledger: Ledger, loads: Mapping[str, Asked]) -> dict[str, Asked]:
     """Of these runs those that are to be submitted, longest first: what is planned, and on Slurm what no job in its
     queue is to train, unless told to --continue. Says what is left to jobs."""
-    from eutectic.sweeps import queued
-
     longest_first = sorted(loads, key=lambda run_id: -loads[run_id].seconds)
     planned = {run_id: loads[run_id] for run_id in longest_first if ledger.status(run_id) == "planned"}
     if options.cluster != "slurm" or options.go_on:
         return planned
-    queue = queued.look(ledger.folder)
-    covered = queued.covered(ledger, queue, planned)
+    return {run_id: planned[run_id] for run_id in uncovered(ledger, planned, "runs")}
+
+
+def uncovered(kept: Any, planned: Iterable[str], what: str, way: str = "--continue or ") -> list[str]:
+    """Of these runs or trials (what they are called) those that no job in Slurm's queue is to do; says which are left
+    to jobs, and what else to do."""
+    from eutectic.sweeps import queued
+
+    queue = queued.look(kept.folder)
+    covered = queued.covered(kept, queue, planned)
     if covered:
-        say_covered(f"{len(covered)} runs", queue)
-    return {run_id: load for run_id, load in planned.items() if run_id not in covered}
+        say_covered(f"{len(covered)} {what}", queue, way)
+    return [one for one in planned if one not in covered]
 
 
 def submit_runs(options: Options, ledger: Ledger, device: str, workers: int, loads: Mapping[str, Load]) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from eutectic.arguments import Options
 from eutectic.cli import print_json
 from eutectic.commands.console import err, finite, named, out
-from eutectic.commands.placing import check_place, cluster_of, say_covered, wait
+from eutectic.commands.placing import check_place, cluster_of, uncovered, wait
 from eutectic.errors import UserError
 from eutectic.values import numbers
 
@@ -78,16 +78,10 @@ def _asked(options: Options) -> list[Any]:
 
 def _to_submit(options: Options, trials: Any, asked: Iterable[str]) -> list[str]:
     """What is planned, and on Slurm what no job in its queue is to do; says what is left to those."""
-    from eutectic.sweeps import queued
-
     planned = [trial_id for trial_id in asked if trials.status(trial_id) == "planned"]
     if options.cluster != "slurm":
         return planned
-    queue = queued.look(trials.folder)
-    covered = queued.covered(trials, queue, planned)
-    if covered:
-        say_covered(f"{len(covered)} trials", queue, way="")
-    return [trial_id for trial_id in planned if trial_id not in covered]
+    return uncovered(trials, planned, "trials", way="")
 
 
 def _submitted(options: Options, folder: Any, device: str, left: list[Any]) -> list[Any]:
