@@ -98,23 +98,26 @@ setup: .venv/.installed
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps stripedhyena==0.2.2 torchscale==0.3.0
 	@touch $@
 
+# a test that stands still for five minutes fails, and shows where
+HANGS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
+
 test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy --namespace-packages --explicit-package-bases $(TYPED:%=-p eutectic.%)
 	MYPYPATH=.typing:bench:tests/support $(BIN)/mypy --namespace-packages --explicit-package-bases bench/*.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/sweeps tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(HANGS) -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder tests/sweeps tests
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
 
 # a Slurm of two nodes on this machine, for root on Debian, whose packages it installs where they are missing
 test-slurm: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs --durations=0 tests/slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(HANGS) -m slurm -rs --durations=0 tests/slurm
 
 # the page of make report in Chromium, which root on Debian has installed where it is missing
 test-browser: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(HANGS) -m browser -rs tests/browser
 
 # on an NVIDIA GPU, by every library of attention that is installed: .venv/bin/pip install -e '.[gpu]'
 test-gpu: .venv/.dev

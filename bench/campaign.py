@@ -4,6 +4,7 @@
 
 `make campaign` goes through the same steps, each to its end and its fit; here GPUs pass from the runs of one to those
 of the next, and in the end all save and go. Its tuning is to be there: the first command of results/campaign/run.sh.
+Says last what the runs that ended came to, with GPU-hours as they are paid for: planning, start-up and saving included.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from eutectic import arguments
 from eutectic.commands.planning import open_sweep, plan_of
 from eutectic.sweeps import worker
 from eutectic.sweeps.ledger import Ledger
-from eutectic.train import preemption
+from eutectic.train import log, preemption
 from eutectic.train.shards import default_cache
 
 RUN = Path(__file__).parents[1] / "results/campaign/run.sh"
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RUN.parent)
     parser.add_argument("--minutes", type=float, required=True)
     options = parser.parse_args()
-    end = time.monotonic() + 60 * options.minutes
+    began = time.monotonic()
+    end = began + 60 * options.minutes
     queue = planned(options.results)
     context = multiprocessing.get_context("spawn")
     gpus = [context.Process(target=train, args=(queue, number)) for number in range(torch.cuda.device_count())]
@@ -78,9 +80,15 @@ def main() -> None:
     for gpu in gpus:
         gpu.join(SAVING_SECONDS)
         gpu.kill()
+    runs, flops = 0, 0.0
     for folder in dict.fromkeys(folder for folder, _ in queue):
-        ledger = Ledger(folder)
-        print(folder, ledger.collect(), "new runs of", sum(where == folder for where, _ in queue))
+        before = len(log.read_rows(folder / "runs.parquet"))
+        Ledger(folder).collect()
+        new = log.read_rows(folder / "runs.parquet")[before:]
+        print(folder, len(new), "new runs of", sum(where == folder for where, _ in queue))
+        runs, flops = runs + len(new), flops + sum(row["flops"] for row in new)
+    hours = len(gpus) * (time.monotonic() - began) / 3600
+    print(f"{runs} runs ended, {flops:.3g} FLOPs in {hours:.2f} GPU-hours: {flops / hours / 3600:.3g} FLOP/s a GPU")
 
 
 if __name__ == "__main__":
