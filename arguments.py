@@ -225,9 +225,9 @@ def _trying(command: argparse.ArgumentParser) -> None:
     add("--tokens", type=as_count("--tokens"), default=8_192_000, metavar="N", help=words)
     words = "different ones to train on, or several numbers of them (default: 12800, of memorization 256)"
     add("--examples", nargs="+", default=[], type=as_count("--examples"), metavar="N", help=words)
-    words = "tokens a step (default: 4096)"
-    add("--batch", type=as_count("--batch"), default=4096, metavar="N", help=words)
-    add("--control", action="store_true", help="shuffle the answers: what is scored above chance then is a mistake")
+    words = "tokens a step (default: 2048)"
+    add("--batch", type=as_count("--batch"), default=2048, metavar="N", help=words)
+    add("--control", action="store_true", help="draw the answers anew: what is scored above chance then is a mistake")
     words = "correlate scores with the compute-optimal losses of these sweeps"
     add("--against", nargs="+", default=[], type=as_words, metavar="SWEEP", help=words)
 

@@ -57,5 +57,7 @@ def numbers(words: list[list[str]], kind: Callable[[str], Any], what: str) -> li
             raise UserError(
                 f"{what} {word} cannot be used; it must be {'positive and finite' if kind is float else '0 or more'}."
             )
+        if kind is int and value >= 2**63:
+            raise UserError(f"{what} {word} is too large; give whole numbers below 2^63.")
         values.append(value)
     return values

@@ -55,12 +55,14 @@ def scores(trials: pd.DataFrame) -> pd.DataFrame:
     what it is made of, NaN where no architecture of the task has two seeds, and NaN of one that has a single seed.
     label: labels(). chance, params, state_dim and lr are the trials'; lr is the most frequent, where trials of one cell
     chose differently.
-    A seed that was tried twice counts by its newest. Raises UserError where no trial was tested.
+    A seed that was tried twice, at other rates, counts by the trial whose models do best on validation examples, of
+    equals the newest. Raises UserError where no trial was tested.
     """
     tested = trials.dropna(subset="test").sort_values("finished", kind="stable")
     if tested.empty:
         raise UserError(f"none of these {len(trials)} rows of trials has a test score; `eutectic probe` makes some.")
-    tested = tested.drop_duplicates([*SETUP, *TASK, *MODEL, "seed"], keep="last").sort_index()
+    by_validation = tested.groupby("trial")["valid"].transform("mean").to_numpy().argsort(kind="stable")
+    tested = tested.iloc[by_validation].drop_duplicates([*SETUP, *TASK, *MODEL, "seed"], keep="last").sort_index()
     cells = tested.groupby([*SETUP, *TASK], sort=False)
     found = in_order(pd.concat([_of_task(rows) for _, rows in cells], ignore_index=True)).reset_index(drop=True)
     return found.assign(label=labels(found))
@@ -133,16 +135,29 @@ def labels(rows: pd.DataFrame) -> pd.Series:
 def grid(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     """Architectures down and tasks (labels) across, in the order in which they come. Raises UserError where one has
     two scores on a task: of several setups, say."""
-    twice = rows[rows.duplicated(["arch", "label"], keep=False)]
-    if len(twice):
-        cell = twice[(twice[["arch", "label"]] == twice[["arch", "label"]].iloc[0]).all(axis=1)]
-        differ = [name for name in (*SETUP, *MODEL, "tokens", "batch", "control") if cell[name].nunique() > 1]
-        raise UserError(
-            f"{cell['arch'].iloc[0]} has {len(cell)} scores on {cell['label'].iloc[0]}, which differ in "
-            f"{', '.join(differ)}; keep trials that differ so under names of their own."
-        )
+    _refuse_two(rows, ["arch", "label"])
     table = rows.pivot(index="arch", columns="label", values=value)
     return table.loc[rows["arch"].unique(), rows["label"].unique()]
+
+
+def refuse_mixed(trials: pd.DataFrame) -> None:
+    """Raises UserError where an architecture is tried on a task in two ways that no table of scores could tell apart:
+    of other tokens or batches, say. trials: what tells rows of trials apart, of some that may not be done yet."""
+    told = [*SETUP, *TASK, *MODEL]
+    ways = trials[told].drop_duplicates(ignore_index=True).assign(label=lambda rows: labels(rows))
+    _refuse_two(ways, [*SETUP, "control", "arch", "label"])
+
+
+def _refuse_two(rows: pd.DataFrame, cell: list[str]) -> None:
+    twice = rows[rows.duplicated(cell, keep=False)]
+    if twice.empty:
+        return
+    two = twice[(twice[cell] == twice[cell].iloc[0]).all(axis=1)]
+    differ = [name for name in (*SETUP, *MODEL, "tokens", "batch", "control") if two[name].nunique() > 1]
+    raise UserError(
+        f"{two['arch'].iloc[0]} has {len(two)} scores on {two['label'].iloc[0]}, which differ in {', '.join(differ)}; "
+        "keep trials that differ so under names of their own (--name)."
+    )
 
 
 def means(scores: pd.DataFrame) -> Means:

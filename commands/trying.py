@@ -25,11 +25,13 @@ def probe(options: Options) -> int:
     asked = {trial.trial_id: trial for trial in _asked(options)}
     folder, device = named(options.results, options.name or "probe"), options.device or "cpu"
     trials = Trials(folder)
+    if not options.dry:
+        cost.available_memory(device, 1)
+        trials.collect()
+    _refuse_mixed(trials, asked.values())
     if options.dry:
         left = [trial for trial in asked.values() if trials.status(trial.trial_id) != "done"]
         return _show_plan(options, left, len(asked), device)
-    cost.available_memory(device, 1)
-    trials.collect()
     trials.add(asked.values())
     left = _to_submit(options, trials, asked)
     jobs = _submitted(options, folder, device, [asked[trial_id] for trial_id in left]) if left else []
@@ -43,6 +45,19 @@ def probe(options: Options) -> int:
         _wait(jobs, trials, asked)
     trials.collect()
     return _conclude(options, trials, asked, losses)
+
+
+def _refuse_mixed(trials: Any, asked: Iterable[Any]) -> None:
+    """Before anything is trained: scores of those asked for that could not be shown beside those that are kept."""
+    import pandas as pd
+
+    from eutectic.analysis.load import read_table
+    from eutectic.analysis.probe import refuse_mixed
+    from eutectic.sweeps.trials import about
+
+    kept = read_table(trials.folder, "trials")
+    new = pd.DataFrame([about(trial) for trial in asked])
+    refuse_mixed(new if kept is None else pd.concat([kept, new]))
 
 
 def _asked(options: Options) -> list[Any]:

@@ -19,6 +19,7 @@ class Recall(Task):
 
     name: ClassVar[str] = "recall"
     axes: ClassVar[dict[str, tuple[float, ...]]] = {"vocab": (16, 32, 64, 128), "length": (128, 256, 512, 1024)}
+    told_next: ClassVar[bool] = True
 
     @property
     def tokens(self) -> int:
@@ -52,6 +53,7 @@ class NoisyRecall(Task):
 
     name: ClassVar[str] = "noisy_recall"
     axes: ClassVar[dict[str, tuple[float, ...]]] = {"noise": (0.2, 0.4, 0.6, 0.8), **Recall.axes}
+    told_next: ClassVar[bool] = True
 
     @property
     def tokens(self) -> int:
@@ -100,6 +102,7 @@ class FuzzyRecall(Task):
 
     name: ClassVar[str] = "fuzzy_recall"
     axes: ClassVar[dict[str, tuple[float, ...]]] = {"motif": (1, 2, 3), **Recall.axes}
+    told_next: ClassVar[bool] = True
 
     @property
     def tokens(self) -> int:

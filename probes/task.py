@@ -26,6 +26,7 @@ class Task(ABC):
     name: ClassVar[str]
     axes: ClassVar[dict[str, tuple[float, ...]]]  # of difficulty, from the easiest
     taught: ClassVar[int] = 12_800  # examples to learn from, unless another number is asked for
+    told_next: ClassVar[bool] = False  # what is asked for is the token that comes next
     summary: ClassVar[bool] = False  # all targets are to be told from the last token's state, by their places
 
     def __post_init__(self) -> None:

@@ -38,6 +38,8 @@ def find(text: str) -> Task:
         key, _, value = part.partition("=")
         if key not in kinds:
             raise UserError(f"{name} has no setting {key!r}; it has {', '.join(kinds)}.")
+        if key in given:
+            raise UserError(f"{text} gives {key} twice; give it once.")
         try:
             given[key] = kinds[key](value)
         except ValueError:
@@ -60,4 +62,4 @@ def along(text: str) -> list[Task]:
 
 def written(task: Task) -> str:
     """What find() reads, with every setting."""
-    return f"{task.name}({','.join(f'{key}={value:g}' for key, value in dataclasses.asdict(task).items())})"
+    return f"{task.name}({','.join(f'{key}={value!r}' for key, value in dataclasses.asdict(task).items())})"

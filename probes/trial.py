@@ -38,8 +38,9 @@ SHUFFLED = 0x5C4FF1ED  # of the control's answers
 @dataclass(frozen=True)
 class Trial:
     """tokens: that each model is trained on, of `examples` examples, gone through in a new order each time, `batch` of
-    them a step. judged: examples to choose by, and as many to test with. control: answers are drawn anew, so that
-    nothing is to be learnt. arch: the layout as it was asked for; match: what it has in common with others.
+    them a step. judged: examples to choose by, and as many to test with. control: answers are drawn anew, also where a
+    text goes on with them, so that nothing is to be learnt. arch: the layout as it was asked for; match: what it has in
+    common with others.
     """
 
     task: Task
@@ -144,15 +145,21 @@ class FromOneState(nn.Module):
 
 def _model(trial: Trial, seed: int) -> nn.Module:
     model = build(trial.model, seed)
-    return FromOneState(model, trial.task.length, trial.model.d_model) if trial.task.summary else model
+    if not trial.task.summary:
+        return model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return FromOneState(model, trial.task.length, trial.model.d_model)
 
 
 def examples(trial: Trial, seed: int, index: Ints) -> Examples:
     tokens, targets = trial.task.examples(seed, index)
     if trial.control:
-        answers = trial.task.answers
+        answers, asked = trial.task.answers, targets != IGNORED
         drawn = answers.start + Draws(seed ^ SHUFFLED, index).below(len(answers), trial.task.length)
-        targets = np.where(targets == IGNORED, IGNORED, drawn)
+        targets = np.where(asked, drawn, IGNORED)
+        if trial.task.told_next:  # so that who sees what comes is found out
+            tokens[:, 1:] = np.where(asked[:, :-1], drawn[:, :-1], tokens[:, 1:])
     return tokens, targets
 
 

@@ -211,16 +211,24 @@ def counts_of(trial: Trial) -> flops.Counts:
     return flops.count(trial.model, trial.task.length)
 
 
+def about(trial: Trial) -> dict[str, Any]:
+    """The columns that tell its rows from those of others."""
+    named = {"arch": trial.arch, "task": trial.task.name, "settings": written(trial.task)}
+    shape = ("layout", "n_layers", "d_model", "n_heads", "n_modes", "d_ffn")
+    taught = ("match", "tokens", "examples", "batch", "control")
+    return (
+        named | {name: getattr(trial.model, name) for name in shape} | {name: getattr(trial, name) for name in taught}
+    )
+
+
 def _rows(
     trial: Trial, scores: list[Score], ablated: list[Ablated], seconds: float, device: str
 ) -> dict[str, list[dict[str, Any]]]:
     model, task, counts = trial.model, trial.task, counts_of(trial)
     named = {"trial": trial.trial_id, "arch": trial.arch, "task": task.name, "settings": written(task)}
-    shape = {name: getattr(model, name) for name in ("layout", "n_layers", "d_model", "n_heads", "n_modes", "d_ffn")}
-    taught = {name: getattr(trial, name) for name in ("match", "tokens", "examples", "batch", "control")}
     size = {"params": counts.params, "state_dim": counts.state.dim, "length": task.length, "chance": task.chance}
     where = {k: v for k, v in log.outcome_columns(device).items() if k != "peak_memory"} | {"seconds": seconds}
-    shared = named | shape | taught | size | where
+    shared = named | about(trial) | size | where
     mixers = [str(layer) for layer in layout.expand(layout.parse(model.layout), model.n_layers)]
     return {
         "trials": [

@@ -95,8 +95,9 @@ def curves(trials: pd.DataFrame) -> Figure | None:
     drawn.legend(handles=[*handles, chance], loc="outside right upper", title="architecture")
     style.below(
         drawn,
-        "One setting is varied, and all others are as above each panel; difficulty grows to the right, in steps as "
-        f"they were tried. Bars: 95% over seeds, by the task's mixed model, within 0 and 1. {_counted(trials)}",
+        "One setting is varied, and all others are as above each panel; what is documented to be harder is to the "
+        "right, in steps as they were tried. Bars: 95% over seeds, by the task's mixed model, within 0 and 1. "
+        f"{_counted(trials)}",
     )
     return drawn
 

@@ -64,7 +64,7 @@ def test_intervals_cover(share: float, gaps: bool) -> None:
     assert 0.92 < np.mean(held) < 0.975
 
 
-def test_scores_are_of_the_chosen_rate_and_the_newest_trial() -> None:
+def test_scores_are_of_the_rate_that_validation_chose_in_whichever_trial() -> None:
     trials = trials_table.trials(("attn", "hyena"), TWO)
     found = probe.scores(trials)
     assert len(found) == 4 and (found["lr"] == 3e-3).all() and (found["seeds"] == 3).all()
@@ -73,8 +73,12 @@ def test_scores_are_of_the_chosen_rate_and_the_newest_trial() -> None:
         assert row["accuracy"] == pytest.approx(tested[row["arch"], row["settings"]])
     assert found["chance"].tolist() == [0.125, 0.125, 0.0625, 0.0625]
     again = trials[trials["seed"] == 0].assign(trial="other", test=0.0, finished="2031-01-01")
-    renewed = probe.scores(pd.concat([again, trials]))
+    renewed = probe.scores(pd.concat([again.assign(valid=1.0), trials]))
     assert (renewed["seeds"] == 3).all() and (renewed["accuracy"] < found["accuracy"] - 0.2).all()
+    worse = pd.concat([again.assign(test=1.0, valid=0.0), trials])
+    assert probe.scores(worse)["accuracy"].tolist() == found["accuracy"].tolist()
+    equal = probe.scores(pd.concat([again.assign(valid=0.5), trials.assign(valid=0.5)]))
+    assert equal["accuracy"].tolist() == renewed["accuracy"].tolist()
     with pytest.raises(UserError, match="none of these 24 rows of trials has a test score"):
         probe.scores(trials.assign(test=np.nan))
 
@@ -99,6 +103,16 @@ def test_states_of_other_sizes_are_not_taken_for_the_same() -> None:
     trials = [trials_table.trials(("attn", "hyena"), TWO, n_modes=modes) for modes in (8, 29)]
     with pytest.raises(UserError, match="attn has 2 scores on recall, which differ in n_modes;"):
         probe.means(probe.scores(pd.concat(trials, ignore_index=True)))
+
+
+@pytest.mark.parametrize("changed", [{"batch": 64}, {"tokens": 5, "n_heads": 2}])
+def test_what_no_table_could_tell_apart_is_refused(changed: dict[str, int]) -> None:
+    kept = trials_table.trials(("attn", "hyena"), TWO)
+    apart = {"match": "width", "n_layers": 4, "control": True, "examples": 800, "settings": "recall(vocab=32)"}
+    for name, value in apart.items():
+        probe.refuse_mixed(pd.concat([kept, kept.assign(**{name: value}, **changed)]))
+    with pytest.raises(UserError, match=f"attn has 2 scores on recall, which differ in .*{min(changed)}.*names of"):
+        probe.refuse_mixed(pd.concat([kept, kept.assign(**changed)]))
 
 
 def test_a_filter_made_for_a_length_has_a_curve_along_it() -> None:

@@ -31,6 +31,10 @@ def test_trials_are_done_shown_and_not_done_again(tmp_path: Path, capsys: pytest
     assert probe(tmp_path, "--archs", "attn", *TINY, "--dry") == 0
     assert capsys.readouterr().out == "all 1 trials are done.\n"
     assert {row["arch"] for row in told["scores"]} == {"attn", "hyena+attn"}
+    for words in (["--batch", "128"], ["--batch", "128", "--dry"]):  # it would stand beside that of 256 and cannot
+        assert probe(tmp_path, "--archs", "hyena", "attn", *TINY, *words) == 1
+        said = capsys.readouterr().err
+        assert "attn has 2 scores on recall, which differ in batch; keep" in said and said.count("\n") == 1
     assert pd.read_parquet(tmp_path / "probe" / "trials.parquet").equals(table)
     assert main(["figures", "--name", "probe", "--results", str(tmp_path)]) == 0
     assert (tmp_path / "probe" / "figures" / "scores.png").stat().st_size > 10_000
@@ -94,6 +98,8 @@ def test_a_plan_is_shown_and_nothing_written(tmp_path: Path, capsys: pytest.Capt
         (["--archs", "attn", "--tasks", "recall:vocabulary"], "no axis 'vocabulary'"),
         (["--archs", "rwkv6", "--width", "32"], "cannot have attn's params"),
         (["--archs", "attn", "--heads", "5"], "--heads 5 do not divide a --width of 64"),
+        (["--archs", "attn", "--seeds", "9223372036854775808"], "seed 9223372036854775808 is too large"),
+        (["--archs", "attn", "--tasks", "recall(vocab=8,vocab=16)"], "gives vocab twice"),
         (["--archs", "attn", "--rates", "fast"], "rate 'fast' is not a number"),
         (["--archs", "attn", "--slurm", "partition=x"], "add --cluster slurm"),
         (["--archs", "attn", *TINY, "--against", "nowhere"], "nowhere/runs.parquet"),

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from eutectic.arch import flops
 from eutectic.config import ModelConfig
+from eutectic.kernels import torch_attention
 from eutectic.probes import tasks, trial
 from eutectic.probes.draws import Ints
 from eutectic.probes.task import IGNORED, Examples
@@ -69,12 +71,41 @@ def test_a_control_s_answers_are_any() -> None:
     index = np.arange(2000)
     tokens, targets = trial.examples(plan, 0, index)
     true_tokens, true = plan.task.examples(0, index)
-    assert (tokens == true_tokens).all() and ((targets == IGNORED) == (true == IGNORED)).all()
     asked = targets != IGNORED
+    assert (asked == (true != IGNORED)).all()
+    assert (tokens == true_tokens)[:, 1:][~asked[:, :-1]].all()
     assert (targets[asked] == true[asked]).mean() == pytest.approx(plan.task.chance, abs=0.005)
     assert set(np.unique(targets[asked])) == set(plan.task.answers)
     again = trial.examples(plan, 0, index[::-1])[1][::-1]
     assert (again == targets).all()
+
+
+@pytest.mark.parametrize("task", ["recall(vocab=8,length=16)", "noisy_recall(length=32)", "fuzzy_recall(length=32)"])
+def test_who_sees_what_comes_is_found_out_by_a_control(task: str) -> None:
+    plan = small(task, "attn", 1, control=True)
+    tokens, targets = trial.examples(plan, 0, np.arange(500))
+    asked = targets[:, :-1] != IGNORED
+    assert (tokens[:, 1:] == targets[:, :-1])[asked].all()
+    told = plan.task.examples(0, np.arange(500))
+    assert (told[0][:, 1:] == told[1][:, :-1])[asked].all()
+
+
+def test_a_mixer_that_looks_ahead_is_above_chance_on_a_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = small("recall(vocab=8,length=16)", "attn", 150, control=True, rates=(1e-2,))
+    assert best(plan) == pytest.approx(plan.task.chance, abs=0.04)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch_attention, "scaled_dot_product_attention", lambda *a, is_causal, **k: attention(*a, **k))
+    assert best(plan) > 0.5
+
+
+@pytest.mark.parametrize("task", ["compression(vocab=4,length=9)", "recall(vocab=4,length=6)"])
+def test_a_trial_is_the_same_whatever_was_drawn_before(task: str) -> None:
+    plan = small(task, "hyena", 5)
+    first = repr(run(plan, "cpu"))
+    torch.rand(3)
+    state = torch.random.get_rng_state()
+    assert repr(run(plan, "cpu")) == first
+    assert torch.random.get_rng_state().equal(state)
 
 
 def test_all_places_are_told_from_one_state() -> None:
