@@ -112,29 +112,38 @@ def test_all_places_are_told_from_one_state() -> None:
     assert best(small("compression(vocab=4,length=9)", "attn", 300)) > 0.6
 
 
-def test_hybrids_recall_where_fixed_filters_do_not() -> None:
-    """Which guess among the four values that were read, by as many steps of as high a rate; of one pair they tell it.
-    Of four they do at last, by three times as many steps of 1e-2."""
+def test_hybrids_recall_sooner_than_fixed_filters() -> None:
+    """Which guess among the four values that were read, by as many steps; of one pair they tell it."""
     task = "associative_recall(vocab=16,pairs=4,gap=4)"
-    (score,), ablated = run(small(task, "hyena+attn", 400, rates=(3e-3,)), "cpu")
+    scores, ablated = run(small(task, "hyena+attn", 400), "cpu")
+    (score,) = [one for one in scores if one.test == one.test]
     assert score.test > 0.95
     # without the convolution no key shows its value's place, without attention no value is told
-    assert [(one.layer, one.seed, one.rate) for one in ablated] == [(0, 0, 3e-3), (1, 0, 3e-3)]
+    assert [(one.layer, one.seed, one.rate) for one in ablated] == [(0, 0, score.rate), (1, 0, score.rate)]
     assert all(one.valid == score.valid > 0.95 and one.without < 0.6 for one in ablated)
-    assert best(small(task, "hyena", 400, rates=(3e-3,))) < 0.6
-    assert best(small("associative_recall(vocab=16,pairs=1,gap=4)", "hyena", 150, rates=(3e-3,))) > 0.95
+    assert best(small(task, "hyena", 400)) < 0.6
+    assert best(small("associative_recall(vocab=16,pairs=1,gap=4)", "hyena", 150)) > 0.95
+
+
+@pytest.mark.slow
+def test_hybrids_recall_many_pairs_and_fixed_filters_few() -> None:
+    """All by as many steps, ten times those that four pairs take of the hybrid, at the better of two rates."""
+    task = "associative_recall(vocab=32,pairs={},gap=4)"
+    assert best(small(task.format(8), "hyena+attn", 4000)) > 0.9
+    assert best(small(task.format(8), "hyena", 4000)) < 0.75
+    assert best(small(task.format(2), "hyena", 4000)) > 0.95
 
 
 @pytest.mark.slow
 def test_several_heads_recall_more_than_one_of_equal_state() -> None:
     """MultiHyena keeps products of the keys and values of a head's channels; Hyena's heads are of one channel."""
-    plan = small("associative_recall(vocab=16,pairs=4,gap=4)", "multihyena", 600, rates=(6e-3, 1e-2))
+    plan = small("associative_recall(vocab=32,pairs=8,gap=4)", "multihyena", 4000)
     one_head, heads = (replace(plan.model, layout=name, n_heads=4) for name in ("hyena", "multihyena"))
     several, one = (match.to_state(model, 1100, plan.task.length) for model in (heads, one_head))
     states = [flops.count(model, plan.task.length).state.dim for model in (several, one)]
     assert max(states) / min(states) < 1.15
-    assert best(replace(plan, model=several)) > 0.9
-    assert best(replace(plan, model=one)) < 0.7
+    assert best(replace(plan, model=several)) > 0.95
+    assert best(replace(plan, model=one)) < 0.8
 
 
 @pytest.mark.slow
@@ -145,6 +154,8 @@ def test_two_layers_of_attention_recall() -> None:
 
 @pytest.mark.slow
 def test_selective_states_copy_where_fixed_ones_do_not() -> None:
+    """By as many steps. In three times as many fixed ones copy as few as these, too; of more tokens, longer texts and
+    gated filters tells results/probe."""
     task = "selective_copy(vocab=8,length=32,copied=4)"
     assert best(small(task, "mamba2", 400)) > 0.85
     assert best(small(task, "s4d", 400)) < 0.65
