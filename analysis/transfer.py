@@ -25,13 +25,14 @@ FURTHER = tuple(name for name in SETTINGS if name not in LAWFUL)
 class Transfer:
     """A setting (`lr` or `batch`) of a plan's runs of one architecture.
 
-    over: the variables of the law. cells: of the tuning that have an optimum; tuned: whether they gave a law, else the
-    recipe's rule stands. below, above: how far the runs reach below and above the cells, in the variable of `over` in
-    which they reach furthest. twice: nats that twice or half the best setting costs at the cell nearest to the largest
-    run. All three are None without cells.
+    like: whose law it is, where the architecture has none of its own. over: the law's variables. cells: of the tuning
+    that have an optimum; tuned: whether they gave a law, else the recipe's rule stands. below, above: how far the runs
+    reach below and above the cells, in the variable of `over` in which they reach furthest. twice: nats that twice or
+    half the best setting costs at the cell nearest to the largest run. All three are None without cells.
     """
 
     arch: str
+    like: str
     target: str
     over: tuple[str, ...]
     cells: int
@@ -109,15 +110,17 @@ def _ends(found: Tuned, name: str, own: float) -> tuple[float, float]:
     return min(at, default=own), max(at, default=own)
 
 
-def transfers(found: Tuned, sizes: Mapping[str, Iterable[tuple[int, int]]]) -> list[Transfer]:
-    """sizes: of the plan's runs by architecture, their parameters and tokens."""
+def transfers(found: Tuned, sizes: Mapping[str, Iterable[tuple[int, int]]], like: str = "") -> list[Transfer]:
+    """sizes: of the plan's runs by architecture, their parameters and tokens. like: the recipe's `tuned_like`."""
     rows = []
+    lawful = {law.arch for law in found.laws if law.fitted is not None}
     for arch, pairs in sizes.items():
+        of = like if arch not in lawful and like in lawful else arch
         planned = dict(zip(("params", "tokens"), np.array(list(pairs), float).T, strict=True))
         for target in TARGETS:
-            cells, over = found.cells(arch, target), found.over(arch, target)
+            cells, over = found.cells(of, target), found.over(of, target)
             reach = _reach(cells, target, {name: planned[name] for name in over}) if cells else (None, None, None)
-            rows.append(Transfer(arch, target, over, len(cells), found.law(arch, target) is not None, *reach))
+            rows.append(Transfer(arch, of, target, over, len(cells), found.law(of, target) is not None, *reach))
     return rows
 
 

@@ -51,7 +51,7 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
         raise UserError(f"{folder} holds grafts, beside which no laws are fitted; choose another --name.")
     rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in runs]
     if found:
-        _show_transfer(found, source, rows, tuned_run)
+        _show_transfer(found, source, rows, tuned_run, recipe.tuned_like)
     return recipe, rows, folder, {}
 
 
@@ -124,7 +124,7 @@ def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any],
     return found, source, transfer.rules(found, recipe, source), run
 
 
-def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]], tuned_run: RunConfig) -> None:
+def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]], tuned_run: RunConfig, like: str) -> None:
     from eutectic.analysis.transfer import transfers, unlike
     from eutectic.display.tune import transfer_table
 
@@ -133,7 +133,7 @@ def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]], t
     sizes: dict[str, list[tuple[int, int]]] = {}
     for run, cost in rows:
         sizes.setdefault(run.model.layout, []).append((cost.params, cost.tokens))
-    aside().print(transfer_table(transfers(found, sizes), source))
+    aside().print(transfer_table(transfers(found, sizes, like), source))
 
 
 def _chosen(options: Options) -> Recipe:

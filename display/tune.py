@@ -136,7 +136,8 @@ def transfer_table(rows: Sequence[Transfer], source: str) -> Table:
     )
     for row in rows:
         ends = ["" if end is None else _outside(end) for end in (row.below, row.above)]
-        origin = "law of the tuning" if row.tuned else "the recipe: no law"
+        law = "law of the tuning" if row.like == row.arch else f"law of {row.like}"
+        origin = law if row.tuned else "the recipe: no law"
         cost = "" if row.twice is None else f"{row.twice:.3f}"
         table.add_row(row.arch, NAMES[row.target], origin, str(row.cells), *ends, cost)
     return table

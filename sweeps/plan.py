@@ -35,7 +35,7 @@ class Tuned:
 @dataclass(frozen=True)
 class Rules:
     """What a run follows from, beside its architecture, budget, rung and seed. tuned: by architecture; others go by the
-    recipe."""
+    rules of the one that the recipe names, or by its own."""
 
     recipe: Recipe
     data: DataConfig
@@ -52,7 +52,8 @@ class Rules:
     def of_model(self, model: ModelConfig, budget: float, seeds: Iterable[int], before: int = 0) -> list[RunConfig]:
         """The same of a model that is given, on the ladder or not. before: tokens that its weights were trained on, to
         count for the batch with those to come."""
-        rules = self.tuned.get(model.layout, Tuned(self.recipe.lr, self.recipe.batch_tokens, ""))
+        own = Tuned(self.recipe.lr, self.recipe.batch_tokens, "")
+        rules = self.tuned.get(model.layout, self.tuned.get(self.recipe.tuned_like, own))
         row = _row(self.recipe, self.data, model, rules, budget, self.threads, before)
         return [dataclasses.replace(row, seed=seed) for seed in seeds]
 

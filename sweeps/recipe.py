@@ -74,6 +74,7 @@ class Recipe:
     match: what the architectures of a rung share with its pure attention beside depth and width: `width` for no more,
     `params` or `flops`, for which the channel mixers are made narrower or wider. ladder: from the smallest shape.
     max_epochs: most passes over the training text that a run may take, or it is left out; 0 for any number.
+    tuned_like: the architecture by whose tuned rules those go that were not tuned; where it is empty, by the recipe's.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Recipe:
     poles: str = "complex"
     mup_base: int = 0
     max_epochs: float = 0.0
+    tuned_like: str = ""
     channel: str = "swiglu"
     match: str = "width"
     evals: int = 5

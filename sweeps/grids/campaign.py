@@ -23,5 +23,6 @@ RECIPE = dataclasses.replace(
     valid_sequences=2048,
     evals=2,
     max_epochs=4.0,
+    tuned_like="hyena*3+attn",
     ladder=tuple(Shape(8, width, *heads) for width, heads in HEADS.items()),
 )

@@ -43,6 +43,23 @@ def test_planned_runs_have_the_laws_settings() -> None:
     assert label.run_id == rows[-1].run_id
 
 
+def test_what_was_not_tuned_goes_by_the_law_that_the_recipe_names() -> None:
+    recipe, found = dataclasses.replace(RECIPE, tuned_like="attn"), tuned(RUNS)
+    rows = plan.plan(recipe, MANIFEST, 0, rules(found, recipe, "mine@1"))
+    assert {row.model.layout for row in rows} == {"attn", "hyena"}
+    for row in rows:
+        params = flops.count(row.model, row.data.seq_len, row.conv_algorithm).params
+        assert row.optim.lr == pytest.approx(best_lr(params, row.tokens, POWER), rel=0.006)
+        assert row.settings == "mine@1"
+    sizes = {arch: [(10**6, 10**9)] for arch in ("attn", "hyena")}
+    own, *_, others = transfers(found, sizes, "attn")
+    assert (own.arch, own.like, own.tuned) == ("attn", "attn", True)
+    assert (others.arch, others.like, others.tuned, others.cells) == ("hyena", "attn", True, own.cells)
+    assert [row.like for row in transfers(found, sizes, "mamba2")] == ["attn", "attn", "hyena", "hyena"]
+    shown = transfer_table(transfers(found, sizes, "attn"), "mine@1")
+    assert list(shown.columns[2].cells) == ["law of the tuning"] * 2 + ["law of attn"] * 2
+
+
 def test_a_transfer_says_how_far_it_goes_and_what_an_error_costs() -> None:
     found, sizes = tuned(RUNS), [cell.params for cell in tuned(RUNS).optima]
     reach = [(int(min(sizes) / 10), 10**9), (int(max(sizes) * 100), 10**9)]
