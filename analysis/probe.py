@@ -55,17 +55,30 @@ def scores(trials: pd.DataFrame) -> pd.DataFrame:
     what it is made of, NaN where no architecture of the task has two seeds, and NaN of one that has a single seed.
     label: labels(). chance, params, state_dim and lr are the trials'; lr is the most frequent, where trials of one cell
     chose differently.
-    A seed that was tried twice, at other rates, counts by the trial whose models do best on validation examples, of
-    equals the newest. Raises UserError where no trial was tested.
+    Raises UserError where no trial was tested.
     """
-    tested = trials.dropna(subset="test").sort_values("finished", kind="stable")
+    tested = chosen(trials)
     if tested.empty:
         raise UserError(f"none of these {len(trials)} rows of trials has a test score; `eutectic probe` makes some.")
-    by_validation = tested.groupby("trial")["valid"].transform("mean").to_numpy().argsort(kind="stable")
-    tested = tested.iloc[by_validation].drop_duplicates([*SETUP, *TASK, *MODEL, "seed"], keep="last").sort_index()
     cells = tested.groupby([*SETUP, *TASK], sort=False)
     found = in_order(pd.concat([_of_task(rows) for _, rows in cells], ignore_index=True)).reset_index(drop=True)
     return found.assign(label=labels(found))
+
+
+def chosen(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of models that were tested. A seed that several trials of a cell have, of other rates, is there once: of
+    the trial that does best on validation examples over the seeds that all these have, of equals the newest."""
+    cells = [*SETUP, *TASK, *MODEL]
+    tested = trials.reset_index(drop=True).dropna(subset="test").sort_values("finished", kind="stable")
+    tested = tested.drop_duplicates([*cells, "trial", "seed"], keep="last")
+    several = tested.duplicated([*cells, "seed"], keep=False)
+    kept = [tested[~several]]
+    for _, rows in tested[several].groupby(cells, sort=False):
+        valid = rows.pivot(index="trial", columns="seed", values="valid").loc[rows["trial"].unique()[::-1]]
+        for seed, own in rows.groupby("seed"):
+            shared = valid.loc[valid[seed].notna()].dropna(axis=1).mean(axis=1)
+            kept.append(own[own["trial"] == shared.idxmax()])
+    return pd.concat(kept).sort_index()
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
@@ -128,8 +141,13 @@ def labels(rows: pd.DataFrame) -> pd.Series:
     for _, own in rows.groupby("task"):
         table = settings(own)
         for name in table.columns[table.nunique() > 1]:
-            found[own.index] += f" {name}=" + table[name].map("{:g}".format)
+            found[own.index] += f" {name}=" + table[name].map(digits)
     return found
+
+
+def digits(value: float) -> str:
+    """All that it takes to tell a setting from others, and no more: 16, 0.2."""
+    return np.format_float_positional(value, trim="-")
 
 
 def grid(rows: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -141,11 +159,20 @@ def grid(rows: pd.DataFrame, value: str) -> pd.DataFrame:
 
 
 def refuse_mixed(trials: pd.DataFrame) -> None:
-    """Raises UserError where an architecture is tried on a task in two ways that no table of scores could tell apart:
-    of other tokens or batches, say. trials: what tells rows of trials apart, of some that may not be done yet."""
+    """Raises UserError where a task's scores would stand side by side that are of other tokens, batches or widths, or
+    an architecture's that no table could tell apart. trials: what tells rows of trials apart, also of some that are
+    not done yet."""
     told = [*SETUP, *TASK, *MODEL]
     ways = trials[told].drop_duplicates(ignore_index=True).assign(label=lambda rows: labels(rows))
     _refuse_two(ways, [*SETUP, "control", "arch", "label"])
+    for (*_, label), rows in ways.groupby([*SETUP, "control", "label"], sort=False):
+        for name in ("tokens", "batch", "d_model"):
+            (arch, value), *others = rows.drop_duplicates(name)[["arch", name]].itertuples(index=False, name=None)
+            for other, its in others:
+                raise UserError(
+                    f"{label} was given to {arch} with a {name} of {value} and to {other} with one of {its}, which "
+                    "cannot be compared; keep trials that differ so under names of their own (--name)."
+                )
 
 
 def _refuse_two(rows: pd.DataFrame, cell: list[str]) -> None:
@@ -198,7 +225,7 @@ def capacity(scores: pd.DataFrame) -> pd.DataFrame:
         for axis in table.columns:
             rest = table.drop(columns=axis)
             others = pd.Series(
-                [", ".join(f"{k}={v:g}" for k, v in row.items()) for _, row in rest.iterrows()], rows.index
+                [", ".join(f"{k}={digits(v)}" for k, v in row.items()) for _, row in rest.iterrows()], rows.index
             )
             tried = rows.assign(axis=axis, value=table[axis], others=others)
             found += [

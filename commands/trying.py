@@ -48,15 +48,21 @@ def probe(options: Options) -> int:
 
 
 def _refuse_mixed(trials: Any, asked: Iterable[Any]) -> None:
-    """Before anything is trained: scores of those asked for that could not be shown beside those that are kept."""
+    """Before anything is trained: scores of those asked for that could not be shown beside those that are kept, or will
+    be by others that are at it."""
     import pandas as pd
 
     from eutectic.analysis.load import read_table
     from eutectic.analysis.probe import refuse_mixed
+    from eutectic.sweeps import queued
     from eutectic.sweeps.trials import about
 
+    statuses = trials.uncollected()
+    planned = [trial_id for trial_id, status in statuses.items() if status == "planned"]
+    others = [trial_id for trial_id, status in statuses.items() if status in ("running", "done")]
+    others += queued.covered(trials, queued.look(trials.folder), planned)
     kept = read_table(trials.folder, "trials")
-    new = pd.DataFrame([about(trial) for trial in asked])
+    new = pd.DataFrame([about(trial) for trial in [*map(trials.read, others), *asked]])
     refuse_mixed(new if kept is None else pd.concat([kept, new]))
 
 

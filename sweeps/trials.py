@@ -115,6 +115,11 @@ class Trials:
             return "failed"
         return "running" if is_alive(newest_claim(folder, names)) else "planned"
 
+    def uncollected(self) -> dict[str, str]:
+        """The status of each that has no rows in the tables yet."""
+        found = sorted(path.parent.name for path in self.trials.glob("*/config.json"))
+        return {trial_id: self.status(trial_id) for trial_id in found if trial_id not in self._done}
+
     def abandoned(self, trial_id: str) -> bool:
         """Whether a trial was begun and its worker is gone."""
         folder = self.trials / trial_id

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from eutectic.analysis.figures import style
 from eutectic.analysis.laws import Array
-from eutectic.analysis.probe import SETUP, capacity, grid, in_order, labels, means, scores
+from eutectic.analysis.probe import SETUP, capacity, chosen, grid, in_order, labels, means, scores
 from eutectic.analysis.rank import MEAN, Correlations, canonical, correlation
 from eutectic.arch import layout
 
@@ -187,8 +187,8 @@ def _names(axes: Axes, points: pd.DataFrame) -> None:
 def ablation(table: pd.DataFrame, trials: pd.DataFrame) -> Figure | None:
     """Of the `ablation` table, and the `trials` that it is of: accuracy lost by silencing each layer's mixer, a panel
     for each stack of each setup; None where nothing but controls was silenced."""
-    about = trials.drop_duplicates("trial").set_index("trial")[[*SETUP, "examples", "control"]]
-    rows = table.join(about, on="trial", how="inner").query("not control")
+    about = chosen(trials).set_index(["trial", "seed"])[[*SETUP, "examples", "control"]]
+    rows = table.join(about, on=["trial", "seed"], how="inner").query("not control")
     if rows.empty:
         return None
     rows = rows.assign(label=labels(rows), lost=rows["valid"] - rows["without"])

@@ -75,8 +75,9 @@ def test_scores_are_of_the_rate_that_validation_chose_in_whichever_trial() -> No
     again = trials[trials["seed"] == 0].assign(trial="other", test=0.0, finished="2031-01-01")
     renewed = probe.scores(pd.concat([again.assign(valid=1.0), trials]))
     assert (renewed["seeds"] == 3).all() and (renewed["accuracy"] < found["accuracy"] - 0.2).all()
-    worse = pd.concat([again.assign(test=1.0, valid=0.0), trials])
-    assert probe.scores(worse)["accuracy"].tolist() == found["accuracy"].tolist()
+    for valid in (0.0, np.nan):
+        worse = pd.concat([again.assign(test=1.0, valid=valid), trials])
+        assert probe.scores(worse)["accuracy"].tolist() == found["accuracy"].tolist()
     equal = probe.scores(pd.concat([again.assign(valid=0.5), trials.assign(valid=0.5)]))
     assert equal["accuracy"].tolist() == renewed["accuracy"].tolist()
     with pytest.raises(UserError, match="none of these 24 rows of trials has a test score"):
@@ -105,6 +106,16 @@ def test_states_of_other_sizes_are_not_taken_for_the_same() -> None:
         probe.means(probe.scores(pd.concat(trials, ignore_index=True)))
 
 
+def test_trials_of_a_cell_are_compared_over_seeds_that_both_have() -> None:
+    attn = trials_table.trials(("attn",), {"recall(vocab=16,length=128)": 0.125}, seeds=6)
+    few = attn[attn["seed"] < 3].assign(trial="few", lr=3e-3, valid=0.8)
+    many = attn.assign(trial="many", lr=1e-2, valid=np.where(attn["seed"] < 3, 0.9, 0.4))
+    kept = probe.chosen(pd.concat([many, few]))
+    assert kept["trial"].tolist() == ["many"] * 6 and kept["seed"].tolist() == list(range(6))
+    more = attn[attn["seed"] >= 3].assign(trial="more", valid=0.1)  # of seeds of their own
+    assert sorted(probe.chosen(pd.concat([few, more]))["trial"]) == ["few"] * 3 + ["more"] * 3
+
+
 @pytest.mark.parametrize("changed", [{"batch": 64}, {"tokens": 5, "n_heads": 2}])
 def test_what_no_table_could_tell_apart_is_refused(changed: dict[str, int]) -> None:
     kept = trials_table.trials(("attn", "hyena"), TWO)
@@ -113,6 +124,20 @@ def test_what_no_table_could_tell_apart_is_refused(changed: dict[str, int]) -> N
         probe.refuse_mixed(pd.concat([kept, kept.assign(**{name: value}, **changed)]))
     with pytest.raises(UserError, match=f"attn has 2 scores on recall, which differ in .*{min(changed)}.*names of"):
         probe.refuse_mixed(pd.concat([kept, kept.assign(**changed)]))
+
+
+@pytest.mark.parametrize("name", ["batch", "tokens", "d_model"])
+def test_architectures_are_not_compared_by_other_budgets(name: str) -> None:
+    attn, hyena = (trials_table.trials((arch,), TWO) for arch in ("attn", "hyena"))
+    probe.refuse_mixed(pd.concat([attn, hyena.assign(n_heads=2, n_modes=29, layout="hyena(filter_order=3)")]))
+    with pytest.raises(UserError, match=f"recall was given to attn with a {name} of .* and to hyena with one of 7"):
+        probe.refuse_mixed(pd.concat([attn, hyena.assign(**{name: 7})]))
+
+
+def test_settings_are_told_apart_by_all_their_digits() -> None:
+    tasks = {f"noisy_recall(noise={noise})": 0.1 for noise in ("0.2", "0.1234567", "0.12345671")}
+    found = probe.scores(trials_table.trials(("attn",), tasks))["label"]
+    assert [label.partition("=")[2] for label in found] == ["0.1234567", "0.12345671", "0.2"]
 
 
 def test_a_filter_made_for_a_length_has_a_curve_along_it() -> None:

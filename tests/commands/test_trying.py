@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from eutectic.cli import main
+from eutectic.sweeps.trials import Trials
 
 TINY = ["--tasks", "recall(vocab=4,length=8)", "--width", "16", "--heads", "2", "--match", "width", "--tokens", "10000"]
 TINY += ["--examples", "500", "--batch", "256", "--seeds", "0", "1", "--rates", "1e-2"]
@@ -32,12 +33,32 @@ def test_trials_are_done_shown_and_not_done_again(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out == "all 1 trials are done.\n"
     assert {row["arch"] for row in told["scores"]} == {"attn", "hyena+attn"}
     for words in (["--batch", "128"], ["--batch", "128", "--dry"]):  # it would stand beside that of 256 and cannot
-        assert probe(tmp_path, "--archs", "hyena", "attn", *TINY, *words) == 1
+        assert probe(tmp_path, "--archs", "hyena", *TINY, *words) == 1
         said = capsys.readouterr().err
-        assert "attn has 2 scores on recall, which differ in batch; keep" in said and said.count("\n") == 1
+        assert "with a batch of 32 and to hyena with one of 16, which" in said and said.count("\n") == 1
+    assert Trials(tmp_path / "probe").uncollected() == {}
     assert pd.read_parquet(tmp_path / "probe" / "trials.parquet").equals(table)
     assert main(["figures", "--name", "probe", "--results", str(tmp_path)]) == 0
     assert (tmp_path / "probe" / "figures" / "scores.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("status", ["running", "done", "planned"])
+def test_trials_that_others_are_at_count_before_their_rows_are_there(
+    status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe(tmp_path, "--archs", "attn", *TINY, "--cluster", "debug") == 0
+    trials, folder = Trials(tmp_path / "probe"), tmp_path / "probe"
+    (one,) = (path.name for path in (folder / "trials").iterdir())
+    (folder / "trials.parquet").unlink()
+    if status != "done":
+        (folder / "trials" / one / "trial.parquet").unlink()
+    trials = Trials(folder)
+    claim = trials.claim(one) if status == "running" else None
+    assert trials.uncollected() == {one: status}
+    refused = probe(tmp_path, "--archs", "hyena", *TINY, "--batch", "128", "--dry") == 1
+    assert refused == (status != "planned") == ("to attn with a batch of 32" in capsys.readouterr().err)
+    if claim:
+        claim.release()
 
 
 def test_scores_are_held_against_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
