@@ -167,10 +167,11 @@ def refuse_mixed(trials: pd.DataFrame) -> None:
     _refuse_two(ways, [*SETUP, "control", "arch", "label"])
     for (*_, label), rows in ways.groupby([*SETUP, "control", "label"], sort=False):
         for name in ("tokens", "batch", "d_model"):
-            (arch, value), *others = rows.drop_duplicates(name)[["arch", name]].itertuples(index=False, name=None)
-            for other, its in others:
+            first = rows.drop_duplicates(name)
+            if len(first) > 1:
+                (arch, other, *_), (its, others, *_) = first["arch"], first[name]
                 raise UserError(
-                    f"{label} was given to {arch} with a {name} of {value} and to {other} with one of {its}, which "
+                    f"{label} was given to {arch} with a {name} of {its} and to {other} with one of {others}, which "
                     "cannot be compared; keep trials that differ so under names of their own (--name)."
                 )
 

@@ -47,7 +47,7 @@ def test_trials_that_others_are_at_count_before_their_rows_are_there(
     status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert probe(tmp_path, "--archs", "attn", *TINY, "--cluster", "debug") == 0
-    trials, folder = Trials(tmp_path / "probe"), tmp_path / "probe"
+    folder = tmp_path / "probe"
     (one,) = (path.name for path in (folder / "trials").iterdir())
     (folder / "trials.parquet").unlink()
     if status != "done":
