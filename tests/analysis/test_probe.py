@@ -112,6 +112,8 @@ def test_trials_of_a_cell_are_compared_over_seeds_that_both_have() -> None:
     many = attn.assign(trial="many", lr=1e-2, valid=np.where(attn["seed"] < 3, 0.9, 0.4))
     kept = probe.chosen(pd.concat([many, few]))
     assert kept["trial"].tolist() == ["many"] * 6 and kept["seed"].tolist() == list(range(6))
+    third = attn[attn["seed"] >= 3].assign(trial="third", valid=0.3)  # so that all seeds are there twice
+    assert probe.chosen(pd.concat([many, few, third]))["trial"].tolist() == ["many"] * 6
     more = attn[attn["seed"] >= 3].assign(trial="more", valid=0.1)  # of seeds of their own
     assert sorted(probe.chosen(pd.concat([few, more]))["trial"]) == ["few"] * 3 + ["more"] * 3
 
