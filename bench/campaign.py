@@ -37,7 +37,8 @@ def steps() -> list[list[str]]:
 
 
 def planned(results: Path) -> Queue:
-    """All runs of the steps, the longest of each first."""
+    """All runs of the steps, of each the smallest budget first, and of a budget the longest: where it is broken off,
+    budgets are whole."""
     queue: Queue = []
     for part, recipe_name, *further in steps():
         words = ["sweep", "--results", str(results), "--name", part, "--recipe", recipe_name, "--settings", "tune"]
@@ -46,7 +47,7 @@ def planned(results: Path) -> Queue:
         open_sweep(options, folder, recipe, rows)
         ledger = Ledger(folder)
         ledger.add([run for run, _ in rows], {run.run_id: cost for run, cost in rows})
-        queue += [(folder, run.run_id) for run, cost in sorted(rows, key=lambda row: -row[1].seconds)]
+        queue += [(folder, run.run_id) for run, cost in sorted(rows, key=lambda row: (row[0].budget, -row[1].seconds))]
     return list(dict.fromkeys(queue))
 
 
