@@ -94,11 +94,12 @@ class HyperOptimum:
     hessian: tuple[tuple[float, ...], ...] = ()
     residuals: tuple[float, ...] = ()
     excess: float = 0.0
+    shared: bool = False
 
     def predict(self, settings: Mapping[str, Array]) -> Array:
         """The quadratic's loss at these settings, each (points,)."""
         z = np.stack([np.log(settings[name] / middle) for name, middle in self.centre.items()], -1)
-        return _design(z) @ np.array(self.coefficients)
+        return design(z) @ np.array(self.coefficients)
 
     def cost(self, setting: str, factor: float = 2.0) -> float:
         """Nats lost by a setting that is off by this factor either way, the others kept at the optimum."""
@@ -129,10 +130,7 @@ def fit(
 ) -> HyperOptimum:
     """Fit one cell: settings by name and losses, each (runs,). Equal settings (seeds) are separate points; a run with a
     setting of 0, or one not known, is none."""
-    names = list(settings)
-    table = np.stack([settings[name] for name in names], -1) if names else np.empty((len(losses), 0))
-    z = np.log(np.where(table > 0, table, np.nan))
-    losses = np.where(np.isfinite(losses) & np.isfinite(z).all(1), losses, np.inf)
+    z, losses = points(settings, losses)
     best = int(np.argmin(losses))
     cell = HyperOptimum(
         group=group,
@@ -142,7 +140,7 @@ def fit(
         n_runs=len(losses),
         n_used=0,
         best_loss=float(losses[best]),
-        best=_named(names, table[best]),
+        best={name: float(values[best]) for name, values in settings.items()},
     )
     for wide in window.widened(losses):
         keep = wide.keep(z, losses)
@@ -150,6 +148,13 @@ def fit(
         if found.status not in UNDECIDED:
             break
     return found
+
+
+def points(settings: Mapping[str, Array], losses: Array) -> tuple[Array, Array]:
+    """ln settings (runs, settings), NaN where there is none, and losses (runs,), infinite where a run is no point."""
+    table = np.stack(list(settings.values()), -1) if settings else np.empty((len(losses), 0))
+    z = np.log(np.where(table > 0, table, np.nan))
+    return z, np.where(np.isfinite(losses) & np.isfinite(z).all(1), losses, np.inf)
 
 
 def _fitted(cell: HyperOptimum, z: Array, losses: Array) -> HyperOptimum:
@@ -160,24 +165,43 @@ def _fitted(cell: HyperOptimum, z: Array, losses: Array) -> HyperOptimum:
         return cell
     middle = z.mean(0)
     z = z - middle
-    design = _design(z)
-    if np.linalg.matrix_rank(design) < n_coefficients:
+    rows = design(z)
+    if np.linalg.matrix_rank(rows) < n_coefficients:
         return cell
-    solution: Array = np.linalg.lstsq(design, losses)[0].astype(np.float64)
-    hessian = _hessian(solution, len(names))
+    solution: Array = np.linalg.lstsq(rows, losses)[0].astype(np.float64)
+    residuals = losses - rows @ solution
+    degrees = len(rows) - n_coefficients
+    covariance = residuals @ residuals / degrees * np.linalg.inv(rows.T @ rows)
+    return with_quadratic(cell, z, middle, Quadratic(solution, covariance, degrees, residuals))
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """coefficients and their covariance, of `degrees` degrees of freedom; residuals: nats, of a cell's runs."""
+
+    coefficients: Array
+    covariance: Array
+    degrees: int
+    residuals: Array
+
+
+def with_quadratic(cell: HyperOptimum, z: Array, middle: Array, fitted: Quadratic) -> HyperOptimum:
+    """The cell with a quadratic and its minimum, where it has one. z: of the runs used, about their mean `middle`."""
+    names = list(cell.best)
+    hessian = _hessian(fitted.coefficients, len(names))
     cell = replace(
         cell,
         centre=_named(names, np.exp(middle)),
-        coefficients=tuple(map(float, solution)),
+        coefficients=tuple(map(float, fitted.coefficients)),
         hessian=tuple(tuple(map(float, row)) for row in hessian),
-        residuals=tuple(map(float, losses - design @ solution)),
+        residuals=tuple(map(float, fitted.residuals)),
     )
     free, lawful = list(range(len(names))), [k for k, name in enumerate(names) if name in LAWFUL]
-    status, at = _stationary(solution, hessian, z, free)
+    status, at = _stationary(fitted.coefficients, hessian, z, free)
     if status != "optimum" and 0 < len(lawful) < len(names):
         free = lawful
-        status, at = _stationary(solution, hessian, z, free)
-    return _with_minimum(cell, at, free, design) if status == "optimum" else replace(cell, status=status)
+        status, at = _stationary(fitted.coefficients, hessian, z, free)
+    return _with_minimum(cell, at, free, fitted) if status == "optimum" else replace(cell, status=status)
 
 
 def _stationary(solution: Array, hessian: Array, z: Array, free: list[int]) -> tuple[str, Array]:
@@ -190,19 +214,16 @@ def _stationary(solution: Array, hessian: Array, z: Array, free: list[int]) -> t
     return "optimum" if inside.all() else "beyond grid", at
 
 
-def _with_minimum(cell: HyperOptimum, at: Array, free: list[int], design: Array) -> HyperOptimum:
-    """The cell with its minimum over the free settings, at ln(value / centre) = at, and the errors that the residuals
-    give it."""
-    names, residuals = [name for k, name in enumerate(cell.centre) if k in free], np.array(cell.residuals)
-    degrees = len(design) - design.shape[1]
-    covariance = residuals @ residuals / degrees * np.linalg.inv(design.T @ design)
+def _with_minimum(cell: HyperOptimum, at: Array, free: list[int], fitted: Quadratic) -> HyperOptimum:
+    """The cell with its minimum over the free settings, at ln(value / centre) = at, and its errors."""
+    names, covariance = [name for k, name in enumerate(cell.centre) if k in free], fitted.covariance
     # the gradient stays zero at the minimum: H dz + (derivative of the design row) dc = 0
     moves = np.linalg.inv(np.array(cell.hessian)[np.ix_(free, free)]) @ _slope(at)[free]
     errors = np.sqrt(np.diag(moves @ covariance @ moves.T))
-    margins = stats.t.ppf((1 + LEVEL) / 2, degrees) * errors
+    margins = stats.t.ppf((1 + LEVEL) / 2, fitted.degrees) * errors
     middle = np.log([cell.centre[name] for name in names]) + at[free]
     low, high = np.exp(middle - margins), np.exp(middle + margins)
-    row = _design(at[None])[0]  # also the derivative of the minimum's height (envelope theorem)
+    row = design(at[None])[0]  # also the derivative of the minimum's height (envelope theorem)
     return replace(
         cell,
         status="optimum",
@@ -214,7 +235,7 @@ def _with_minimum(cell: HyperOptimum, at: Array, free: list[int], design: Array)
     )
 
 
-def _design(z: Array) -> Array:
+def design(z: Array) -> Array:
     """(points, settings) -> (points, coefficients): 1, each z, each product z_i z_j with i <= j."""
     pairs = combinations_with_replacement(range(z.shape[1]), 2)
     return np.column_stack([np.ones(len(z)), z, *(z[:, i] * z[:, j] for i, j in pairs)])

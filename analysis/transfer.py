@@ -56,6 +56,11 @@ def rules(found: Tuned, recipe: Recipe, source: str) -> dict[str, plan.Tuned]:
             f"no architecture of {source.partition('@')[0]} has three cells with an optimum, which a law needs; "
             "tune more budgets or with more trials."
         )
+    if (like := recipe.tuned_like) and not all(found.law(like, target) for target in TARGETS):
+        raise UserError(
+            f"architectures that were not tuned go by the laws of {like!r} (tuned_like of recipe {recipe.name}), for "
+            f"which {source.partition('@')[0]} has not both; tune it with more trials."
+        )
 
     def rule(arch: str) -> plan.Tuned:
         lr, batch = found.law(arch, "lr"), found.law(arch, "batch")

@@ -11,6 +11,7 @@ import pandas as pd
 from eutectic.analysis.hyper import SETTINGS, HyperOptimum, Window, optima
 from eutectic.analysis.hyper_law import PUBLISHED, HyperLaw, PublishedLaw, law
 from eutectic.analysis.load import Runs
+from eutectic.analysis.shared_curvature import share
 
 # cells of one size a budget lie near a line of params and tokens, which fixes one exponent of each target
 TARGETS = {"lr": ("params",), "batch": ("tokens",)}
@@ -75,7 +76,8 @@ class Tuned:
 
 def tuned(runs: Runs) -> Tuned:
     """Fit every cell of the runs, and the laws of each architecture through its cells."""
-    found = optima(table(runs), WINDOW)
+    rows = table(runs)
+    found = share(optima(rows, WINDOW), rows)
     budgets = runs.tried.groupby(["arch", "params", "tokens"])["budget"].first().to_dict()
     laws = []
     for arch in runs.archs:

@@ -51,15 +51,13 @@ def optima_table(tuned: Tuned) -> Table:
         "twice",
         title="best settings",
         caption="minimum of a quadratic in the logarithms, through the runs within so many nats of the lowest, where "
-        "0.05 decide nothing the fewest that do; brackets: 95%. Kept: no "
-        "best value is decided. In parentheses, where there is no minimum to be had, the best run. Twice: nats lost by "
-        "twice or half the best learning rate",
+        "0.05 decide nothing the fewest that do; *: by the curvature that the architecture's cells share; brackets: "
+        "95%. Kept: no best value is decided. In parentheses, where there is no minimum to be had, the best run. "
+        "Twice: nats lost by twice or half the best learning rate",
     )
     for cell in tuned.optima:
-        used = f"{cell.n_used} of {cell.n_runs}"
-        table.add_row(
-            cell.group, short(cell.params), short(cell.tokens), used, f"{cell.excess:.2f}", *_settings(cell, names)
-        )
+        used, within = f"{cell.n_used} of {cell.n_runs}", f"{cell.excess:.2f}" + "*" * cell.shared
+        table.add_row(cell.group, short(cell.params), short(cell.tokens), used, within, *_settings(cell, names))
     return table
 
 

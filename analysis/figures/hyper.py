@@ -91,7 +91,8 @@ def planes(runs: Runs, report: Report) -> Figure | None:
         runs,
         f"{len(cells)} cells of an architecture, a size and its tokens{shown} with their runs, ringed where the cell's "
         "quadratic is fitted to them, and its contours: nats above its minimum, or, where it has none among the runs, "
-        "above the lowest run. Red, the minimum with its 95% interval. Other settings that vary are at their best.",
+        "above the lowest run. Red, the minimum with its 95% interval. Other settings that vary are at their best."
+        + " *: with the curvature that the architecture's cells share." * any(cell.shared for cell in cells),
     )
     return drawn
 
@@ -110,7 +111,7 @@ def _plane(axes: Axes, rows: pd.DataFrame, cell: HyperOptimum) -> PathCollection
         lr_at, batch_at = cell.values["lr"], cell.values["batch"]
         axes.plot(cell.intervals["lr"], [batch_at, batch_at], color=style.ACCENT, zorder=3)
         axes.plot([lr_at, lr_at], cell.intervals["batch"], color=style.ACCENT, zorder=3)
-    said = "" if cell.status == "optimum" else f": {cell.status}"
+    said = "*" * cell.shared + ("" if cell.status == "optimum" else f": {cell.status}")
     axes.set_title(f"{cell.group}, {style.number(cell.params)} N, {style.number(cell.tokens)} D{said}")
     axes.set_xlabel(_LABELS["lr"])
     style.y_label(axes, _LABELS["batch"])

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 from tuning_table import best_batch, best_lr, middle, planted, tuning
@@ -58,6 +59,14 @@ def test_what_was_not_tuned_goes_by_the_law_that_the_recipe_names() -> None:
     assert [row.like for row in transfers(found, sizes, "mamba2")] == ["attn", "attn", "hyena", "hyena"]
     shown = transfer_table(transfers(found, sizes, "attn"), "mine@1")
     assert list(shown.columns[2].cells) == ["law of the tuning"] * 2 + ["law of attn"] * 2
+
+
+def test_a_recipe_is_not_planned_without_the_laws_that_it_names() -> None:
+    recipe = dataclasses.replace(RECIPE, tuned_like="hyena")
+    few = tuning(middle(planted({"hyena": 1.0})), noise=0.0).groupby("budget").head(1)
+    for runs in (RUNS, screen(pd.concat([tuning(planted({"attn": 1.0}, power=POWER), noise=0.0), few]))):
+        with pytest.raises(UserError, match=r"by the laws of 'hyena' .* for which mine has not both; tune it"):
+            rules(tuned(runs), recipe, "mine@1")
 
 
 def test_a_transfer_says_how_far_it_goes_and_what_an_error_costs() -> None:
