@@ -92,7 +92,8 @@ def planes(runs: Runs, report: Report) -> Figure | None:
         f"{len(cells)} cells of an architecture, a size and its tokens{shown} with their runs, ringed where the cell's "
         "quadratic is fitted to them, and its contours: nats above its minimum, or, where it has none among the runs, "
         "above the lowest run. Red, the minimum with its 95% interval. Other settings that vary are at their best."
-        + " *: with the curvature that the architecture's cells share." * any(cell.shared for cell in cells),
+        + " *: with the curvature that the architecture's cells share."
+        * any(cell.shared for cell in cells),
     )
     return drawn
 
