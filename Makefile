@@ -56,9 +56,6 @@ retry: setup
 status: setup
 	@$(BIN)/eutectic status $(NAMED) $(PRICED) $(if $(WATCH),--watch)
 
-# the arithmetic that any x86 CPU of the last ten years has, so that figures are the same bytes on all of them
-figures: export OPENBLAS_CORETYPE := Haswell
-figures: export NPY_DISABLE_CPU_FEATURES := X86_V4 AVX512_ICL AVX512_SPR
 collect fit figures findings: setup
 	@$(BIN)/eutectic $@ $(NAMED)
 

@@ -22,7 +22,7 @@ LAWFUL = ("lr", "batch")  # the settings whose best values follow laws
 SETTINGS = (*LAWFUL, "weight_decay", "warmup_fraction", "init_scale")
 _LEVEL = 1e-9  # nats per squared e-folding that are rounding
 _SAME = 1e-12  # nats by which sums of losses differ in rounding
-UNDECIDED = ("too few points", "no minimum")
+UNDECIDED = TOO_FEW, NO_MINIMUM = "too few points", "no minimum"
 _ROUNDING = 0.01  # grids are written with three digits: a run at 2.005 times the lowest is within a factor of 2
 
 
@@ -136,7 +136,7 @@ def fit(
         group=group,
         params=params,
         tokens=tokens,
-        status="too few points",
+        status=TOO_FEW,
         n_runs=len(losses),
         n_used=0,
         best_loss=float(losses[best]),
@@ -208,7 +208,7 @@ def _stationary(solution: Array, hessian: Array, z: Array, free: list[int]) -> t
     """Status and place of the minimum over the free settings, the others at 0. z: of the runs used, centred."""
     at, block = np.zeros(z.shape[1]), hessian[np.ix_(free, free)]
     if np.linalg.eigvalsh(block)[0] <= _LEVEL:
-        return "no minimum", at
+        return NO_MINIMUM, at
     at[free] = -np.linalg.solve(block, solution[1 : len(at) + 1][free])
     inside = (z.min(0) <= at) & (at <= z.max(0))
     return "optimum" if inside.all() else "beyond grid", at

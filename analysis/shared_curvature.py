@@ -2,7 +2,8 @@
 
 What twice the learning rate costs differs little between sizes of one architecture; where the best rate lies does. With
 a level and a slope of its own for each cell, and second-order terms of all of them together, three runs that are not on
-a line place a cell's minimum, where a quadratic of its own takes seven.
+a line place a cell's minimum, where a quadratic of its own takes seven. A cell whose own runs have no minimum neither
+takes nor lends any curvature: they speak against it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,17 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import block_diag
 
-from eutectic.analysis.hyper import UNDECIDED, Array, HyperOptimum, Quadratic, Window, design, points, with_quadratic
+from eutectic.analysis.hyper import (
+    NO_MINIMUM,
+    TOO_FEW,
+    Array,
+    HyperOptimum,
+    Quadratic,
+    Window,
+    design,
+    points,
+    with_quadratic,
+)
 
 
 def share(cells: Sequence[HyperOptimum], runs: pd.DataFrame) -> list[HyperOptimum]:
@@ -20,11 +31,12 @@ def share(cells: Sequence[HyperOptimum], runs: pd.DataFrame) -> list[HyperOptimu
     rows = dict(list(runs.groupby(["group", "params", "tokens"])))
     alike: dict[tuple[str, ...], list[int]] = {}
     for place, cell in enumerate(cells):
-        alike.setdefault((cell.group, *cell.best), []).append(place)
+        if cell.status != NO_MINIMUM:
+            alike.setdefault((cell.group, *cell.best), []).append(place)
     decided = list(cells)
     for (_, *names), places in alike.items():
         group = [cells[place] for place in places]
-        if names and any(cell.status in UNDECIDED for cell in group):
+        if names and any(cell.status == TOO_FEW for cell in group):
             used = [_used(cell, rows[cell.group, cell.params, cell.tokens]) for cell in group]
             for place, found in zip(places, _together(group, used), strict=True):
                 decided[place] = found
@@ -39,7 +51,7 @@ def _used(cell: HyperOptimum, runs: pd.DataFrame) -> tuple[Array, Array]:
 
 
 def _together(cells: Sequence[HyperOptimum], used: Sequence[tuple[Array, Array]]) -> list[HyperOptimum]:
-    """The cells, those undecided by one least-squares fit: of each its level and slopes, of all one curvature."""
+    """The cells, those of too few runs by one least-squares fit: of each its level and slopes, of all one curvature."""
     linear = 1 + len(cells[0].best)
     designs = [design(z - z.mean(0)) for z, _ in used]
     placed = [k for k, rows in enumerate(designs) if np.linalg.matrix_rank(rows[:, :linear]) == linear]
@@ -57,7 +69,7 @@ def _together(cells: Sequence[HyperOptimum], used: Sequence[tuple[Array, Array]]
     covariance = residuals @ residuals / degrees * np.linalg.inv(rows.T @ rows)
     ends = np.cumsum([len(designs[k]) for k in placed])
     for turn, k in enumerate(placed):
-        if cells[k].status in UNDECIDED:
+        if cells[k].status == TOO_FEW:
             which = np.r_[linear * turn : linear * (turn + 1), own.shape[1] : rows.shape[1]]
             theirs = residuals[ends[turn] - len(designs[k]) : ends[turn]]
             fitted = Quadratic(solution[which], covariance[np.ix_(which, which)], degrees, theirs)

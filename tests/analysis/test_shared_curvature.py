@@ -88,6 +88,15 @@ def test_a_minimum_outside_the_runs_and_a_saddle_are_none() -> None:
     assert [one.status for one in found] == ["no minimum"] * 3
 
 
+def test_a_cell_whose_runs_have_no_minimum_takes_no_curvature_and_lends_none() -> None:
+    falling = cell(SIZES[1], GRID, curvature=np.diag([-0.02, 0.1]))
+    cells = [cell(SIZES[0], TURNED[0]), falling, cell(SIZES[2], TURNED[2])]
+    alone, found = both(*cells)
+    assert [one.status for one in alone] == ["too few points", "no minimum", "too few points"]
+    assert found[1] == alone[1] and [one.shared for one in found] == [True, False, True]
+    assert found == [(without := both(cells[0], cells[2])[1])[0], alone[1], without[1]]
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = []
     for seed in range(150):
