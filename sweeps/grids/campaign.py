@@ -3,7 +3,7 @@
 import dataclasses
 
 from eutectic.sweeps.grids import gpu
-from eutectic.sweeps.recipe import Shape
+from eutectic.sweeps.recipe import PowerRule, Shape
 
 # heads and key-value heads, by width
 HEADS = {16: (1, 1), 24: (1, 1), 32: (2, 1), 48: (2, 1), 64: (2, 1), 96: (2, 1), 128: (4, 2), 192: (4, 2), 256: (4, 2)}
@@ -21,6 +21,7 @@ RECIPE = dataclasses.replace(
     source="corpus/main",
     seq_len=1024,
     valid_sequences=2048,
+    optimal_params=PowerRule(3.4e6, 1e15, 0.5),
     evals=2,
     max_epochs=4.0,
     tuned_like="hyena*3+attn",

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from eutectic.sweeps.grids import campaign
+from eutectic.sweeps.grids import campaign, gpu
 
 RECIPE = dataclasses.replace(
     campaign.RECIPE,
@@ -11,4 +11,5 @@ RECIPE = dataclasses.replace(
     archs=("attn", "hyena", "hyena*3+attn"),
     budgets=(3e13, 1e14, 3e14),
     sizes=3,
+    optimal_params=gpu.RECIPE.optimal_params,
 )
