@@ -21,8 +21,9 @@ POINTS = 257  # of a curve, at which its least is looked for
 @dataclass(frozen=True)
 class Minima:
     """optima: of all architectures with runs at a budget, loss_error being over the draws. losses: (1 + RESAMPLES,
-    archs), of those that have an optimum, and of draws with normal errors of `deviation` (nats) in every run. far: the
-    same of models NEAR times too small and too large, NaN where no such sizes were trained or `seeds` is false.
+    archs), of those that have an optimum, and of draws with normal errors of `deviation` (nats) in every run. reached:
+    the same of the others, the lowest mean of a size, which their best is not above. far: as losses, of models NEAR
+    times too small and too large, NaN where no such sizes were trained or `seeds` is false.
 
     seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean; else they are what runs
     scatter by about parabolas, which are none of theirs, less what an architecture shares with the others."""
@@ -30,6 +31,7 @@ class Minima:
     budget: float
     optima: tuple[IsoflopOptimum, ...]
     losses: Array
+    reached: Array
     far: tuple[Array, Array]
     deviation: float
     degrees: int
@@ -49,6 +51,10 @@ class Minima:
         """The columns of `losses` of those of these that have an optimum."""
         return self.losses[:, [arch in archs for arch in self.archs]]
 
+    def reached_by(self, archs: tuple[str, ...]) -> Array:
+        """As of(), with those of these that have none at the lowest of the sizes trained."""
+        return np.hstack([self.of(archs), self.reached[:, [arch in archs for arch in self.missing]]])
+
 
 def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Minima:
     """At a budget, of every architecture that has runs there. noise: of seeds, where it is known."""
@@ -62,9 +68,12 @@ def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Min
     random = np.random.default_rng(seed)
     drawn = [_drawn(one, data[one.arch][0], deviation, random) for one in found]
     values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
+    others = [_lowest(*data[one.arch], deviation, random) for one in optima if one.status != "optimum"]
+    reached = np.stack(others, 1) if others else np.empty((1 + RESAMPLES, 0))
     errors = dict(zip((one.arch for one in found), values[0, 1:].std(0).tolist(), strict=True))
     optima = [replace(one, loss_error=errors.get(one.arch)) for one in optima]
-    return Minima(budget, tuple(optima), values[0], (values[1], values[2]), deviation, degrees, noise is not None)
+    far = values[1], values[2]
+    return Minima(budget, tuple(optima), values[0], reached, far, deviation, degrees, noise is not None)
 
 
 def near(rows: pd.DataFrame) -> pd.DataFrame:
@@ -108,6 +117,13 @@ def _scatter(optima: list[IsoflopOptimum], tables: dict[str, pd.DataFrame]) -> t
     own = rows["residual"] - np.where(shared, cells.transform("mean"), 0.0)
     degrees = len(rows) - 3 * len(optima) - max(0, rows[shared].groupby(list(CELL)).ngroups - 3)
     return (float(np.sqrt((own**2).sum() / degrees)), degrees) if degrees > 0 else (np.nan, 0)
+
+
+def _lowest(params: Array, tokens: Array, losses: Array, deviation: float, random: np.random.Generator) -> Array:
+    """The lowest mean loss of a size, and that of draws with errors in every run: (1 + RESAMPLES,)."""
+    errors = random.normal(size=(RESAMPLES, len(losses))) * deviation
+    drawn = losses + np.concatenate([np.zeros((1, len(losses))), errors])
+    return np.stack([drawn[:, params == size].mean(1) for size in np.unique(params)], 1).min(1)
 
 
 def _drawn(optimum: IsoflopOptimum, params: Array, deviation: float, random: np.random.Generator) -> Array:

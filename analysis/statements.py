@@ -30,8 +30,9 @@ STATEMENTS: dict[str, Statement] = {
             statement="A best share of attention, neither none nor all, can be measured at each budget.",
             source=MAD,
             limits="The share was varied among hyena and attention alone. Of the shares trained the interval spans "
-            "all that may be the best. A curve through the shares is no law of "
-            "theirs: where losses fall steeply from no attention to little and hardly change after, a parabola is off.",
+            "all that may be the best; it counts as measured where these span a half or less. A curve through the "
+            "shares is no law of theirs: where losses fall steeply from no attention to little and hardly change "
+            "after, a parabola is off.",
         ),
         Statement(
             key="ordering",
@@ -57,8 +58,9 @@ STATEMENTS: dict[str, Statement] = {
             key="domain",
             statement="The best share of attention is another for another kind of text.",
             source="Asked here; no published claim",
-            limits="That the shares are equal no interval can show, only how far apart they can be. Noise on the other "
-            "text is taken to be that on the campaign's.",
+            limits="That the shares are equal no interval can show, only how far apart they can be; they are told "
+            "apart where no share trained may be the best on both texts. Noise on the other text is taken to be that "
+            "on the campaign's.",
         ),
     )
 }

@@ -23,6 +23,7 @@ from eutectic.analysis.wording import flops, listed, plain, signed
 
 LAW = "by the law L(N, D, r)"
 OF_TRAINED = "of those trained"
+MEASURED = 0.5  # shares that may be the best span as much, at most, where it is called measured
 
 
 def claims(parts: Mapping[str, Runs], seed: int = 0) -> tuple[Claim, ...]:
@@ -36,13 +37,14 @@ def judge(evidence: Evidence) -> tuple[Claim, ...]:
 
 
 def hybrids(e: Evidence) -> Claim:
-    """The best hybrid against the best of one mixer, at their isoFLOP optima and by their laws."""
+    """The best hybrid against the best of one mixer, at their isoFLOP optima and by their laws. What has no optimum
+    counts with the lowest loss that it was trained to."""
     by_runs: dict[float, Estimate] = {}
     by_law: dict[float, Estimate] = {}
     told = []
     for one in e.minima.get(MAIN, ()):
-        ours, theirs = one.of(e.mixed(MAIN)), one.of(e.pure(MAIN))
-        if one.degrees and ours.size and theirs.size:
+        if one.degrees and one.of(e.mixed(MAIN)).size and one.of(e.pure(MAIN)).size:
+            ours, theirs = one.reached_by(e.mixed(MAIN)), one.reached_by(e.pure(MAIN))
             by_runs[one.budget] = best_of(ours, theirs, one.degrees)
             told.append(_best_two(one, e))
             laws = e.laws_at(one.budget)
@@ -73,15 +75,18 @@ def hybrids(e: Evidence) -> Claim:
 
 
 def ratio(e: Evidence) -> Claim:
-    """The best share between none and all against the better of these, and where it is."""
+    """The best share between none and all against the better of these, and where it is. Supported where it is also
+    known to MEASURED."""
     part = e.shares
     gains: dict[float, Estimate] = {}
+    known = True
     measures, told = [], []
     for one in e.minima.get(part, ()):
         inner, ends = (one.of(of_these(e.family(part), some)) for some in (e.mixed(part), e.pure(part)))
         if one.degrees and inner.size and ends.shape[1] == 2:
             gains[one.budget] = best_of(inner, ends, one.degrees)
             found = places(one, e, part)
+            known &= found[OF_TRAINED].high - found[OF_TRAINED].low <= MEASURED
             measures += [Measure(f"best share, {how}", flops(one.budget), share) for how, share in found.items()]
             told.append(f"At {flops(one.budget)}: {'; '.join(f'{how} {plain(s, 2)}' for how, s in found.items())}.")
     if not gains:
@@ -99,12 +104,17 @@ def ratio(e: Evidence) -> Claim:
     measures = [*by_budget("best mix less the better of both ends", gains, NATS), *measures]
     finding = f"{against_zero('The loss of the best mix less that of the better of both ends', gains)} {' '.join(told)}"
     finding += unjudged(e, part, gains, "no attention, attention alone, or all mixes have no isoFLOP optimum there")
-    return claim(e, "ratio", (part,), negative(list(gains.values())), finding, measures)
+    verdict = negative(list(gains.values()))
+    if verdict == "supported" and not known:
+        verdict = "undecided"
+        finding += f" A mix is best, but of which share is not told: those that may be span more than {MEASURED:g}."
+    return claim(e, "ratio", (part,), verdict, finding, measures)
 
 
 def places(one: Minima, e: Evidence, part: str) -> dict[str, Estimate]:
     """The best share at a budget: of those trained, with the range of those that may be; and by curves through them,
-    where these have their minimum, with its interval, inside."""
+    where these have their minimum, with its interval, inside, and no further from those that may be than the next share
+    trained: a curve that is elsewhere tells of its shape."""
     shares = e.parts[part].shares
     archs = of_these(one.archs, e.family(part))
     losses = one.of(archs)
@@ -114,7 +124,9 @@ def places(one: Minima, e: Evidence, part: str) -> dict[str, Estimate]:
     optima = [optimum for optimum in one.optima if optimum.arch in archs]
     for degree, name in ((2, "by a parabola"), (3, "by a cubic")):
         curve = hybrid_optimum(one.budget, optima, shares, degree)
-        if curve is not None and curve.share is not None and curve.interval is not None:
+        if curve is None or curve.share is None or curve.interval is None:
+            continue
+        if max(trained[trained < may.min()], default=0) < curve.share < min(trained[trained > may.max()], default=1):
             found[name] = Estimate(curve.share, *curve.interval)
     return found
 
@@ -221,7 +233,9 @@ def robust(e: Evidence) -> Claim:
 
 
 def domain(e: Evidence) -> Claim:
-    """The best share on another text less that on the campaign's, at the same budget."""
+    """The best share on another text less that on the campaign's, at the same budget: of those trained, which decide,
+    for curves through losses that rise differently to either side have their minima apart where the best shares are
+    not."""
     part = e.shares
     pairs = [
         (ours, theirs)
@@ -246,12 +260,12 @@ def domain(e: Evidence) -> Claim:
                 Measure(f"best share {text.lower()}, {how}", flops(ours.budget), s) for how, s in found.items()
             ]
             told.append(f"{text} {'; '.join(f'{how} {plain(s, 2)}' for how, s in found.items())}")
-        how = next((how for how in here if how in there and how != OF_TRAINED), None)
-        if how is not None:
-            moves.append(_apart(here[how], there[how]))
-            measures.append(Measure(f"the former less the latter, {how}", flops(ours.budget), moves[-1]))
-            told.append(f"The former less the latter, {how}, {signed(moves[-1], 2)}")
-    verdict: Verdict = "supported" if moves and all(m.low > 0 or m.high < 0 for m in moves) else "undecided"
+        moves.append(_between(here[OF_TRAINED], there[OF_TRAINED]))
+        differences = {how: _apart(here[how], there[how]) for how in here if how in there} | {OF_TRAINED: moves[-1]}
+        for how, move in differences.items():
+            measures.append(Measure(f"the former less the latter, {how}", flops(ours.budget), move))
+            told.append(f"The former less the latter, {how}, {signed(move, 2)}")
+    verdict: Verdict = "supported" if all(m.low > 0 or m.high < 0 for m in moves) else "undecided"
     finding = f"The best share: {'. '.join(told)}."
     return claim(e, "domain", (DOMAIN, part), verdict, finding, measures)
 
@@ -270,13 +284,18 @@ def _apart(one: Estimate, other: Estimate) -> Estimate:
     )
 
 
+def _between(one: Estimate, other: Estimate) -> Estimate:
+    """The difference of two that are each somewhere in a range."""
+    return Estimate(one.value - other.value, one.low - other.high, one.high - other.low)
+
+
 def _best_two(one: Minima, e: Evidence) -> str:
     """The best hybrid and the best of one mixer, and those that may be better but have no optimum."""
-    losses = dict(zip(one.archs, one.losses[0].tolist(), strict=True))
-    first, second = (min(of_these(one.archs, some), key=losses.__getitem__) for some in (e.mixed(MAIN), e.pure(MAIN)))
-    missing = (
-        f" Without an optimum: {listed([f'{a} ({why})' for a, why in one.missing.items()])}." if one.missing else ""
-    )
+    archs = (*one.archs, *one.missing)
+    losses = dict(zip(archs, [*one.losses[0].tolist(), *one.reached[0].tolist()], strict=True))
+    first, second = (min(of_these(archs, some), key=losses.__getitem__) for some in (e.mixed(MAIN), e.pure(MAIN)))
+    without = [f"{arch} ({why}, {losses[arch]:.3f} at best)" for arch, why in one.missing.items()]
+    missing = f" Without an optimum: {listed(without)}." if without else ""
     return (
         f"At {flops(one.budget)} the best hybrid is {first} with {losses[first]:.3f} nats and the best of one mixer "
         f"{second} with {losses[second]:.3f}.{missing}"

@@ -1,11 +1,12 @@
 """Verdicts on planted campaigns: right where something was planted, undecided where nothing was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import campaign_table
 import numpy as np
+import pandas as pd
 import pytest
 from campaign_table import BUDGETS, NOTHING, Truth, campaign, screened
 
@@ -114,11 +115,72 @@ def test_what_differs_from_budget_to_budget_is_undecided_and_told() -> None:
     assert f"below zero at {AT[0]}" in found.finding and f"above zero at {AT[2]}" in found.finding
 
 
+def of_shares(tables: dict[str, pd.DataFrame], name: str, above: Callable[[float], float], seed: int = 0) -> None:
+    """Plants losses so many nats above those of one mixer, by the share of attention."""
+    random, table = np.random.default_rng(seed), tables[name]
+    losses = [NOTHING.loss("attn", row.params, row.tokens) + above(row.attn_share) for row in table.itertuples()]
+    table["loss"] = losses + Truth().noise * random.normal(size=len(losses))
+
+
+def bowl(best: float, left: float, right: float) -> Callable[[float], float]:
+    """Nats for a squared share, another to either side of the best."""
+    return lambda share: (left if share < best else right) * (share - best) ** 2
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_best_share_that_moves_with_the_text_is_told() -> None:
-    moved = judged(Truth(domain_best=0.6), names=("ratio", "placement", "domain"))["domain"]
+    moved = judged(Truth(domain_best=0.75), names=("ratio", "placement", "domain"))["domain"]
     assert moved.verdict == "supported"
-    assert values(moved, "the former less the latter, by a parabola")[AT[1]] == pytest.approx(0.2, abs=0.04)
+    assert values(moved, "the former less the latter, by a parabola")[AT[1]] == pytest.approx(0.35, abs=0.04)
+    trained = next(one for one in moved.measures if one.name == "the former less the latter, of those trained")
+    assert trained.estimate.low > 0 and trained.estimate.value == pytest.approx(0.75 - 1 / 3)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("best", [1 / 3, 0.5])
+def test_curves_of_another_shape_are_no_other_best_share(best: float) -> None:
+    """One side is steep on one text and the other on the other: parabolas are apart, and the best shares are not."""
+    tables = campaign(Truth(), names=("ratio", "placement", "domain"))
+    of_shares(tables, "ratio", bowl(best, 1.0, 0.15))
+    of_shares(tables, "domain", bowl(best, 0.3, 0.4), seed=1)
+    found = {one.key: one for one in judge(Evidence(screened(tables)))}["domain"]
+    assert found.verdict == "undecided"
+    (trained,) = [one for one in found.measures if one.name == "the former less the latter, of those trained"]
+    assert trained.estimate.low <= 0 <= trained.estimate.high
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_plateau_has_no_best_share_that_is_measured() -> None:
+    tables = campaign(Truth(), names=("ratio", "placement"))
+    of_shares(tables, "ratio", lambda share: -0.05 * (0 < share < 1))
+    found = {one.key: one for one in judge(Evidence(screened(tables)))}["ratio"]
+    assert found.verdict == "undecided" and f"below zero at {AT[0]}" in found.finding
+    assert "A mix is best, but of which share is not told" in found.finding
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_curve_that_is_elsewhere_is_not_told() -> None:
+    """Steep from none to a sixth and flat beyond: the shares trained have the best, a parabola's is at a half."""
+    tables = campaign(Truth(), names=("ratio", "placement"))
+    of_shares(tables, "ratio", bowl(1 / 6, 8.0, 0.1))
+    measures = {one.key: one for one in judge(Evidence(screened(tables)))}["ratio"].measures
+    trained = [one.estimate for one in measures if one.name == "best share, of those trained"]
+    assert len(trained) == len(BUDGETS) and all(one.low <= 1 / 6 <= one.high < 0.5 for one in trained)
+    assert "best share, by a parabola" not in {one.name for one in measures}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("arch", "verdict"), [("attn", "contradicted"), ("hyena+attn", "supported")])
+def test_what_has_no_optimum_counts_with_the_lowest_loss_trained(arch: str, verdict: str) -> None:
+    """Losses that fall to the smallest size, far below all others'. Of one budget there are no laws."""
+    table = campaign(NOTHING, names=("main",))["main"].query("budget == @BUDGETS[0]")
+    own = table["arch"] == arch
+    table.loc[own, "loss"] = 2.0 * (table.loc[own, "params"] / 1e6) ** 0.02
+    found = {one.key: one for one in judge(Evidence(screened({"main": table})))}["hybrids"]
+    lowest = f"{table.loc[own].groupby('params')['loss'].mean().min():.3f}"
+    assert found.verdict == verdict
+    assert f"{arch} (beyond grid, {lowest} at best)" in found.finding
+    assert f" {arch} with {lowest}" in found.finding
 
 
 @pytest.mark.usefixtures("quick")
