@@ -18,14 +18,15 @@ from eutectic.analysis.report import Report, report
 from eutectic.analysis.state import Held
 from eutectic.analysis.unfinished import Unfinished
 from eutectic.analysis.verdicts import judge
+from eutectic.sweeps.left_out import Cell
 
 
 @dataclass(frozen=True)
 class Part:
     """A sweep of the campaign. rows: of all its runs that ended; runs: those that fits use; dropped: the others, by
-    reason; unfinished: what was planned and has no row, by kind. flops: realized, of all runs with a row. run_hours: of
-    training, of every run by itself; hours_of_clock: in which any run was trained (hours.busy_hours). devices: their
-    names."""
+    reason; unfinished: what was planned and has no row, by kind; left_out: what was not planned, for it would read the
+    text too often. flops: realized, of all runs with a row. run_hours: of training, of every run by itself;
+    hours_of_clock: in which any run was trained (hours.busy_hours). devices: their names."""
 
     name: str
     rows: int
@@ -35,6 +36,7 @@ class Part:
     budgets: tuple[float, ...]
     dropped: dict[str, int]
     unfinished: dict[str, int]
+    left_out: tuple[Cell, ...]
     flops: float
     run_hours: float
     hours_of_clock: float
@@ -59,18 +61,25 @@ class Findings:
 
 
 def findings(
-    evidence: Evidence, frames: Mapping[str, pd.DataFrame], missing: Mapping[str, Sequence[Unfinished]]
+    evidence: Evidence,
+    frames: Mapping[str, pd.DataFrame],
+    missing: Mapping[str, Sequence[Unfinished]],
+    left_out: Mapping[str, Sequence[Cell]],
 ) -> Findings:
-    """frames: by part, the rows of all its runs, those that no fit uses included; missing: its runs without a row."""
+    """frames: by part, the rows of all its runs, those that no fit uses included; missing: its runs without a row;
+    left_out: cells that it did not plan."""
     main = evidence.parts.get(MAIN)
     every = {one.run_id: one for own in missing.values() for one in own}  # parts may share runs
     return Findings(
-        tuple(_part(name, [evidence.parts[name]], frame, missing[name]) for name, frame in frames.items()),
+        tuple(
+            _part(name, [evidence.parts[name]], frame, missing[name], left_out[name]) for name, frame in frames.items()
+        ),
         _part(
             "all",
             list(evidence.parts.values()),
             pd.concat(frames.values()).drop_duplicates("run_id"),
             list(every.values()),
+            sorted({cell for own in left_out.values() for cell in own}),
         ),
         judge(evidence),
         evidence.noises,
@@ -80,7 +89,13 @@ def findings(
     )
 
 
-def _part(name: str, parts: Sequence[Runs], frame: pd.DataFrame, missing: Sequence[Unfinished]) -> Part:
+def _part(
+    name: str,
+    parts: Sequence[Runs],
+    frame: pd.DataFrame,
+    missing: Sequence[Unfinished],
+    left_out: Sequence[Cell],
+) -> Part:
     used, dropped = (pd.concat(tables).drop_duplicates("run_id") for tables in _tables(parts))
     return Part(
         name,
@@ -91,6 +106,7 @@ def _part(name: str, parts: Sequence[Runs], frame: pd.DataFrame, missing: Sequen
         budgets=tuple(sorted(float(budget) for budget in used["budget"].unique())),
         dropped={str(reason): int(count) for reason, count in dropped["reason"].value_counts().sort_index().items()},
         unfinished=dict(Counter(sorted(one.kind for one in missing))),
+        left_out=tuple(left_out),
         flops=float(frame["flops"].sum()),
         run_hours=float(frame["seconds"].sum() / HOUR),
         hours_of_clock=busy_hours(frame),

@@ -21,6 +21,7 @@ from eutectic.analysis.ratio import HybridOptimum
 from eutectic.analysis.recount import CONVENTIONS, flops, recounted
 from eutectic.analysis.report import Report, fits, report
 from eutectic.analysis.unfinished import Unfinished, unfinished
+from eutectic.sweeps import left_out
 
 CURVE, SHARES = 60, 41  # points of what is drawn of a parabola
 MOST_POINTS = 100  # of a training curve
@@ -41,12 +42,13 @@ class Counted:
 @dataclass(frozen=True)
 class Part:
     """A sweep of a campaign. frame: every row of its runs, those that no fit uses included; counted: by convention,
-    that of its plan first and alone audited; unfinished: runs that have no row."""
+    that of its plan first and alone audited; unfinished: runs that have no row; left_out: cells never planned."""
 
     name: str
     frame: pd.DataFrame
     counted: Mapping[str, Counted]
     unfinished: Sequence[Unfinished]
+    left_out: Sequence[left_out.Cell]
 
     @property
     def own(self) -> Counted:
@@ -68,7 +70,7 @@ def read_part(name: str, folder: Path, seed: int = 0) -> Part:
         if convention != own:
             other = recounted(runs, convention)
             counted[convention] = Counted(other, fits(other, seed))
-    return Part(name, frame, counted, unfinished(folder))
+    return Part(name, frame, counted, unfinished(folder), left_out.read(folder))
 
 
 @dataclass(frozen=True)

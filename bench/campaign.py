@@ -43,8 +43,8 @@ def planned(results: Path) -> Queue:
     for part, recipe_name, *further in steps():
         words = ["sweep", "--results", str(results), "--name", part, "--recipe", recipe_name, "--settings", "tune"]
         options = arguments.parser().parse_args([*words, "--continue", *further])
-        recipe, rows, folder, _ = plan_of(options, prepare=True)
-        open_sweep(options, folder, recipe, rows)
+        recipe, rows, folder, _, too_often = plan_of(options, prepare=True)
+        open_sweep(options, folder, recipe, rows, too_often)
         ledger = Ledger(folder)
         ledger.add([run for run, _ in rows], {run.run_id: cost for run, cost in rows})
         queue += [(folder, run.run_id) for run, cost in sorted(rows, key=lambda row: (row[0].budget, -row[1].seconds))]

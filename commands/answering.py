@@ -116,12 +116,14 @@ def findings(options: Options) -> int:
     from eutectic.analysis.load import read, with_curves
     from eutectic.analysis.unfinished import unfinished
     from eutectic.display.findings import markdown
+    from eutectic.sweeps import left_out
 
     folder = sweep_folder(options)
     paths = parts(folder)
     frames = {name: read(path) for name, path in paths.items()}
     evidence = Evidence({name: with_curves(paths[name], frame) for name, frame in frames.items()})
-    found = find(evidence, frames, {name: unfinished(path) for name, path in paths.items()})
+    missing = {name: unfinished(path) for name, path in paths.items()}
+    found = find(evidence, frames, missing, {name: left_out.read(path) for name, path in paths.items()})
     written = draw_campaign(evidence, folder)
     page = folder / "FINDINGS.md"
     with files.replacing(page) as scratch:

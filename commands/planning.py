@@ -4,14 +4,16 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eutectic.arguments import Options
 from eutectic.commands.console import aside, err, named, one_sweep, tuning_folder, warn
 from eutectic.commands.placing import check_place, devices_of
 from eutectic.config import RunConfig
 from eutectic.errors import UserError
+from eutectic.sweeps import left_out
 from eutectic.sweeps.ledger import Ledger
 from eutectic.sweeps.recipe import Recipe
 from eutectic.values import numbers
@@ -20,9 +22,18 @@ from eutectic.values import numbers
 PLANNING = ("recipe", "budget", "archs", "seeds", "sizes", "channel", "match", "mixer_file", "source", "tokenizer")
 
 
-def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
-    """The recipe with the options' choices, its runs with their cost, the sweep's folder, and, where that sweep is
-    extended, why by each run."""
+class Planned(NamedTuple):
+    """The recipe with the options' choices, its runs with their cost, and the sweep's folder. reasons: by run_id, where
+    that sweep is extended; too_often: cells left out because their runs would read the text so."""
+
+    recipe: Recipe
+    rows: list[tuple[RunConfig, Any]]
+    folder: Path
+    reasons: dict[str, str]
+    too_often: list[left_out.Cell]
+
+
+def plan_of(options: Options, prepare: bool) -> Planned:
     check_place(options)
     if options.command != "tune" and options.extend:
         return _extended(options, prepare)
@@ -39,8 +50,9 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     manifest = make(recipe.source, recipe.tokenizer, shards.default_cache())
     found, source, rules, tuned_run = _tuning(options, recipe)
     runs = planning.plan(recipe, manifest, 1 if recipe.device == "cpu" else 0, rules)
+    too_often = list[left_out.Cell]()
     if options.command != "tune":
-        runs = _within_epochs(recipe, manifest, runs)
+        runs, too_often = _within_epochs(recipe, manifest, runs)
     devices = devices_of(options)
     cost.refuse_too_large(runs, recipe.device, memory, devices)
     name = options.name or _default_name(options, recipe) + ("-tune" if options.command == "tune" else "")
@@ -52,21 +64,34 @@ def plan_of(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConf
     rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in runs]
     if found:
         _show_transfer(found, source, rows, tuned_run, recipe.tuned_like)
-    return recipe, rows, folder, {}
+    return Planned(recipe, rows, folder, {}, too_often)
 
 
-def _within_epochs(recipe: Recipe, manifest: Any, runs: list[RunConfig]) -> list[RunConfig]:
-    """Those that the recipe's epochs allow; the others are named on stderr. Raises UserError where none is left."""
+def _within_epochs(recipe: Recipe, manifest: Any, runs: list[RunConfig]) -> tuple[list[RunConfig], list[left_out.Cell]]:
+    """Those that the recipe's epochs allow, and the cells of the others, which are named on stderr. Raises UserError
+    where none is left."""
     from eutectic.sweeps import plan as planning
+    from eutectic.train.data import windows_per_epoch
 
-    kept, left_out = planning.within_epochs(recipe, manifest, runs)
-    for words in left_out:
+    kept, told = planning.within_epochs(recipe, manifest, runs)
+    for words in told:
         err().print(f"left out: {words}, of which recipe {recipe.name} allows {recipe.max_epochs:g}", soft_wrap=True)
     if not kept:
         raise UserError(
             f"all {len(runs)} runs read the text over {recipe.max_epochs:g} times; give more text or lower budgets."
         )
-    return kept
+    cells = {
+        left_out.Cell(
+            run.model.layout,
+            run.model.n_layers,
+            run.model.d_model,
+            run.budget,
+            run.sequences / windows_per_epoch(manifest.train_tokens, run.data.seq_len),
+            recipe.max_epochs,
+        )
+        for run in set(runs) - set(kept)
+    }
+    return kept, sorted(cells)
 
 
 def memory_of(options: Options, device: str, workers: int) -> float:
@@ -78,7 +103,7 @@ def memory_of(options: Options, device: str, workers: int) -> float:
     return math.inf if options.cluster == "slurm" else available_memory(device, workers * options.devices)
 
 
-def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunConfig, Any]], Path, dict[str, str]]:
+def _extended(options: Options, prepare: bool) -> Planned:
     """As plan_of, of the runs that a sweep lacks, which are shown with their reasons on stderr."""
     from eutectic.analysis.extend import of_sweep
     from eutectic.display.extend import show_extension
@@ -98,16 +123,19 @@ def _extended(options: Options, prepare: bool) -> tuple[Recipe, list[tuple[RunCo
         raise UserError(f"{ledger.folder} cannot be extended: {'; '.join(extension.limits)}.")
     memory = memory_of(options, recipe.device, options.workers or recipe.workers)
     reasons = {run: proposal.reason for proposal in extension.proposals for run in proposal.runs}
+    too_often = list[left_out.Cell]()
     if reasons and recipe.max_epochs:
         manifest = shards.identify(recipe.source, recipe.tokenizer, shards.default_cache())
-        reasons = {run: reasons[run] for run in _within_epochs(recipe, manifest, list(reasons))}
+        kept, too_often = _within_epochs(recipe, manifest, list(reasons))
+        reasons = {run: reasons[run] for run in kept}
     if prepare and reasons:
         replan.prepare(list(reasons), shards.default_cache())
     devices = devices_of(options)
     cost.refuse_too_large(reasons, recipe.device, memory, devices)
     rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in reasons]
     show_extension(aside(), extension, {run.run_id: cost for run, cost in rows})
-    return recipe, rows, ledger.folder, {run.run_id: reason for run, reason in reasons.items()}
+    by_run = {run.run_id: reason for run, reason in reasons.items()}
+    return Planned(recipe, rows, ledger.folder, by_run, too_often)
 
 
 def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any], Any]:
@@ -166,13 +194,20 @@ def _default_name(options: Options, recipe: Recipe) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-") for part in parts)
 
 
-def open_sweep(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> None:
+def open_sweep(
+    options: Options,
+    folder: Path,
+    recipe: Recipe,
+    rows: list[tuple[RunConfig, Any]],
+    too_often: Iterable[left_out.Cell] = (),
+) -> None:
     """Refuse a folder that other code, or another recipe than is now, has trained in, unless told to --continue. A
-    recipe from a file is kept there."""
+    recipe from a file is kept there, and what would read the text too often."""
     from eutectic.sweeps import recipe_file
 
     go_on(options, folder, _record(recipe, rows))
     recipe_file.keep(recipe, folder)
+    left_out.keep(too_often, [run for run, _ in rows], folder)
 
 
 def say_refusals(options: Options, folder: Path, recipe: Recipe, rows: list[tuple[RunConfig, Any]]) -> None:

@@ -29,7 +29,7 @@ def plan(options: Options) -> int:
     """Show what would be submitted now; nothing is written."""
     from eutectic.display import sweep as shown
 
-    recipe, rows, folder, reasons = plan_of(options, prepare=False)
+    recipe, rows, folder, reasons, _ = plan_of(options, prepare=False)
     if rows:
         say_refusals(options, folder, recipe, rows)
     ledger, workers = Ledger(folder), options.workers or recipe.workers
@@ -71,11 +71,11 @@ def sweep(options: Options) -> int:
         return plan(options)
     from eutectic.sweeps import foreign
 
-    recipe, rows, folder, _ = plan_of(options, prepare=True)
+    recipe, rows, folder, _, too_often = plan_of(options, prepare=True)
     ledger = Ledger(folder)
     if not rows:
         return _conclude(options, ledger, [])
-    open_sweep(options, folder, recipe, rows)
+    open_sweep(options, folder, recipe, rows, too_often)
     foreign.keep(options.mixer_file, folder)
     loads = {run.run_id: cost for run, cost in rows}
     ledger.add([run for run, _ in rows], loads)

@@ -28,7 +28,7 @@ def tune(options: Options) -> int:
     (trials,), (sizes,) = numbers([[options.trials]], int, "--trials"), numbers([[options.sizes]], int, "--sizes")
     if trials == 0:
         raise UserError("--trials 0 asks for nothing; give the trials of each study, e.g. 24.")
-    recipe, rows, folder, _ = plan_of(options, prepare=not options.dry)
+    recipe, rows, folder, *_ = plan_of(options, prepare=not options.dry)
     if (folder / "runs").is_dir() and not (folder / "tune").is_dir():
         raise UserError(
             f"{folder} holds a sweep, whose fits runs of other settings would spoil; choose another --name."

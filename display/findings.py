@@ -105,6 +105,7 @@ def _runs(found: Findings) -> list[str]:
         "several trained at once there were as many times more. Starting before the first step is in none.",
         _table(header, rows),
         f"Left out of the fits: {_dropped(found.parts)}. Planned and without a row: {_unfinished(found.parts)}.",
+        *_left_out(found.parts),
     ]
 
 
@@ -116,6 +117,27 @@ def _dropped(parts: Sequence[Part]) -> str:
 def _unfinished(parts: Sequence[Part]) -> str:
     told = [f"{n} of {one.name} {kind}" for one in parts for kind, n in one.unfinished.items()]
     return ", ".join(told) or "none that is known of"
+
+
+def _left_out(parts: Sequence[Part]) -> list[str]:
+    """Cells that were not planned, for runs of theirs would read the text too often."""
+    rows = [
+        (
+            one.name,
+            cell.arch,
+            str(cell.n_layers),
+            str(cell.d_model),
+            compute(cell.budget),
+            f"{cell.epochs:.3g}",
+            f"{cell.allowed:g}",
+        )
+        for one in parts
+        for cell in one.left_out
+    ]
+    if not rows:
+        return []
+    header = ("part", "architecture", "layers", "width", "budget", "epochs", "allowed")
+    return ["Left out of the plans, for a run would read the text oftener than is allowed:", _table(header, rows)]
 
 
 def _refused(report: Report) -> list[str]:

@@ -213,32 +213,39 @@ def parameters_table(report: Report) -> Table:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs in no fit for one reason: rows of run_id, part, architecture, budget and `last`, of all or the first."""
+    """Runs in no fit for one reason: rows of run_id, part, architecture, budget and `last`, of all or the first. of:
+    `run`, or `cell` where none was planned, whose rows begin with their size."""
 
     reason: str
     count: int
     rows: tuple[tuple[str, ...], ...]
     last: str
+    of: str = "run"
 
 
 def left_out(parts: Mapping[str, Part]) -> list[LeftOut]:
-    """By reason: first those without a row, then the most frequent."""
+    """By reason: first those without a row, then what was not even planned, then the most frequent."""
     missing: dict[str, list[tuple[str, ...]]] = {}
+    cells: dict[str, list[tuple[str, ...]]] = {}
     rows: dict[str, list[tuple[str, ...]]] = {}
     for name, part in parts.items():
         for one in part.unfinished:
             own = missing.setdefault(f"planned and {one.status}", [])
             own.append((one.run_id, name, one.arch, compute(one.budget), shorten(one.error, LONGEST_ERROR)))
+        for cell in part.left_out:
+            own = cells.setdefault(f"left out of the plan, for over {cell.allowed:g} epochs of the text", [])
+            size = f"{counted(cell.n_layers, 'layer')} of width {cell.d_model}"
+            own.append((size, name, cell.arch, compute(cell.budget), f"{cell.epochs:.3g}"))
         losses = part.frame.set_index("run_id")["loss"]
         for run_id, arch, budget, reason in part.own.report.dropped:
             own = rows.setdefault(STATUSES.get(reason, reason), [])
             own.append((run_id, name, arch, compute(budget), f"{losses[run_id]:.4g}"))
-    return [*_most_first(missing, "error"), *_most_first(rows, "loss")]
+    return [*_most_first(missing, "error"), *_most_first(cells, "epochs", "cell"), *_most_first(rows, "loss")]
 
 
-def _most_first(rows: Mapping[str, list[tuple[str, ...]]], last: str) -> list[LeftOut]:
+def _most_first(rows: Mapping[str, list[tuple[str, ...]]], last: str, of: str = "run") -> list[LeftOut]:
     counts = Counter({reason: len(own) for reason, own in rows.items()})
-    return [LeftOut(reason, count, tuple(rows[reason][:LISTED]), last) for reason, count in counts.most_common()]
+    return [LeftOut(reason, count, tuple(rows[reason][:LISTED]), last, of) for reason, count in counts.most_common()]
 
 
 def refusals(parts: Mapping[str, Part]) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@
                      done, diverged, pruned       the same once more, for those who only look at names
     NAME/runs.parquet, curves.parquet   the rows of all finished runs, collected; a run in here is finished everywhere
     NAME/collect/claim-K.json           collecting, as above
-    NAME/open/claim-K.json              comparing and writing sweep.json (sweeps/provenance.py), as above
+    NAME/open/claim-K.json              writing sweep.json (sweeps/provenance.py) and left_out.json, as above
     NAME/workers/WORKER.json            since when a worker has been at it (sweeps/timesheet.py)
 
 Whole files are renamed into place and claims made by O_EXCL (sweeps/claim.py), which holds on NFS as well.

@@ -14,7 +14,7 @@ NAMES = ("ratio", "heads")
 
 
 def find(tables: dict[str, pd.DataFrame]) -> Findings:
-    return findings.findings(Evidence(screened(tables)), tables, dict.fromkeys(tables, ()))
+    return findings.findings(Evidence(screened(tables)), tables, dict.fromkeys(tables, ()), dict.fromkeys(tables, ()))
 
 
 def test_parts_are_counted_and_what_is_left_out_by_reason() -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("few_starts")
 def found() -> Findings:
     tables = campaign(Truth(), names=("main", "heads"))
     tables["main"].loc[0, "status"] = "diverged"
-    return findings(Evidence(screened(tables)), tables, dict.fromkeys(tables, ()))
+    return findings(Evidence(screened(tables)), tables, dict.fromkeys(tables, ()), dict.fromkeys(tables, ()))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_families_too_small_for_a_law_are_not_refused_one(page: str) -> None:
 
 def test_what_is_not_known_is_said() -> None:
     table = {"main": campaign(Truth(), names=("main",))["main"].query("seed == 0 and budget < 2e15")}
-    page = markdown("small", findings(Evidence(screened(table)), table, {"main": ()}), [])
+    page = markdown("small", findings(Evidence(screened(table)), table, {"main": ()}, {"main": ()}), [])
     assert "No two runs differ in their seed alone" in page
     assert "No architecture has the three budgets that this needs" in page
     assert "Left out of the fits: none." in page and "nan" not in page
