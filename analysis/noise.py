@@ -30,6 +30,7 @@ def noises(parts: Mapping[str, Runs]) -> tuple[Noise, ...]:
     """By budget, and last of all budgets; none where no cell has two seeds. A seed draws the weights and the order of
     the data, and where that moves all architectures alike, degrees are fewer than is said here."""
     rows = pd.concat([runs.used.assign(part=name) for name, runs in parts.items()])
+    rows = rows.drop_duplicates("run_id")  # parts may share runs
     cells = rows.groupby(CELL)["loss"].agg(["count", "var"]).query("count > 1").reset_index()
     if cells.empty:
         return ()

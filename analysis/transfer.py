@@ -13,6 +13,7 @@ from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
 from eutectic.analysis.settings import Beyond, beyond
 from eutectic.analysis.tuned import TARGETS, Tuned
+from eutectic.analysis.wording import listed
 from eutectic.config import RunConfig, canonical_json
 from eutectic.errors import UserError
 from eutectic.sweeps import plan
@@ -56,11 +57,6 @@ def rules(found: Tuned, recipe: Recipe, source: str) -> dict[str, plan.Tuned]:
             f"no architecture of {source.partition('@')[0]} has three cells with an optimum, which a law needs; "
             "tune more budgets or with more trials."
         )
-    if (like := recipe.tuned_like) and not all(found.law(like, target) for target in TARGETS):
-        raise UserError(
-            f"architectures that were not tuned go by the laws of {like!r} (tuned_like of recipe {recipe.name}), for "
-            f"which {source.partition('@')[0]} has not both; tune it with more trials."
-        )
 
     def rule(arch: str) -> plan.Tuned:
         lr, batch = found.law(arch, "lr"), found.law(arch, "batch")
@@ -72,6 +68,20 @@ def rules(found: Tuned, recipe: Recipe, source: str) -> dict[str, plan.Tuned]:
         )
 
     return {arch: rule(arch) for arch in archs}
+
+
+def check_laws(found: Tuned, recipe: Recipe, archs: Iterable[str], source: str) -> None:
+    """archs: of the plan. Raises UserError where the recipe has a `tuned_like` and they are to go by laws that are not
+    there: those that were tuned by their own, the others by that one's."""
+    if not (like := recipe.tuned_like):
+        return
+    tried = {cell.group for cell in found.optima}
+    needed = dict.fromkeys(arch if arch in tried else like for arch in archs)
+    if lacking := [arch for arch in needed if not all(found.law(arch, target) for target in TARGETS)]:
+        raise UserError(
+            f"{source.partition('@')[0]} has not both laws, of learning rate and batch, of {listed(lacking)}, by which "
+            f"runs of recipe {recipe.name} are to go (those not tuned by the laws of {like}); tune with more trials."
+        )
 
 
 def unlike(found: Tuned, tuned: RunConfig, planned: RunConfig) -> list[str]:

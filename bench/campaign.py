@@ -3,8 +3,9 @@
     python bench/campaign.py --results results/campaign --minutes 25
 
 `make campaign` goes through the same steps, each to its end and its fit; here GPUs pass from the runs of one to those
-of the next, and in the end all save and go. Its tuning is to be there: the first command of results/campaign/run.sh.
-Says last what the runs that ended came to, with GPU-hours as they are paid for: planning, start-up and saving included.
+of the next, and in the end all save and go. Its tuning is to be there: the first two commands of
+results/campaign/run.sh. Says last what the runs that ended came to, with GPU-hours as they are paid for: planning,
+start-up and saving included.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import multiprocessing
 import os
 import shlex
 import signal
+import sys
 import time
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +22,7 @@ import torch
 
 from eutectic import arguments
 from eutectic.commands.planning import open_sweep, plan_of
+from eutectic.errors import UserError
 from eutectic.sweeps import worker
 from eutectic.sweeps.ledger import Ledger
 from eutectic.train import log, preemption
@@ -68,7 +71,10 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     end = began + 60 * options.minutes
-    queue = planned(options.results)
+    try:
+        queue = planned(options.results)
+    except UserError as error:
+        sys.exit(f"eutectic: {error}")
     context = multiprocessing.get_context("spawn")
     gpus = [context.Process(target=train, args=(queue, number)) for number in range(torch.cuda.device_count())]
     for gpu in gpus:

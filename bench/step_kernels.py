@@ -34,6 +34,7 @@ from eutectic.train.step import Stepper
 OUT = Path("results/bench/step_kernels.parquet")
 VOCAB, LENGTH, SECONDS, PROFILED, SHOWN = 4096, 1024, 2.0, 10, 12
 KEY = ["device", "layout", "d_model", "at_once"]
+PATIENCE = 300.0  # seconds, of compiling too, after which a worker that has not come is not waited for
 
 
 def main() -> None:
@@ -55,34 +56,33 @@ def main() -> None:
 def measured(layout: str, width: int, batch: int, numbers: list[int]) -> list[dict[str, Any]]:
     """A row for each number of processes."""
     context = multiprocessing.get_context("spawn")
-    barrier, queue = context.Barrier(numbers[-1] + 1), context.Queue()
+    barrier, queue = context.Barrier(numbers[-1] + 1, timeout=PATIENCE), context.Queue()
     jobs = [(place, layout, width, batch, numbers, barrier, queue) for place in range(numbers[-1])]
     workers = [context.Process(target=work, args=job) for job in jobs]
     for worker in workers:
         worker.start()
     barrier.wait()
-    taken: Counter[int] = Counter()
+    together: dict[int, float] = {}
     for number in numbers:
         barrier.wait()
-        for _ in range(number):
-            taken[number] += queue.get()
-    alone: dict[str, Any] = queue.get()
+        together[number] = sum(queue.get(timeout=PATIENCE) for _ in range(number))
+    alone: dict[str, Any] = queue.get(timeout=PATIENCE)
     for worker in workers:
         worker.join()
-    rows = ({"at_once": number, "steps_per_second": taken[number] / SECONDS} for number in numbers)
+    rows = ({"at_once": number, "steps_per_second": rate} for number, rate in together.items())
     return [
         {"layout": layout, "d_model": width, "tokens": batch * LENGTH, **alone, **row, **versions()} for row in rows
     ]
 
 
 def work(place: int, layout: str, width: int, batch: int, numbers: list[int], barrier: Barrier, queue: Any) -> None:
-    """Of as many places as each number says, the steps taken in SECONDS; of the first last what it is made of."""
+    """Of as many places as each number says, the steps a second; of the first last what it is made of."""
     stepper, rows = captured(layout, width, batch)
     barrier.wait()
     for number in numbers:
         barrier.wait()
         if place < number:
-            queue.put(steps(stepper, rows))
+            queue.put(rate(stepper, rows))
     if place == 0:
         queue.put(profiled(stepper, rows))
 
@@ -101,15 +101,15 @@ def captured(layout: str, width: int, batch: int) -> tuple[Stepper, torch.Tensor
     return stepper, rows
 
 
-def steps(stepper: Stepper, rows: torch.Tensor) -> int:
-    """Taken in SECONDS, at most a few ahead of the GPU."""
-    taken, end = 0, time.monotonic() + SECONDS
-    while time.monotonic() < end:
+def rate(stepper: Stepper, rows: torch.Tensor) -> float:
+    """Steps a second over SECONDS and what is left of the last few, at most these ahead of the GPU."""
+    taken, began, elapsed = 0, time.monotonic(), 0.0
+    while elapsed < SECONDS:
         for _ in range(4):
             stepper.step(rows, 1e-4)
         torch.cuda.synchronize()
-        taken += 4
-    return taken
+        taken, elapsed = taken + 4, time.monotonic() - began
+    return taken / elapsed
 
 
 def profiled(stepper: Stepper, rows: torch.Tensor) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def plan_of(options: Options, prepare: bool) -> Planned:
         raise UserError(f"{folder} holds grafts, beside which no laws are fitted; choose another --name.")
     rows = [(run, cost.estimate(run, recipe.device, devices, memory)) for run in runs]
     if found:
-        _show_transfer(found, source, rows, tuned_run, recipe.tuned_like)
+        _show_transfer(found, source, rows, tuned_run, recipe)
     return Planned(recipe, rows, folder, {}, too_often)
 
 
@@ -152,16 +152,20 @@ def _tuning(options: Options, recipe: Recipe) -> tuple[Any, str, dict[str, Any],
     return found, source, transfer.rules(found, recipe, source), run
 
 
-def _show_transfer(found: Any, source: str, rows: list[tuple[RunConfig, Any]], tuned_run: RunConfig, like: str) -> None:
-    from eutectic.analysis.transfer import transfers, unlike
+def _show_transfer(
+    found: Any, source: str, rows: list[tuple[RunConfig, Any]], tuned_run: RunConfig, recipe: Recipe
+) -> None:
+    """Raises UserError where these runs cannot go by the tuning's laws."""
+    from eutectic.analysis.transfer import check_laws, transfers, unlike
     from eutectic.display.tune import transfer_table
 
+    check_laws(found, recipe, (run.model.layout for run, _ in rows), source)
     if differences := unlike(found, tuned_run, rows[0][0]):
         err().print(f"the tuning {source} is of other runs than these: {', '.join(differences)}", soft_wrap=True)
     sizes: dict[str, list[tuple[int, int]]] = {}
     for run, cost in rows:
         sizes.setdefault(run.model.layout, []).append((cost.params, cost.tokens))
-    aside().print(transfer_table(transfers(found, sizes, like), source))
+    aside().print(transfer_table(transfers(found, sizes, recipe.tuned_like), source))
 
 
 def _chosen(options: Options) -> Recipe:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import inside
 import numpy as np
@@ -41,6 +43,16 @@ def refusal(*arguments: str, cwd: Path, **environment: str) -> str:
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("eutectic: ") and done.stderr.count("\n") == 1
     return done.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 alone has that arithmetic")
+@pytest.mark.parametrize("command", ["figures", "findings"])
+def test_what_draws_figures_has_the_arithmetic_of_all_cpus(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(commands, command, lambda options: seen.update(os.environ) or 0)
+    with patch.dict(os.environ):
+        assert cli.main([command]) == 0
+    assert cli.PORTABLE.items() <= seen.items()
 
 
 def test_no_argument_and_help_teach_by_example(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The noise of seeds is pooled over cells that differ in the seed alone, with its interval."""
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ from campaign_table import NOTHING, campaign, screened
 from eutectic.analysis.load import Runs
 from eutectic.analysis.noise import at, noises
 
+COUNT = count()
+
 
 def part(losses: dict[tuple[float, int], list[float]], heads: int = 4) -> Runs:
     """By budget and size, the losses of seeds."""
@@ -18,7 +21,7 @@ def part(losses: dict[tuple[float, int], list[float]], heads: int = 4) -> Runs:
         for (budget, size), own in losses.items()
         for loss in own
     ]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).assign(run_id=[f"{next(COUNT):016x}" for _ in rows])
     return Runs(frame, frame, frame[:0], frame[:0])
 
 
@@ -49,6 +52,15 @@ def test_cells_of_two_parts_or_of_other_heads_are_not_one() -> None:
     both = replace(two, used=pd.concat([two.used, other.used]))
     found = noises({"ratio": one, "domain": both})[-1]
     assert (found.deviation.value, found.cells) == (pytest.approx(np.sqrt(0.02)), 3)
+
+
+def test_a_run_of_two_parts_counts_once() -> None:
+    main = part({(1e15, 1): [3.0, 3.2], (1e15, 2): [2.0]})
+    further = part({(1e15, 1): [3.6, 3.8]})
+    heads = replace(further, used=pd.concat([main.used, further.used]))
+    (_, whole) = noises({"main": main, "heads": heads})
+    assert (whole.degrees, whole.cells) == (2, 2)
+    assert whole.deviation.value == pytest.approx(np.sqrt(0.02))
 
 
 def test_a_planted_noise_is_in_its_interval() -> None:

@@ -12,7 +12,7 @@ from tuning_table import best_batch, best_lr, middle, planted, tuning
 from eutectic.analysis.load import screen
 from eutectic.analysis.predict import predict
 from eutectic.analysis.settings import Beyond
-from eutectic.analysis.transfer import rules, transfers, unlike, version
+from eutectic.analysis.transfer import check_laws, rules, transfers, unlike, version
 from eutectic.analysis.tuned import tuned
 from eutectic.arch import flops
 from eutectic.config import RunConfig
@@ -61,12 +61,31 @@ def test_what_was_not_tuned_goes_by_the_law_that_the_recipe_names() -> None:
     assert list(shown.columns[2].cells) == ["law of the tuning"] * 2 + ["law of attn"] * 2
 
 
-def test_a_recipe_is_not_planned_without_the_laws_that_it_names() -> None:
-    recipe = dataclasses.replace(RECIPE, tuned_like="hyena")
+def test_a_recipe_that_names_whose_laws_to_go_by_is_not_planned_without_those_that_its_runs_need() -> None:
     few = tuning(middle(planted({"hyena": 1.0})), noise=0.0).groupby("budget").head(1)
-    for runs in (RUNS, screen(pd.concat([tuning(planted({"attn": 1.0}, power=POWER), noise=0.0), few]))):
-        with pytest.raises(UserError, match=r"by the laws of 'hyena' .* for which mine has not both; tune it"):
-            rules(tuned(runs), recipe, "mine@1")
+    undecided = tuned(screen(pd.concat([tuning(planted({"attn": 1.0}, power=POWER), noise=0.0), few])))
+    for found, like, archs, lacking in (
+        (tuned(RUNS), "hyena", ("attn", "mamba2"), "hyena"),
+        (tuned(RUNS), "hyena", ("attn",), ""),  # which has its own
+        (undecided, "hyena", ("attn", "mamba2"), "hyena"),
+        (
+            undecided,
+            "attn",
+            ("attn", "hyena", "mamba2"),
+            "hyena",
+        ),  # of what was tuned in vain, attn's laws would hide it
+        (undecided, "attn", ("attn", "mamba2"), ""),
+        (undecided, "mamba2", ("hyena", "s4d", "gla"), "hyena and mamba2"),
+        (undecided, "", ("attn", "hyena"), ""),
+    ):
+        recipe = dataclasses.replace(RECIPE, tuned_like=like)
+        if lacking:
+            with pytest.raises(
+                UserError, match=f"^mine has not both laws, .* of {lacking}, by which .*; tune with more"
+            ):
+                check_laws(found, recipe, archs, "mine@1")
+        else:
+            check_laws(found, recipe, archs, "mine@1")
 
 
 def test_a_transfer_says_how_far_it_goes_and_what_an_error_costs() -> None:

@@ -1,10 +1,12 @@
 """What a plan says of time, GPU hours and price, by where it is to run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from inside import eutectic
 
 from eutectic import config
 from eutectic.cli import main
@@ -12,6 +14,7 @@ from eutectic.display.words import duration
 from eutectic.sweeps.cost import Load, wall_seconds, worker_seconds
 from eutectic.train.shards import identify
 
+RESULTS = Path(__file__).parents[2] / "results"
 PLAN = ["plan", "--device", "cuda", "--budget", "1e13", "--archs", "attn", "--memory", "1000", "--price", "3600"]
 
 
@@ -122,3 +125,17 @@ def test_a_plan_has_the_sizes_asked_for(
     status, _, said = planned("4")
     assert status == 1
     assert "--sizes 4 has no middle to stand at the size expected best; give an odd number." in said
+
+
+def test_a_plan_without_the_laws_that_its_recipe_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    shutil.copytree(RESULTS / "campaign/tune", tmp_path / "results/tune")
+    (tmp_path / "mine.py").write_text(
+        "import dataclasses\nfrom eutectic.sweeps.grids.quick import RECIPE as QUICK\n"
+        'RECIPE = dataclasses.replace(QUICK, name="mine", tuned_like="gla")\n'
+    )
+    words = ("plan", "--recipe", "mine.py", "--settings", "tune", "--archs")
+    refused = eutectic(*words, "hyena swa(window=8)", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "tune has not both laws, of learning rate and batch, of gla, by which runs of recipe mine" in refused.stderr
+    assert eutectic(*words, "hyena", cwd=tmp_path).returncode == 0, "which has laws of its own"
