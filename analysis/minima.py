@@ -68,7 +68,9 @@ def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Min
     random = np.random.default_rng(seed)
     drawn = [_drawn(one, data[one.arch][0], deviation, random) for one in found]
     values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
-    others = [_lowest(*data[one.arch], deviation, random) for one in optima if one.status != "optimum"]
+    others = [
+        _lowest(data[one.arch][0], data[one.arch][2], deviation, random) for one in optima if one.status != "optimum"
+    ]
     reached = np.stack(others, 1) if others else np.empty((1 + RESAMPLES, 0))
     errors = dict(zip((one.arch for one in found), values[0, 1:].std(0).tolist(), strict=True))
     optima = [replace(one, loss_error=errors.get(one.arch)) for one in optima]
@@ -119,7 +121,7 @@ def _scatter(optima: list[IsoflopOptimum], tables: dict[str, pd.DataFrame]) -> t
     return (float(np.sqrt((own**2).sum() / degrees)), degrees) if degrees > 0 else (np.nan, 0)
 
 
-def _lowest(params: Array, tokens: Array, losses: Array, deviation: float, random: np.random.Generator) -> Array:
+def _lowest(params: Array, losses: Array, deviation: float, random: np.random.Generator) -> Array:
     """The lowest mean loss of a size, and that of draws with errors in every run: (1 + RESAMPLES,)."""
     errors = random.normal(size=(RESAMPLES, len(losses))) * deviation
     drawn = losses + np.concatenate([np.zeros((1, len(losses))), errors])
