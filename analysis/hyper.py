@@ -165,14 +165,8 @@ def _fitted(cell: HyperOptimum, z: Array, losses: Array) -> HyperOptimum:
         return cell
     middle = z.mean(0)
     z = z - middle
-    rows = design(z)
-    if np.linalg.matrix_rank(rows) < n_coefficients:
-        return cell
-    solution: Array = np.linalg.lstsq(rows, losses)[0].astype(np.float64)
-    residuals = losses - rows @ solution
-    degrees = len(rows) - n_coefficients
-    covariance = residuals @ residuals / degrees * np.linalg.inv(rows.T @ rows)
-    return with_quadratic(cell, z, middle, Quadratic(solution, covariance, degrees, residuals))
+    fitted = least_squares(design(z), losses)
+    return cell if fitted is None else with_quadratic(cell, z, middle, fitted)
 
 
 @dataclass(frozen=True)
@@ -183,6 +177,17 @@ class Quadratic:
     covariance: Array
     degrees: int
     residuals: Array
+
+
+def least_squares(rows: Array, losses: Array) -> Quadratic | None:
+    """Of a design's rows (runs, coefficients); None where they do not fix the coefficients, or fix no more."""
+    degrees = len(rows) - rows.shape[1]
+    if degrees < 1 or np.linalg.matrix_rank(rows) < rows.shape[1]:
+        return None
+    solution: Array = np.linalg.lstsq(rows, losses)[0].astype(np.float64)
+    residuals = losses - rows @ solution
+    covariance = residuals @ residuals / degrees * np.linalg.inv(rows.T @ rows)
+    return Quadratic(solution, covariance, degrees, residuals)
 
 
 def with_quadratic(cell: HyperOptimum, z: Array, middle: Array, fitted: Quadratic) -> HyperOptimum:

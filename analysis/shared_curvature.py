@@ -21,6 +21,7 @@ from eutectic.analysis.hyper import (
     Quadratic,
     Window,
     design,
+    least_squares,
     points,
     with_quadratic,
 )
@@ -61,18 +62,15 @@ def _together(cells: Sequence[HyperOptimum], used: Sequence[tuple[Array, Array]]
     own = block_diag(*(designs[k][:, :linear] for k in placed))
     rows = np.hstack([own, np.vstack([designs[k][:, linear:] for k in placed])])
     losses = np.concatenate([used[k][1] for k in placed])
-    degrees = len(rows) - rows.shape[1]
-    if degrees < 1 or np.linalg.matrix_rank(rows) < rows.shape[1]:
+    joint = least_squares(rows, losses)
+    if joint is None:
         return found
-    solution: Array = np.linalg.lstsq(rows, losses)[0].astype(np.float64)
-    residuals = losses - rows @ solution
-    covariance = residuals @ residuals / degrees * np.linalg.inv(rows.T @ rows)
     ends = np.cumsum([len(designs[k]) for k in placed])
     for turn, k in enumerate(placed):
         if cells[k].status == TOO_FEW:
             which = np.r_[linear * turn : linear * (turn + 1), own.shape[1] : rows.shape[1]]
-            theirs = residuals[ends[turn] - len(designs[k]) : ends[turn]]
-            fitted = Quadratic(solution[which], covariance[np.ix_(which, which)], degrees, theirs)
+            theirs = joint.residuals[ends[turn] - len(designs[k]) : ends[turn]]
+            fitted = Quadratic(joint.coefficients[which], joint.covariance[np.ix_(which, which)], joint.degrees, theirs)
             z, middle = used[k][0], used[k][0].mean(0)
             found[k] = with_quadratic(replace(cells[k], shared=True), z - middle, middle, fitted)
     return found
