@@ -15,6 +15,7 @@ import multiprocessing
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -79,8 +80,9 @@ def _write(chosen: list[Fetched], folder: Path) -> tuple[dict[str, Any], list[di
     groups = {group: Dedup() for group in GROUPS.values()}
     told = []
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(multiprocessing.Pool())
-        for fetched, documents in zip(chosen, pool.imap(read, chosen), strict=True):
+        # not forked, for that copies locks and signal handlers too, with which a process may not end
+        pool = stack.enter_context(ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")))
+        for fetched, documents in zip(chosen, pool.map(read, chosen), strict=True):
             package, count, size = fetched.package, Counter[str](), Counter[str]()
             for name, found in documents:
                 text = groups[GROUPS[package.domain]](found)

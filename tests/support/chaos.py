@@ -1,7 +1,6 @@
 """A sweep trained by processes as if on several hosts, with what may befall it on a bad day."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -15,6 +14,8 @@ from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from processes import CONTEXT
+
 from eutectic import files
 from eutectic.config import RunConfig
 from eutectic.sweeps import claim, pool, worker
@@ -26,9 +27,6 @@ LEASE_SECONDS, HEARTBEAT_SECONDS, CHECKPOINT_SECONDS = 2.0, 0.1, 0.05
 HOUR = 3600.0
 BETWEEN_FAULTS, FULL_SECONDS = 0.1, 10.0
 FULL = "No space left on device"
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["eutectic.train.loop"])  # torch is imported once, not by every process
 
 
 def train_here(folder: Path, run_ids: Sequence[str], cache: Path, log: Path, number: int) -> None:
@@ -113,7 +111,7 @@ class Sweep:
 
     def _start(self, number: int, run_ids: Sequence[str]) -> ForkServerProcess:
         args = (self.folder, run_ids, self.cache, self.log, number)
-        process = _context.Process(target=self.kinds[number], args=args)
+        process = CONTEXT.Process(target=self.kinds[number], args=args)
         process.start()
         return process
 

@@ -1,6 +1,5 @@
 """Runs trained by several processes at once, as torchrun would start them."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -9,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from processes import CONTEXT
+
 from eutectic.config import OptimConfig, RunConfig
 from eutectic.train.shards import Manifest
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["eutectic.train.loop"])  # torch is imported once, not by every process
 
 
 def together(world: int, call: Callable[..., Any], *args: Any) -> list[Any]:
@@ -22,9 +20,9 @@ def together(world: int, call: Callable[..., Any], *args: Any) -> list[Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    pipes = [_context.Pipe(duplex=False) for _ in range(world)]
+    pipes = [CONTEXT.Pipe(duplex=False) for _ in range(world)]
     processes = [
-        _context.Process(target=_rank, args=(rank, world, port, pipes[rank][1], call, args)) for rank in range(world)
+        CONTEXT.Process(target=_rank, args=(rank, world, port, pipes[rank][1], call, args)) for rank in range(world)
     ]
     for process, (_, end) in zip(processes, pipes, strict=True):
         process.start()

@@ -2,7 +2,6 @@
 had happened."""
 
 import dataclasses
-import multiprocessing
 import os
 import random
 import signal
@@ -11,13 +10,15 @@ import subprocess
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from chaos import Faults, Sweep
+from processes import CONTEXT
 
 from eutectic.config import RunConfig
 from eutectic.sweeps import claim
@@ -36,19 +37,11 @@ def seeds(config: RunConfig, count: int) -> list[RunConfig]:
     return [dataclasses.replace(config, seed=seed) for seed in range(count)]
 
 
-def test_64_workers_lose_no_run_and_double_none(
-    small_run: RunConfig, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each on a host of its own, so that claims stand by their leases. Sixteen runs kill the first that trains them:
-    their leases run out, whoever comes by takes them over, and the dead are replaced."""
-    runs = seeds(small_run, RUNS)
-    ids = [run.run_id for run in runs]
-    doomed = set(random.Random(0).sample(ids, DOOMED))
-    row = log.planned_columns(small_run)
-    log.write_rows(tmp_path / "row", "runs", [row])  # with what it imports, so that 64 processes need not
+def join(number: int, sweep: Path, ids: Sequence[str], cache: Path, row: dict[str, Any], doomed: set[str]) -> None:
+    """A worker on a host of its own that trains nothing and is killed by the doomed; notes what begins and ends."""
 
     def pretend(config: RunConfig, _: Manifest, folder: Path, device: str, hooks: loop.Hooks, *__: Any) -> Any:
-        note(tmp_path / "begun", config.run_id)
+        note(sweep.with_name("begun"), config.run_id)
         time.sleep(random.uniform(0, 0.05))
         if config.run_id in doomed and not (folder / "claim-1.json").exists():
             os.kill(os.getpid(), signal.SIGKILL)
@@ -56,21 +49,28 @@ def test_64_workers_lose_no_run_and_double_none(
         log.write_rows(folder / "curve.parquet", "curves", [{"run_id": config.run_id, "step": 1}])
         mine = {"run_id": config.run_id, "seed": config.seed, "status": "done"}
         log.write_rows(folder / "run.parquet", "runs", [row | mine])
-        note(tmp_path / "ended", config.run_id)
+        note(sweep.with_name("ended"), config.run_id)
         return mine
 
-    monkeypatch.setattr(loop, "train", pretend)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    socket.gethostname = lambda: f"n{number}"  # type: ignore[assignment]
+    loop.train = pretend  # type: ignore[assignment]
+    work(sweep, ids, Place("cpu", cache))
+
+
+def test_64_workers_lose_no_run_and_double_none(small_run: RunConfig, manifest: Manifest, tmp_path: Path) -> None:
+    """Each on a host of its own, so that claims stand by their leases. Sixteen runs kill the first that trains them:
+    their leases run out, whoever comes by takes them over, and the dead are replaced."""
+    runs = seeds(small_run, RUNS)
+    ids = [run.run_id for run in runs]
+    doomed = set(random.Random(0).sample(ids, DOOMED))
+    row = log.planned_columns(small_run)
     ledger = Ledger(tmp_path / "s")
     ledger.add(runs)
-    context, cache = multiprocessing.get_context("fork"), Path(manifest.folder).parents[1]
+    cache = Path(manifest.folder).parents[1]
 
-    def join(number: int) -> None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        monkeypatch.setattr(socket, "gethostname", lambda: f"n{number}")
-        work(ledger.folder, ids, Place("cpu", cache))
-
-    def start(number: int) -> Any:
-        process = context.Process(target=join, args=(number,))
+    def start(number: int) -> ForkServerProcess:
+        process = CONTEXT.Process(target=join, args=(number, ledger.folder, ids, cache, row, doomed))
         process.start()
         return process
 

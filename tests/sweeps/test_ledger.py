@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -14,12 +13,14 @@ import sys
 import tempfile
 import threading
 import time
-from multiprocessing.synchronize import Event
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from processes import CONTEXT
 from rich.console import Console
 
 from eutectic.config import RunConfig
@@ -43,23 +44,22 @@ def finish(ledger: Ledger, run: RunConfig, status: str = "done") -> None:
     log.write_rows(folder / "run.parquet", "runs", [log.planned_columns(run) | {"status": status, "loss": 2.0}])
 
 
-def _race(folder: Path, run_id: str, start: float, wins: "multiprocessing.Queue[int]", over: Event) -> None:
+def _race(folder: Path, run_id: str, ready: Barrier, wins: "Queue[int]", over: Event) -> None:
     ledger = Ledger(folder)
-    time.sleep(max(0.0, start - time.time()))
+    ready.wait(60)
     claim = ledger.claim(run_id)
     wins.put(0 if claim is None else 1)
     over.wait(60)  # a claim whose process has ended is free to take, by racers that a busy machine starts late
 
 
 def test_of_many_processes_one_gets_the_run(planned: Ledger, small_run: RunConfig) -> None:
-    context = multiprocessing.get_context("fork")
-    wins: multiprocessing.Queue[int] = context.Queue()
-    start, over = time.time() + 0.3, context.Event()
-    entry = (planned.folder, small_run.run_id, start, wins, over)
-    racers = [context.Process(target=_race, args=entry) for _ in range(12)]
+    wins: Queue[int] = CONTEXT.Queue()
+    ready, over = CONTEXT.Barrier(12), CONTEXT.Event()
+    entry = (planned.folder, small_run.run_id, ready, wins, over)
+    racers = [CONTEXT.Process(target=_race, args=entry) for _ in range(12)]
     for racer in racers:
         racer.start()
-    won = sum(wins.get(timeout=30) for _ in racers)
+    won = sum(wins.get(timeout=60) for _ in racers)
     over.set()
     assert won == 1
     for racer in racers:

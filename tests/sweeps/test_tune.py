@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import math
-import multiprocessing
 import os
 import secrets
 import shutil
@@ -13,11 +12,13 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from processes import CONTEXT
 from rich.console import Console
 
 from eutectic import cli, commands
@@ -45,7 +46,6 @@ from eutectic.train import log, loop
 from eutectic.train.shards import Manifest
 
 QUICK = recipes.find("quick")
-FORK = multiprocessing.get_context("fork")  # workers that train what is planted here
 FLOOR = 2.0
 SMALL = "5e9"  # FLOPs, about the least that recipe plans for attn
 # best settings: 0.02 (N / 10k)^-0.4 and 16 sequences (D / 1M)^0.5; curvatures in nats per squared e-folding
@@ -82,6 +82,12 @@ def slow(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> Non
 
 def stuck(config: RunConfig, manifest: Manifest, folder: Path, *_: object) -> None:
     time.sleep(600)
+
+
+def work_with(train: Callable[..., None], *args: object) -> None:
+    """A worker, in a process of its own, that trains what is planted."""
+    loop.train = train  # type: ignore[assignment]
+    tune.work(*args)  # type: ignore[arg-type]
 
 
 def cells(manifest: Manifest, sampler: str = "tpe", also: tuple[str, ...] = (), **changes: object) -> list[Cell]:
@@ -216,12 +222,11 @@ def test_what_is_yet_to_be_asked_is_known_without_the_studies(
 
 
 @pytest.mark.parametrize("sampler", tune.SAMPLERS)
-def test_two_workers_neither_lose_nor_double_a_trial(
-    sampler: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "train", slow)
+def test_two_workers_neither_lose_nor_double_a_trial(sampler: str, manifest: Manifest, tmp_path: Path) -> None:
     found = cells(manifest, sampler, archs=("attn", "hyena"))
-    workers = [FORK.Process(target=tune.work, args=(tmp_path, found, 12, None, place(manifest), k)) for k in range(2)]
+    workers = [
+        CONTEXT.Process(target=work_with, args=(slow, tmp_path, found, 12, None, place(manifest), k)) for k in range(2)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -244,8 +249,7 @@ def test_a_killed_workers_trial_is_asked_again(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = cells(manifest)
-    monkeypatch.setattr(loop, "train", stuck)
-    worker = FORK.Process(target=tune.work, args=(tmp_path, found, 3, None, place(manifest)))
+    worker = CONTEXT.Process(target=work_with, args=(stuck, tmp_path, found, 3, None, place(manifest)))
     worker.start()
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("runs/*/claim-0.json")) and time.monotonic() < deadline:

@@ -1,0 +1,6 @@
+"""Processes that are not forked of a test's, whose threads, locks and pipes they would hold."""
+
+import multiprocessing
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["eutectic.train.loop"])  # torch is imported once, not by every process
