@@ -3,4 +3,5 @@
 import multiprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["eutectic.train.loop"])  # torch is imported once, not by every process
+# imported once, not by every process
+CONTEXT.set_forkserver_preload(["eutectic.train.loop", "eutectic.sweeps.worker"])
