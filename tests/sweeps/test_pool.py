@@ -91,7 +91,6 @@ def test_memory_that_others_took_is_asked_for_alone(tmp_path: Path) -> None:
 
 
 def test_a_preemption_reaches_every_process_and_begins_nothing_more(tmp_path: Path) -> None:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     preemption.install()
 
     def tell() -> None:
@@ -100,10 +99,6 @@ def test_a_preemption_reaches_every_process_and_begins_nothing_more(tmp_path: Pa
         os.kill(os.getpid(), signal.SIGUSR2)
 
     threading.Thread(target=tell).start()
-    try:
-        with pytest.raises(preemption.Preempted):
-            pool.run([pool.Task(partial(_until_told, tmp_path), _never, 1.0, 0.1)] * 3, 2.0, most=4)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with pytest.raises(preemption.Preempted):
+        pool.run([pool.Task(partial(_until_told, tmp_path), _never, 1.0, 0.1)] * 3, 2.0, most=4)
     assert [name for name, *_ in _log(tmp_path)] == ["waits", "waits", "saved", "saved"]
