@@ -23,6 +23,7 @@ SETTINGS = (*LAWFUL, "weight_decay", "warmup_fraction", "init_scale")
 _LEVEL = 1e-9  # nats per squared e-folding that are rounding
 _SAME = 1e-12  # nats by which sums of losses differ in rounding
 UNDECIDED = TOO_FEW, NO_MINIMUM = "too few points", "no minimum"
+BEYOND = "beyond grid"
 _ROUNDING = 0.01  # grids are written with three digits: a run at 2.005 times the lowest is within a factor of 2
 
 
@@ -34,9 +35,10 @@ class Window:
     (to 1%) of that of the run with the lowest loss. Wide windows average more noise away; narrow ones ask less of the
     quadratic, which is too tame above the best learning rate, where training becomes unstable.
 
-    widest: where those runs do not decide whether there is a minimum (UNDECIDED), others are taken in one by one as
-    their losses rise, up to so many nats above the lowest. A steep setting leaves two of its values within `excess`,
-    through which no quadratic can be put. 0: never.
+    widest: where those runs do not decide whether there is a minimum (UNDECIDED), or have it outside of themselves
+    though the lowest has other runs on every side, those others are taken in one by one as their losses rise, up to so
+    many nats above the lowest. A steep setting leaves two of its values within `excess`, through which no quadratic can
+    be put. 0: never.
     """
 
     excess: float = 0.05
@@ -142,10 +144,11 @@ def fit(
         best_loss=float(losses[best]),
         best={name: float(values[best]) for name, values in settings.items()},
     )
+    enclosed = bool(((z.min(0) < z[best]) & (z[best] < z.max(0))).all())
     for wide in window.widened(losses):
         keep = wide.keep(z, losses)
         found = _fitted(replace(cell, n_used=int(keep.sum()), excess=wide.excess), z[keep], losses[keep])
-        if found.status not in UNDECIDED:
+        if found.status not in UNDECIDED and not (found.status == BEYOND and enclosed):
             break
     return found
 
@@ -216,7 +219,7 @@ def _stationary(solution: Array, hessian: Array, z: Array, free: list[int]) -> t
         return NO_MINIMUM, at
     at[free] = -np.linalg.solve(block, solution[1 : len(at) + 1][free])
     inside = (z.min(0) <= at) & (at <= z.max(0))
-    return "optimum" if inside.all() else "beyond grid", at
+    return "optimum" if inside.all() else BEYOND, at
 
 
 def _with_minimum(cell: HyperOptimum, at: Array, free: list[int], fitted: Quadratic) -> HyperOptimum:

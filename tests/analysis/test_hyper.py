@@ -75,9 +75,19 @@ def test_a_window_is_widened_run_by_run_until_it_decides() -> None:
     assert less.status in UNDECIDED and less.n_used == found.n_used - 1 and less.n_used > narrow.n_used
     bounded = only(runs, Window(widest=found.excess - 1e-9))
     assert (bounded.status, bounded.n_used) == (less.status, less.n_used)
-    # where the runs within 0.05 decide, be it that there is no minimum among them, no further ones are asked
+    # where the runs within 0.05 decide, be it that the minimum is beyond all runs, no further ones are asked
     for decided in (landscape(noise=0.003), landscape(lr=5e-2)):
         assert only(decided, Window(widest=0.5)) == only(decided, Window())
+
+
+@pytest.mark.parametrize("seed", [73, 112, 133])
+def test_a_window_is_widened_where_noise_puts_the_minimum_outside_of_its_runs_and_others_enclose_it(seed: int) -> None:
+    runs = landscape(noise=0.02, seed=seed)
+    narrow, found = only(runs, Window()), only(runs, Window(widest=0.5))
+    assert (narrow.status, found.status) == ("beyond grid", "optimum")
+    assert found.excess > 0.05 and found.n_used > narrow.n_used
+    for name, value in (("lr", 2e-3), ("batch", 2.6e5)):
+        assert found.intervals[name][0] < value < found.intervals[name][1]
 
 
 def few_trials(seed: int) -> pd.DataFrame:
