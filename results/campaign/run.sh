@@ -10,7 +10,7 @@ step() { # PART RECIPE OPTIONS...
 }
 
 eutectic tune --results results/campaign --name tune --recipe campaign_tune --trials 16 "$@"
-eutectic tune --results results/campaign --name tune --recipe campaign_tune --archs attn 'hyena*3+attn' --trials 24 "$@"
+eutectic tune --results results/campaign --name tune --recipe campaign_tune --archs attn 'hyena*3+attn' --trials 32 "$@"
 step main campaign --budget 3e14 1e15 "$@"
 step ratio campaign_ratio --budget 3e14 1e15 "$@"
 step main campaign --budget 3e14 --sizes 3 --seeds 1 2 "$@"

@@ -144,6 +144,22 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(window: Window) -> No
         assert 366 <= inside <= 394
 
 
+def test_few_noisy_trials_decide_in_a_window_that_widens_and_their_intervals_hold_the_truth() -> None:
+    """Twice the batch costs 0.1 nats and noise is 0.05: of 24 trials too few are within 0.05 of the lowest."""
+    curvature, rng = np.array([[0.2, -0.1], [-0.1, 0.4]]), np.random.default_rng(0)
+    narrow, found = 0, []
+    for _ in range(100):
+        settings = np.exp(rng.normal(0, [0.8, 1.0], (24, 2)))
+        loss = 3 + np.einsum("ni,ij,nj->n", np.log(settings), curvature, np.log(settings)) / 2
+        runs = pd.DataFrame(settings, columns=["lr", "batch"]).assign(
+            params=1e6, tokens=1e7, loss=loss + rng.normal(0, 0.05, 24)
+        )
+        narrow += only(runs, Window()).status == "optimum"
+        found += [cell for cell in [only(runs, Window(widest=0.5))] if cell.status == "optimum"]
+    held = [low <= 1 <= high for cell in found for low, high in cell.intervals.values()]
+    assert narrow < 20 and len(found) > 85 and np.mean(held) > 0.9, (narrow, len(found), np.mean(held))
+
+
 @pytest.mark.parametrize("lr", [1e-4, 5e-2])
 @pytest.mark.parametrize("window", [EVERY_RUN, Window()])
 def test_an_optimum_past_the_grids_edge_is_refused(lr: float, window: Window) -> None:
