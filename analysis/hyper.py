@@ -144,11 +144,13 @@ def fit(
         best_loss=float(losses[best]),
         best={name: float(values[best]) for name, values in settings.items()},
     )
-    enclosed = bool(((z.min(0) < z[best]) & (z[best] < z.max(0))).all())
+    known = z[np.isfinite(z).all(1)]
+    enclosed = (known.min(0, initial=np.inf) < z[best]) & (z[best] < known.max(0, initial=-np.inf))
+    widening = (*UNDECIDED, BEYOND) if enclosed.all() else UNDECIDED
     for wide in window.widened(losses):
         keep = wide.keep(z, losses)
         found = _fitted(replace(cell, n_used=int(keep.sum()), excess=wide.excess), z[keep], losses[keep])
-        if found.status not in UNDECIDED and not (found.status == BEYOND and enclosed):
+        if found.status not in widening:
             break
     return found
 
