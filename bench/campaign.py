@@ -60,7 +60,7 @@ def planned(results: Path) -> Queue:
 
 
 def train(queue: Queue, number: int, last: float) -> None:
-    """What nobody else trains, on the GPU of this number; nothing is begun after `last`, in seconds of time.time()."""
+    """What nobody else trains, on the GPU of this number; nothing is begun after `last`, of time.monotonic()."""
     preemption.install()
     place = worker.Place("cuda", default_cache())
     tasks = []
@@ -70,7 +70,7 @@ def train(queue: Queue, number: int, last: float) -> None:
 
 
 def in_time(last: float, call: pool.Call, alone: bool) -> None:
-    if time.time() < last:
+    if time.monotonic() < last:
         call(alone)
 
 
@@ -86,8 +86,10 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"eutectic: {error}")
     context = multiprocessing.get_context("spawn")
-    last = time.time() + end - time.monotonic() - LAST_SECONDS
-    gpus = [context.Process(target=train, args=(queue, number, last)) for number in range(torch.cuda.device_count())]
+    gpus = [
+        context.Process(target=train, args=(queue, number, end - LAST_SECONDS))
+        for number in range(torch.cuda.device_count())
+    ]
     for gpu in gpus:
         gpu.start()
     for gpu in gpus:

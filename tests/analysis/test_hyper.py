@@ -90,20 +90,21 @@ def test_a_window_is_widened_where_noise_puts_the_minimum_outside_of_its_runs_an
         assert found.intervals[name][0] < value < found.intervals[name][1]
 
 
-def few_trials(seed: int) -> pd.DataFrame:
-    """24 trials with noise of 0.01 nats, two thirds of them about the best, their batches apart by factors of two that
+def few_trials(seed: int, noise: float = 0.01) -> pd.DataFrame:
+    """24 trials with noise in nats, two thirds of them about the best, their batches apart by factors of two that
     hit it or miss it by up to its half; twice the batch costs 0.036 nats."""
     random = np.random.default_rng(seed)
     off, wide = random.uniform(-0.35, 0.35), random.uniform(-2.2, 2.2, (8, 2))
     z = np.concatenate([wide, random.normal(0, 0.65, (16, 2))])
     z[:, 1] = np.round(z[:, 1] / math.log(2)) * math.log(2) + off
-    loss = 2.5 + np.einsum("ni,ij,nj->n", z, [[0.08, 0.03], [0.03, 0.15]], z) / 2 + random.normal(0, 0.01, 24)
+    loss = 2.5 + np.einsum("ni,ij,nj->n", z, [[0.08, 0.03], [0.03, 0.15]], z) / 2 + random.normal(0, noise, 24)
     columns = {"lr": 2e-3 * np.exp(z[:, 0]), "batch": 8192 * np.exp(z[:, 1]), "loss": loss}
     return pd.DataFrame({"params": 1e8, "tokens": 2e9, **columns})
 
 
-def test_a_widened_window_decides_more_cells_and_holds_the_truth_as_often() -> None:
-    narrow, found = ([only(few_trials(seed), Window(widest=w)) for seed in range(400)] for w in (0.0, 0.2))
+@pytest.mark.parametrize("widest", [0.2, 0.5])
+def test_a_widened_window_decides_more_cells_and_holds_the_truth_as_often(widest: float) -> None:
+    narrow, found = ([only(few_trials(seed), Window(widest=w)) for seed in range(400)] for w in (0.0, widest))
     decided = [[o for o in cells if o.status == "optimum"] for cells in (narrow, found)]
     assert len(decided[0]) < 160 and len(decided[1]) > 360
     spreads = [
@@ -114,6 +115,15 @@ def test_a_widened_window_decides_more_cells_and_holds_the_truth_as_often() -> N
         inside = np.mean([o.intervals[name][0] <= value <= o.intervals[name][1] for o in decided[1]])
         # a standard deviation of 0.011
         assert 0.93 <= inside <= 0.98
+
+
+def test_noise_as_large_as_the_window_leaves_cells_to_a_widened_one() -> None:
+    cells = [few_trials(seed, noise=0.05) for seed in range(400)]
+    narrow, found = ([only(cell, Window(widest=w)) for cell in cells] for w in (0.0, 0.5))
+    decided = [[o for o in fitted if o.status == "optimum"] for fitted in (narrow, found)]
+    assert len(decided[0]) < 20 and len(decided[1]) > 360
+    for name, value in {"lr": 2e-3, "batch": 8192}.items():
+        assert np.mean([o.intervals[name][0] <= value <= o.intervals[name][1] for o in decided[1]]) > 0.93
 
 
 def test_a_factor_forgives_settings_written_with_three_digits() -> None:
@@ -142,22 +152,6 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(window: Window) -> No
         inside = sum(o.intervals[name][0] <= value <= o.intervals[name][1] for o in found)
         # 380 expected with a standard deviation of 4.4
         assert 366 <= inside <= 394
-
-
-def test_few_noisy_trials_decide_in_a_window_that_widens_and_their_intervals_hold_the_truth() -> None:
-    """Twice the batch costs 0.1 nats and noise is 0.05: of 24 trials too few are within 0.05 of the lowest."""
-    curvature, rng = np.array([[0.2, -0.1], [-0.1, 0.4]]), np.random.default_rng(0)
-    narrow, found = 0, []
-    for _ in range(100):
-        settings = np.exp(rng.normal(0, [0.8, 1.0], (24, 2)))
-        loss = 3 + np.einsum("ni,ij,nj->n", np.log(settings), curvature, np.log(settings)) / 2
-        runs = pd.DataFrame(settings, columns=["lr", "batch"]).assign(
-            params=1e6, tokens=1e7, loss=loss + rng.normal(0, 0.05, 24)
-        )
-        narrow += only(runs, Window()).status == "optimum"
-        found += [cell for cell in [only(runs, Window(widest=0.5))] if cell.status == "optimum"]
-    held = [low <= 1 <= high for cell in found for low, high in cell.intervals.values()]
-    assert narrow < 20 and len(found) > 85 and np.mean(held) > 0.9, (narrow, len(found), np.mean(held))
 
 
 @pytest.mark.parametrize("lr", [1e-4, 5e-2])

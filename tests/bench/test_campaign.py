@@ -21,6 +21,6 @@ def test_a_campaign_that_cannot_be_planned_ends_with_one_sentence(tmp_path: Path
 
 def test_a_run_that_would_be_broken_off_is_not_begun() -> None:
     in_time, begun = runpy.run_path(str(ROOT / "bench/campaign.py"))["in_time"], list[bool]()
-    in_time(time.time() + 60, begun.append, True)
-    in_time(time.time() - 1, begun.append, False)
+    in_time(time.monotonic() + 60, begun.append, True)
+    in_time(time.monotonic() - 1, begun.append, False)
     assert begun == [True]
