@@ -14,7 +14,7 @@ from eutectic.analysis.heads import Heads, by_heads
 from eutectic.analysis.load import Runs
 from eutectic.analysis.minima import Minima, minima
 from eutectic.analysis.noise import Noise, at, noises
-from eutectic.analysis.offsize import OffSize, off_size
+from eutectic.analysis.offsize import OffSize, Sizes, off_size
 from eutectic.analysis.placement import Spread, spreads
 from eutectic.analysis.state import Held, by_state, held
 
@@ -80,7 +80,14 @@ class Evidence:
             return ()
         own = self.family(MAIN)
         hybrids, pure = ([a for a in own if a in some] for some in (self.mixed(MAIN), self.pure(MAIN)))
-        return tuple(off_size(self.laws_at(one.budget), one, hybrids, pure) for one in self.minima[MAIN])
+        return tuple(
+            off_size(self.laws_at(one.budget), one, self._sizes(one.budget), hybrids, pure) for one in self.minima[MAIN]
+        )
+
+    def _sizes(self, budget: float) -> Sizes:
+        used = self.parts[MAIN].used
+        sizes = used[used["budget"] == budget].groupby("arch")["params"].agg(["min", "max"])
+        return {str(arch): (float(low), float(high)) for arch, low, high in sizes.itertuples()}
 
     @cached_property
     def rankings(self) -> tuple[Ranking, ...]:

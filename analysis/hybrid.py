@@ -1,5 +1,6 @@
 """The law of the hybrid ratio: loss against size, tokens and attention's share, and the best share against compute."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,9 +10,9 @@ from scipy import stats
 from eutectic.analysis.bootstrap import LEVEL, resample
 from eutectic.analysis.compare import Estimate, estimate
 from eutectic.analysis.fit import Fit, fit
-from eutectic.analysis.laws import HYBRIDS, Array
+from eutectic.analysis.laws import HYBRIDS, Array, Law
 from eutectic.analysis.losses import LossFn
-from eutectic.analysis.optimum import Cost, best_share
+from eutectic.analysis.optimum import Cost, Optimum, best_share
 from eutectic.analysis.solve import Refused
 
 NAN = float("nan")
@@ -50,7 +51,9 @@ class ShareOptimum:
 class HybridLaw:
     """steps: the nested laws tried; fit: that of least information; depends: whether it beats no dependence at 5%.
 
-    optima: at each compute asked about. drift: change of the best share per decade of compute.
+    optima: at each compute asked about. drift: change of the best share per decade of compute. drawn: laws with
+    parameters, (n, p): first the fit's own, then resamples of every law of the share, of each as many as its weight by
+    Schwarz's criterion says, so that intervals know that the law was chosen (Buckland et al. 1997).
     """
 
     steps: tuple[Step, ...]
@@ -59,7 +62,12 @@ class HybridLaw:
     depends: bool
     optima: tuple[ShareOptimum, ...]
     drift: Estimate
-    theta: Array
+    drawn: tuple[tuple[Law, Array], ...]
+
+    def best(self, compute: Array) -> Optimum:
+        """With the best share at each compute, (1 + count, computes) each: of the fit, then of the resamples."""
+        found = [best_share(law, theta[:, None], self.cost, compute) for law, theta in self.drawn]
+        return Optimum(*(np.concatenate([getattr(one, name) for one in found]) for name in vars(found[0])))
 
     @property
     def p_none(self) -> float:
@@ -79,21 +87,40 @@ def hybrid_law(
     fits, steps = nested(x, losses, loss_fn, seed)
     chosen = least_information(fits, steps)
     depends = _p_none(chosen, steps) < 1 - LEVEL
-    theta = np.concatenate([chosen.theta[None], resample(chosen, count, seed, "wild").theta])
+    drawn = _drawn(chosen, fits, steps, count, seed) if "r" in chosen.law.inputs else ()
+    law = HybridLaw(tuple(steps), chosen, cost, depends, (), Estimate(0.0, 0.0, 0.0), drawn)
+    if not drawn:
+        return law
     middle = np.mean(np.log10(compute))
     ends = 10 ** (middle + np.array([-EXTENT / 2, EXTENT / 2]))
-    asked = np.concatenate([np.asarray(compute, float), ends])
-    optima, drift = [], Estimate(0.0, 0.0, 0.0)
-    if "r" in chosen.law.inputs:
-        found = best_share(chosen.law, theta[:, None], cost, asked)
-        assert found.share is not None
-        for k, c in enumerate(compute):
-            one = estimate(found.share[:, k], chosen.degrees, log=False)
-            one = Estimate(one.value, max(0.0, one.low), min(1.0, one.high))
-            loss, params, tokens = (estimate(v[:, k], chosen.degrees) for v in (found.loss, found.params, found.tokens))
-            optima.append(ShareOptimum(float(c), one, loss, params, tokens, _verdict(found.share[1:, k])))
-        drift = estimate((found.share[:, -1] - found.share[:, -2]) / EXTENT, chosen.degrees, log=False)
-    return HybridLaw(tuple(steps), chosen, cost, depends, tuple(optima), drift, theta)
+    found = law.best(np.concatenate([np.asarray(compute, float), ends]))
+    assert found.share is not None
+    optima = []
+    for k, c in enumerate(compute):
+        one = estimate(found.share[:, k], chosen.degrees, log=False)
+        one = Estimate(one.value, max(0.0, one.low), min(1.0, one.high))
+        loss, params, tokens = (estimate(v[:, k], chosen.degrees) for v in (found.loss, found.params, found.tokens))
+        optima.append(ShareOptimum(float(c), one, loss, params, tokens, _verdict(found.share[1:, k])))
+    drift = estimate((found.share[:, -1] - found.share[:, -2]) / EXTENT, chosen.degrees, log=False)
+    return replace(law, optima=tuple(optima), drift=drift)
+
+
+def _drawn(
+    chosen: Fit, fits: Sequence[Fit], steps: Sequence[Step], count: int, seed: int
+) -> tuple[tuple[Law, Array], ...]:
+    """As HybridLaw has it. A law less likely than one resample is worth has none, nor has one whose resamples do not
+    converge; the chosen one's have to."""
+    information = {step.law: step.information for step in steps}
+    others = [one for one in fits if "r" in one.law.inputs and one is not chosen]
+    odds = np.exp([(information[chosen.law.name] - information[one.law.name]) / 2 for one in others])
+    counts = (count * odds / (1 + odds.sum())).round().astype(int)
+    own = resample(chosen, count - int(counts.sum()), seed, "wild").theta
+    drawn = [(chosen.law, np.concatenate([chosen.theta[None], own]))]
+    for one, some in zip(others, counts.tolist(), strict=True):
+        if some:
+            with contextlib.suppress(Refused):
+                drawn.append((one.law, resample(one, some, seed, "wild").theta))
+    return tuple(drawn)
 
 
 def _verdict(shares: Array) -> str:

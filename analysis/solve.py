@@ -17,6 +17,7 @@ from eutectic.errors import UserError
 
 Mask = NDArray[np.bool_]
 POLISHED, STRAYED = 12, 20
+MANY, AFIELD = 12, 200  # of laws of more parameters than MANY: some of their best minima took 1 start in 20
 PART = 250  # rows of a large table that starts are first polished on
 STEPS = 300
 PATIENCE = 60  # of a search
@@ -178,7 +179,8 @@ def starts(problem: Problem, loss: LossFn, seed: int, parent: Array | None) -> A
         best = np.array([[p.neutral for p in law.parameters]])
         best[:, where] = theirs
     stray = np.array([p.stray for p in law.parameters])
-    random = np.random.default_rng(seed).normal(size=(STRAYED, len(names)))
+    count = STRAYED if len(names) <= MANY else AFIELD
+    random = np.random.default_rng(seed).normal(size=(count, len(names)))
     return np.concatenate([best, best[:1] + stray * random])
 
 

@@ -52,7 +52,8 @@ STATEMENTS: dict[str, Statement] = {
             key="robust",
             statement="Off the compute-optimal size, hybrids lose less than the architectures that they are mixed of.",
             source=MAD,
-            limits="Of sizes four times off the best that were not trained, a law is as good as it is there.",
+            limits="Nothing is said of sizes four times off the best that were not trained: a law has no run to hold "
+            "it there.",
         ),
         Statement(
             key="domain",

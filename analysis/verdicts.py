@@ -207,9 +207,9 @@ def robust(e: Evidence) -> Claim:
     """What hybrids lose at four times too small and too large less what each pure end does."""
     by_law = {(one.budget, arch): gap for one in e.off_sizes for arch, gap in one.law_gaps.items()}
     by_runs = {(one.budget, arch): gap for one in e.off_sizes for arch, gap in one.run_gaps.items()}
-    if not by_law:
+    if not (by_law or by_runs):
         return untested(
-            "robust", "The part main has no laws of hybrids and of the architectures that they are mixed of."
+            "robust", "The part main has no sizes four times off the best, of hybrids and of what they are mixed of."
         )
     measures = [
         Measure(f"{arch}, four times {side}, {how}", flops(one.budget), lost, NATS)
@@ -223,7 +223,7 @@ def robust(e: Evidence) -> Claim:
     for how, gaps in (("by the laws", by_law), ("by runs", by_runs)):
         measures += [Measure(f"{name} {arch}, {how}", flops(b), gap, NATS) for (b, arch), gap in gaps.items()]
     told = [
-        against_zero(f"{start} what hybrids lose, averaged over both sides, less what {arch} does", own)
+        against_zero(f"{start} what hybrids lose, averaged over the sides trained, less what {arch} does", own)
         for start, gaps in (("By the laws", by_law), ("By runs of such sizes", by_runs))
         for arch in dict.fromkeys(arch for _, arch in gaps)
         for own in ({b: gap for (b, other), gap in gaps.items() if other == arch},)

@@ -10,7 +10,6 @@ from eutectic.analysis.figures import style
 from eutectic.analysis.figures.curves import band
 from eutectic.analysis.hybrid import HybridLaw
 from eutectic.analysis.load import Runs
-from eutectic.analysis.optimum import best_share
 from eutectic.analysis.ratio import HybridOptimum
 from eutectic.analysis.report import Report
 
@@ -56,7 +55,7 @@ def _title(name: str, law: HybridLaw | None) -> str:
 def _law(axes: Axes, law: HybridLaw, budgets: tuple[float, ...]) -> None:
     halves, whole = np.arange(0, len(budgets) - 0.5, 0.5), np.arange(len(budgets))
     compute = np.exp(np.interp(halves, whole, np.log(budgets)))  # the budgets and halfway between them
-    found = best_share(law.fit.law, law.theta[:, None], law.cost, compute).share
+    found = law.best(compute).share
     assert found is not None
     line = band(compute, [estimate(v, law.fit.degrees, log=False) for v in found.T])
     axes.plot(compute, line.value, color=_LAW)
