@@ -7,7 +7,7 @@ from eutectic.analysis.load import Runs, load
 from eutectic.errors import UserError
 
 MAIN = "main"  # the part that architectures and budgets are compared in; a sweep by itself is one of this part alone
-RATIO, PLACEMENT, HEADS, DOMAIN = "ratio", "placement", "heads", "domain"
+RATIO, PLACEMENT, HEADS, DOMAIN, TUNE = "ratio", "placement", "heads", "domain", "tune"
 
 
 def parts(folder: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from eutectic.analysis.campaign import MAIN
+from eutectic.analysis.campaign import MAIN, TUNE
 from eutectic.analysis.claims import Claim
 from eutectic.analysis.conventions import Ranking
 from eutectic.analysis.evidence import Evidence
@@ -16,6 +16,7 @@ from eutectic.analysis.load import Runs
 from eutectic.analysis.noise import Noise
 from eutectic.analysis.report import Report, report
 from eutectic.analysis.state import Held
+from eutectic.analysis.tuned import Tuned, tuned
 from eutectic.analysis.unfinished import Unfinished
 from eutectic.analysis.verdicts import judge
 from eutectic.sweeps.left_out import Cell
@@ -44,8 +45,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What learning rates and batches rest on. largest_tuned, largest: parameters of the largest model of the tuning's
+    cells, and of the main part."""
+
+    tuned: Tuned
+    largest_tuned: float
+    largest: float
+
+
+@dataclass(frozen=True)
 class Findings:
-    """whole: of all parts together. report: of the main part, None where there is none."""
+    """whole: of all parts together. settings: None without a tuning; report: of the main part, None where there is
+    none."""
 
     parts: tuple[Part, ...]
     whole: Part
@@ -53,6 +65,7 @@ class Findings:
     noises: tuple[Noise, ...]
     rankings: tuple[Ranking, ...]
     held: tuple[Held, ...]
+    settings: Settings | None
     report: Report | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,8 +98,17 @@ def findings(
         evidence.noises,
         evidence.rankings,
         evidence.held,
+        settings(evidence.parts),
         report(main, evidence.seed) if main else None,
     )
+
+
+def settings(parts: Mapping[str, Runs]) -> Settings | None:
+    """Of a campaign's parts; None without a tuning or a main part."""
+    if not {TUNE, MAIN} <= set(parts):
+        return None
+    found = tuned(parts[TUNE])
+    return Settings(found, max(cell.params for cell in found.optima), float(parts[MAIN].used["params"].max()))
 
 
 def _part(

@@ -23,7 +23,8 @@ STATEMENTS: dict[str, Statement] = {
             "architecture of one mixer alone.",
             source=MAD,
             limits=f"{_SCALE}. The best is that of the layouts trained: another mixer, or another learning rate for "
-            "one of them, may do better than all.",
+            "one of them, may do better than all. Most of the single mixers were not tuned but go by a hybrid's "
+            "settings, which may favour hybrids.",
         ),
         Statement(
             key="ratio",

@@ -127,14 +127,16 @@ def record(out: Path, call: int, way: str, ledger: Ledger, runs: list[RunConfig]
 
 
 def table(rows: pd.DataFrame) -> str:
-    """By budget: seconds of GPU a run takes either way, their ratio, and the largest gaps of losses; each way by its
-    last call that had all architectures."""
+    """By budget: seconds of GPU a run takes either way, the FLOPs of a GPU-hour that this is, their ratio, and the
+    largest gaps of losses; each way by its last call that had all architectures."""
     lines = ["# A sweep's worker against runs one by one\n", "Written by `bench/sweep_throughput.py --table`.\n", NOTE]
     lines.append(
-        "| device | budget | runs | one by one, s | worker, s | times more | losses differ by | by, trained again |"
+        "| device | budget | runs | one by one, s | worker, s | FLOPs a GPU-hour, one by one | worker | times more | "
+        "losses differ by | by, trained again |"
     )
-    lines.append("|---|---|---|--:|--:|--:|--:|--:|")
+    lines.append("|---|---|---|--:|--:|--:|--:|--:|--:|--:|")
     for (device, budget), own in rows.groupby(["device", "budget"]):
+        flops = float(str(budget))
         archs = own.groupby(["way", "call"])["arch"].transform("nunique")
         whole = own[archs == own["arch"].nunique()]  # calls that were not cut short
         last = whole[whole["call"] == whole.groupby("way")["call"].transform("max")]
@@ -146,7 +148,8 @@ def table(rows: pd.DataFrame) -> str:
         gaps = _gap(ways[TOGETHER], ways[ALONE]), _again(own)
         counts = f"{len(ways[TOGETHER])} and {len(ways[ALONE])}"
         ratio = f"{mean[ALONE] / mean[TOGETHER]:.2f}" + (" \\*" if calls[ALONE] != calls[TOGETHER] else "")
-        seconds = f"{mean[ALONE]:.1f}", f"{mean[TOGETHER]:.1f}", ratio
+        hourly = [f"{flops * 3600 / mean[way]:.2g}".replace("e+", "e") for way in (ALONE, TOGETHER)]
+        seconds = f"{mean[ALONE]:.1f}", f"{mean[TOGETHER]:.1f}", *hourly, ratio
         lines.append(f"| {' | '.join((str(device), f'{budget:.3g}', counts, *seconds, *gaps))} |")
     return "\n".join(lines) + "\n"
 

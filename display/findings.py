@@ -42,7 +42,13 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _sections(found: Findings) -> list[Section]:
     of_report = sections.worth(found.report) + sections.held_out(found.report) if found.report else []
-    return [*sections.noise(found.noises), *of_report, *sections.counts(found.rankings), *sections.states(found.held)]
+    return [
+        *sections.noise(found.noises),
+        *sections.settings(found.settings),
+        *of_report,
+        *sections.counts(found.rankings),
+        *sections.states(found.held),
+    ]
 
 
 def _section(section: Section, figures: Sequence[str]) -> list[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.conventions import Ranking
+from eutectic.analysis.findings import Settings
+from eutectic.analysis.hyper_law import HyperLaw
 from eutectic.analysis.laws import CHINCHILLA
 from eutectic.analysis.noise import Noise
 from eutectic.analysis.report import Report
@@ -42,6 +44,30 @@ def noise(noises: Sequence[Noise]) -> list[Section]:
         "the cells (architecture, size, budget) of two seeds and more."
     )
     return [Section("Noise", text, ("budget (FLOPs)", "nats per token", "degrees of freedom", "cells"), tuple(rows))]
+
+
+def settings(found: Settings | None) -> list[Section]:
+    """Laws of the learning rate and the batch, with what they are carried to."""
+    if found is None:
+        return []
+    rows = []
+    for law in found.tuned.laws:
+        fitted = law.fitted
+        powers = {name: _power(fitted, name) if fitted else "no law" for name in ("params", "tokens")}
+        value = bracketed(Estimate(fitted.coefficient, *fitted.intervals["coefficient"])) if fitted else ""
+        rows.append((law.arch, law.target, str(law.cells), value, *powers.values()))
+    text = (
+        "Learning rate and batch (tokens) of the architectures tuned, as powers of parameters and tokens through the "
+        "best of each cell; all others go by one of these laws, which may suit some better than others. Where an "
+        "exponent's interval is wide, settings are as good as the cells near by: the largest model of the tuning has "
+        f"{short(found.largest_tuned)} parameters, that of the main part {short(found.largest)}."
+    )
+    head = ("architecture", "setting", "cells", "at the cells' mean", "power of parameters", "power of tokens")
+    return [Section("What settings rest on", text, head, tuple(rows))]
+
+
+def _power(law: HyperLaw, name: str) -> str:
+    return bracketed(Estimate(law.exponents[name], *law.intervals[name])) if name in law.exponents else ""
 
 
 def worth(report: Report) -> list[Section]:

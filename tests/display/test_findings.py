@@ -2,13 +2,15 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from campaign_table import Truth, campaign, screened
 
+from eutectic.analysis.campaign import load_parts
 from eutectic.analysis.evidence import Evidence
-from eutectic.analysis.findings import Findings, findings
+from eutectic.analysis.findings import Findings, findings, settings
 from eutectic.analysis.statements import STATEMENTS, UNTESTABLE
 from eutectic.display import sections
 from eutectic.display.findings import markdown
@@ -99,3 +101,20 @@ def test_what_is_not_known_is_said() -> None:
     assert "No two runs differ in their seed alone" in page
     assert "No architecture has the three budgets that this needs" in page
     assert "Left out of the fits: none." in page and "nan" not in page
+
+
+def test_settings_are_given_with_what_their_laws_are_carried_to() -> None:
+    """Of the committed campaign, whose tuning found laws of three architectures."""
+    parts = load_parts(Path(__file__).parents[2] / "results/campaign")
+    found = settings(parts)
+    assert found is not None
+    (section,) = sections.settings(found)
+    assert [row[:3] for row in section.rows] == [
+        (arch, target, "3") for arch in ("hyena", "hyena*3+attn", "attn") for target in ("lr", "batch")
+    ]
+    law = found.tuned.law("attn", "lr")
+    assert law is not None and section.rows[4][4].startswith(f"{law.exponents['params']:.3g} [")
+    assert section.rows[4][5] == "" and section.rows[5][4] == ""
+    largest = parts["main"].used["params"].max()
+    assert f"{found.largest_tuned / 1e6:.3g}M parameters, that of the main part {largest / 1e6:.3g}M." in section.text
+    assert settings({"main": parts["main"]}) is None and sections.settings(None) == []
