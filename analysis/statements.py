@@ -54,7 +54,8 @@ STATEMENTS: dict[str, Statement] = {
             statement="Off the compute-optimal size, hybrids lose less than the architectures that they are mixed of.",
             source=MAD,
             limits="Nothing is said of sizes four times off the best that were not trained: a law has no run to hold "
-            "it there.",
+            "it there. Learning rate and batch are by laws of smaller models: what a model too large loses is in part "
+            "what they lose.",
         ),
         Statement(
             key="domain",
