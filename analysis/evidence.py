@@ -13,7 +13,7 @@ from eutectic.analysis.conventions import Ranking, by_clock, by_convention
 from eutectic.analysis.heads import Heads, by_heads
 from eutectic.analysis.load import Runs
 from eutectic.analysis.minima import Minima, minima
-from eutectic.analysis.noise import Noise, at, noises
+from eutectic.analysis.noise import Noise, noise
 from eutectic.analysis.offsize import OffSize, Sizes, off_size
 from eutectic.analysis.placement import Spread, spreads
 from eutectic.analysis.state import Held, by_state, held
@@ -27,8 +27,9 @@ class Evidence:
     seed: int = 0
 
     @cached_property
-    def noises(self) -> tuple[Noise, ...]:
-        return noises(self.parts)
+    def noises(self) -> dict[str, Noise]:
+        """By part; none where no runs differ in their seed alone."""
+        return {name: found for name in self.parts if (found := noise(self.parts, name)) is not None}
 
     @cached_property
     def laws(self) -> dict[str, Candidate]:
@@ -45,7 +46,7 @@ class Evidence:
     def minima(self) -> dict[str, tuple[Minima, ...]]:
         """By part, of every budget."""
         return {
-            name: tuple(minima(runs, budget, at(self.noises, budget), self.seed) for budget in runs.budgets)
+            name: tuple(minima(runs, budget, self.noises.get(name), self.seed) for budget in runs.budgets)
             for name, runs in self.parts.items()
         }
 
@@ -67,11 +68,11 @@ class Evidence:
 
     @cached_property
     def spreads(self) -> tuple[Spread, ...]:
-        return spreads(self.parts, self.noises, self.seed) if PLACEMENT in self.parts else ()
+        return spreads(self.parts, self.noises[PLACEMENT], self.seed) if PLACEMENT in self.noises else ()
 
     @cached_property
     def heads(self) -> tuple[Heads, ...]:
-        return by_heads(self.parts[HEADS], self.noises, self.seed) if HEADS in self.parts else ()
+        return by_heads(self.parts[HEADS], self.noises[HEADS], self.seed) if HEADS in self.noises else ()
 
     @cached_property
     def off_sizes(self) -> tuple[OffSize, ...]:

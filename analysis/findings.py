@@ -13,7 +13,7 @@ from eutectic.analysis.conventions import Ranking
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.hours import HOUR, busy_hours
 from eutectic.analysis.load import Runs
-from eutectic.analysis.noise import Noise
+from eutectic.analysis.noise import Noise, Pooled, pooled
 from eutectic.analysis.report import Report, report
 from eutectic.analysis.state import Held
 from eutectic.analysis.tuned import Tuned, tuned
@@ -62,7 +62,8 @@ class Findings:
     parts: tuple[Part, ...]
     whole: Part
     claims: tuple[Claim, ...]
-    noises: tuple[Noise, ...]
+    pooled: tuple[Pooled, ...]
+    noises: dict[str, Noise]
     rankings: tuple[Ranking, ...]
     held: tuple[Held, ...]
     settings: Settings | None
@@ -95,6 +96,7 @@ def findings(
             sorted({cell for own in left_out.values() for cell in own}),
         ),
         judge(evidence),
+        pooled(evidence.parts),
         evidence.noises,
         evidence.rankings,
         evidence.held,

@@ -10,7 +10,7 @@ from eutectic.analysis.compare import Estimate, estimate
 from eutectic.analysis.contrast import best_of
 from eutectic.analysis.load import Runs
 from eutectic.analysis.minima import RESAMPLES
-from eutectic.analysis.noise import Noise, at
+from eutectic.analysis.noise import Noise
 from eutectic.arch import layout
 
 MIXER = "multihyena"
@@ -19,10 +19,11 @@ HYENA = 0  # in the place of a number of heads
 
 @dataclass(frozen=True)
 class Heads:
-    """At one budget. cells: means of runs with columns heads (or HYENA), n_layers, d_model, loss, runs; of numbers of
-    heads that every size was trained with. differences: each number's loss less that of one head, over the sizes. best:
-    the least of several heads less that of one; slope: nats per doubling of the heads. hyena: the least of several less
-    that of Hyena, which has a filter a channel; None where it was not trained at these sizes."""
+    """At one budget. cells: means of runs with columns heads (or HYENA), n_layers, d_model, loss, runs, error (that
+    noise gives the mean), of numbers of heads that every size was trained with. differences: each number's loss less
+    that of one head, over the sizes. best: the least of several heads less that of one; slope: nats per doubling of the
+    heads. hyena: the least of several less that of Hyena, which has a filter a channel; None where it was not trained
+    at these sizes."""
 
     budget: float
     cells: pd.DataFrame
@@ -32,18 +33,21 @@ class Heads:
     hyena: Estimate | None
 
 
-def by_heads(runs: Runs, noises: tuple[Noise, ...], seed: int = 0) -> tuple[Heads, ...]:
-    """At each budget where one head and more were trained at a size; none where noise is unknown."""
+def by_heads(runs: Runs, noise: Noise, seed: int = 0) -> tuple[Heads, ...]:
+    """At each budget where one head and more were trained at a size."""
     of_each = [heads(arch, n) for arch, n in zip(runs.used["arch"], runs.used["n_heads"], strict=True)]
     rows = runs.used.assign(heads=pd.array(of_each, dtype="Int64")).dropna(subset="heads")
     found = []
     for budget, own in rows.groupby("budget"):
-        cells = own.groupby([*SHAPE, "heads"]).agg(loss=("loss", "mean"), runs=("loss", "size")).reset_index()
+        own = own.assign(error=noise.of(own["params"].to_numpy(float), float(str(budget))))
+        cells = own.groupby([*SHAPE, "heads"]).agg(
+            loss=("loss", "mean"), runs=("loss", "size"), error=("error", "first")
+        )
+        cells = cells.assign(error=cells["error"] / np.sqrt(cells["runs"])).reset_index()
         sizes = cells.groupby("heads")["loss"].transform("size")
         cells = cells[sizes == len(cells.drop_duplicates(SHAPE))].astype({"heads": int})
-        noise = at(noises, float(str(budget)))
-        if noise is not None and (cells["heads"] == 1).any() and (cells["heads"] > 1).any():
-            found.append(_heads(float(str(budget)), cells, noise, seed))
+        if (cells["heads"] == 1).any() and (cells["heads"] > 1).any():
+            found.append(_heads(float(str(budget)), cells, noise.degrees, seed))
     return tuple(found)
 
 
@@ -59,10 +63,10 @@ def heads(arch: str, n_heads: int) -> int | None:
     return next((int(value) for term in terms for name, value in term.options if name == "n_heads"), n_heads)
 
 
-def _heads(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Heads:
+def _heads(budget: float, cells: pd.DataFrame, degrees: int, seed: int) -> Heads:
     # both (heads, sizes): every size has every number
-    losses, runs = (cells.pivot(index="heads", columns=SHAPE, values=name) for name in ("loss", "runs"))
-    errors = noise.deviation.value * np.sqrt((1 / runs.to_numpy(float)).sum(1)) / losses.shape[1]
+    losses, errors = (cells.pivot(index="heads", columns=SHAPE, values=name) for name in ("loss", "error"))
+    errors = np.sqrt((errors.to_numpy() ** 2).sum(1)) / losses.shape[1]
     values = losses.to_numpy().mean(1)
     drawn = values + errors * np.random.default_rng(seed).normal(size=(RESAMPLES, len(values)))
     resampled = np.concatenate([values[None], drawn])
@@ -75,10 +79,10 @@ def _heads(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Heads
         budget,
         cells,
         {
-            int(number): estimate(several[:, k] - single[:, 0], noise.degrees, log=False)
+            int(number): estimate(several[:, k] - single[:, 0], degrees, log=False)
             for k, number in enumerate(numbers[numbers > 1])
         },
-        best=best_of(several, single, noise.degrees),
-        slope=estimate(slopes, noise.degrees, log=False),
-        hyena=best_of(several, hyena, noise.degrees) if hyena.size else None,
+        best=best_of(several, single, degrees),
+        slope=estimate(slopes, degrees, log=False),
+        hyena=best_of(several, hyena, degrees) if hyena.size else None,
     )

@@ -21,19 +21,20 @@ POINTS = 257  # of a curve, at which its least is looked for
 @dataclass(frozen=True)
 class Minima:
     """optima: of all architectures with runs at a budget, loss_error being over the draws. losses: (1 + RESAMPLES,
-    archs), of those that have an optimum, and of draws with normal errors of `deviation` (nats) in every run. reached:
-    the same of the others, the lowest mean of a size, which their best is not above. far: as losses, of models NEAR
-    times too small and too large, NaN where no such sizes were trained or `seeds` is false.
+    archs), of those that have an optimum, and of draws with normal errors in every run. reached: the same of the
+    others, the lowest mean of a size, which their best is not above. far: as losses, of models NEAR times too small and
+    too large, NaN where no such sizes were trained or `seeds` is false.
 
-    seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean; else they are what runs
-    scatter by about parabolas, which are none of theirs, less what an architecture shares with the others."""
+    seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean; else they are of
+    `scatter` (nats), by which runs are off parabolas, which are none of theirs, less what an architecture shares with
+    the others."""
 
     budget: float
     optima: tuple[IsoflopOptimum, ...]
     losses: Array
     reached: Array
     far: tuple[Array, Array]
-    deviation: float
+    scatter: float
     degrees: int
     seeds: bool
 
@@ -64,18 +65,23 @@ def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Min
     data = {arch: columns(rows, "params", "tokens", "loss") for arch, rows in tables.items()}
     optima = [_through(arch, budget, *own) if noise else isoflop.fit(arch, budget, *own) for arch, own in data.items()]
     found = [one for one in optima if one.status == "optimum"]
-    deviation, degrees = (noise.deviation.value, noise.degrees) if noise else _scatter(found, tables)
+    scatter, degrees = (np.nan, noise.degrees) if noise else _scatter(found, tables)
+    deviations = {
+        arch: noise.of(own[0], budget) if noise else np.full(len(own[0]), scatter) for arch, own in data.items()
+    }
     random = np.random.default_rng(seed)
-    drawn = [_drawn(one, data[one.arch][0], deviation, random) for one in found]
+    drawn = [_drawn(one, data[one.arch][0], deviations[one.arch], random) for one in found]
     values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
     others = [
-        _lowest(data[one.arch][0], data[one.arch][2], deviation, random) for one in optima if one.status != "optimum"
+        _lowest(data[one.arch][0], data[one.arch][2], deviations[one.arch], random)
+        for one in optima
+        if one.status != "optimum"
     ]
     reached = np.stack(others, 1) if others else np.empty((1 + RESAMPLES, 0))
     errors = dict(zip((one.arch for one in found), values[0, 1:].std(0).tolist(), strict=True))
     optima = [replace(one, loss_error=errors.get(one.arch)) for one in optima]
     far = values[1], values[2]
-    return Minima(budget, tuple(optima), values[0], reached, far, deviation, degrees, noise is not None)
+    return Minima(budget, tuple(optima), values[0], reached, far, scatter, degrees, noise is not None)
 
 
 def near(rows: pd.DataFrame) -> pd.DataFrame:
@@ -121,21 +127,21 @@ def _scatter(optima: list[IsoflopOptimum], tables: dict[str, pd.DataFrame]) -> t
     return (float(np.sqrt((own**2).sum() / degrees)), degrees) if degrees > 0 else (np.nan, 0)
 
 
-def _lowest(params: Array, losses: Array, deviation: float, random: np.random.Generator) -> Array:
+def _lowest(params: Array, losses: Array, deviations: Array, random: np.random.Generator) -> Array:
     """The lowest mean loss of a size, and that of draws with errors in every run: (1 + RESAMPLES,)."""
-    errors = random.normal(size=(RESAMPLES, len(losses))) * deviation
+    errors = random.normal(size=(RESAMPLES, len(losses))) * deviations
     drawn = losses + np.concatenate([np.zeros((1, len(losses))), errors])
     return np.stack([drawn[:, params == size].mean(1) for size in np.unique(params)], 1).min(1)
 
 
-def _drawn(optimum: IsoflopOptimum, params: Array, deviation: float, random: np.random.Generator) -> Array:
+def _drawn(optimum: IsoflopOptimum, params: Array, deviations: Array, random: np.random.Generator) -> Array:
     """The curve's least loss, and those NEAR times to either side of where that is: (3, 1 + RESAMPLES), of the optimum
     and of the curve refitted to errors of every run. NaN where the optimum's are not among the sizes trained."""
     assert optimum.centre is not None and optimum.coefficients is not None
     z = np.log(params / optimum.centre)
     points = np.linspace(z.min(), z.max(), POINTS)
     knots, counts = np.unique(z, return_counts=True)
-    errors = random.normal(size=(len(z), RESAMPLES)) * deviation
+    errors = random.normal(size=(len(z), RESAMPLES)) * deviations[:, None]
     errors = np.concatenate([np.zeros((len(z), 1)), errors], 1)
     fitted = np.array(optimum.coefficients)[:, None]
     if optimum.method == "akima":

@@ -12,7 +12,7 @@ from eutectic.analysis.compare import Estimate, estimate
 from eutectic.analysis.laws import Array
 from eutectic.analysis.load import Runs
 from eutectic.analysis.minima import RESAMPLES
-from eutectic.analysis.noise import Noise, at
+from eutectic.analysis.noise import Noise
 from eutectic.arch import layout
 
 FEWEST = 3  # placements, and shares, to speak of a spread
@@ -21,8 +21,9 @@ FEWEST = 3  # placements, and shares, to speak of a spread
 @dataclass(frozen=True)
 class Spread:
     """At one budget. cells: means of runs, with columns kind (placement or share), name, share, n_layers, d_model,
-    loss, runs. placements, shares: standard deviations (nats) of their true losses at a size, its noise taken off;
-    gap: the former less the latter; among_hybrids: the same, pure ends left out, None where too few remain."""
+    loss, runs, error (that noise gives the mean). placements, shares: standard deviations (nats) of their true losses
+    at a size, its noise taken off; gap: the former less the latter; among_hybrids: the same, pure ends left out, None
+    where too few remain."""
 
     budget: float
     cells: pd.DataFrame
@@ -32,18 +33,18 @@ class Spread:
     among_hybrids: Estimate | None
 
 
-def spreads(parts: Mapping[str, Runs], noises: tuple[Noise, ...], seed: int = 0) -> tuple[Spread, ...]:
+def spreads(parts: Mapping[str, Runs], noise: Noise, seed: int = 0) -> tuple[Spread, ...]:
     """At every budget that placements were trained at, with the shares trained at the same sizes in the part `ratio`,
-    or else in the main one; none where noise is unknown."""
+    or else in the main one."""
     rows = parts[PLACEMENT].used
     rows = rows.assign(name=rows["arch"].map(lambda arch: layout.parse(arch).placement))
     found = []
     for budget, placed in rows.dropna(subset="name").groupby("budget"):
-        noise = at(noises, float(str(budget)))
         shared = next((some for part in (RATIO, MAIN) if len(some := _beside(parts.get(part), placed))), None)
-        if noise is not None and shared is not None:
-            cells = pd.concat([_cells(placed, "placement"), _cells(shared.assign(name=shared["arch"]), "share")])
-            found.append(_spread(float(str(budget)), cells, noise, seed))
+        if shared is not None:
+            both = (placed, "placement"), (shared.assign(name=shared["arch"]), "share")
+            cells = pd.concat([_cells(rows, kind, noise) for rows, kind in both])
+            found.append(_spread(float(str(budget)), cells, noise.degrees, seed))
     return tuple(one for one in found if one is not None)
 
 
@@ -59,14 +60,17 @@ def _beside(runs: Runs | None, placed: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.groupby(SHAPE)["arch"].transform("nunique") >= FEWEST]
 
 
-def _cells(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    cells = rows.groupby([*SHAPE, "name"]).agg(
-        loss=("loss", "mean"), runs=("loss", "size"), share=("attn_share", "first")
+def _cells(rows: pd.DataFrame, kind: str, noise: Noise) -> pd.DataFrame:
+    deviation = noise.of(rows["params"].to_numpy(float), float(rows["budget"].iloc[0]))
+    cells = (
+        rows.assign(error=deviation)
+        .groupby([*SHAPE, "name"])
+        .agg(loss=("loss", "mean"), runs=("loss", "size"), share=("attn_share", "first"), error=("error", "first"))
     )
-    return cells.reset_index().assign(kind=kind)
+    return cells.assign(kind=kind, error=cells["error"] / np.sqrt(cells["runs"])).reset_index()
 
 
-def _spread(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Spread | None:
+def _spread(budget: float, cells: pd.DataFrame, degrees: int, seed: int) -> Spread | None:
     """None where no size has enough placements."""
     shapes = cells[cells["kind"] == "share"][SHAPE].drop_duplicates()
     cells = cells.merge(shapes, on=SHAPE)
@@ -76,24 +80,24 @@ def _spread(budget: float, cells: pd.DataFrame, noise: Noise, seed: int) -> Spre
     random = np.random.default_rng(seed)
     placed, shared = (cells[cells["kind"] == kind] for kind in ("placement", "share"))
     mixed = shared[(shared["share"] > 0) & (shared["share"] < 1)]
-    order, amount = (_deviation(some, noise, random) for some in (placed, shared))
-    inner = _deviation(mixed, noise, random) if mixed.groupby(SHAPE).size().min() >= FEWEST else None
+    order, amount = (_deviation(some, random) for some in (placed, shared))
+    inner = _deviation(mixed, random) if mixed.groupby(SHAPE).size().min() >= FEWEST else None
     return Spread(
         budget,
         cells,
-        placements=estimate(order, noise.degrees, log=False),
-        shares=estimate(amount, noise.degrees, log=False),
-        gap=estimate(order - amount, noise.degrees, log=False),
-        among_hybrids=None if inner is None else estimate(order - inner, noise.degrees, log=False),
+        placements=estimate(order, degrees, log=False),
+        shares=estimate(amount, degrees, log=False),
+        gap=estimate(order - amount, degrees, log=False),
+        among_hybrids=None if inner is None else estimate(order - inner, degrees, log=False),
     )
 
 
-def _deviation(cells: pd.DataFrame, noise: Noise, random: np.random.Generator) -> Array:
+def _deviation(cells: pd.DataFrame, random: np.random.Generator) -> Array:
     """Standard deviation of cells about their size's mean, and of draws of their noise, (1 + RESAMPLES,): that of the
     means less what noise adds to it (twice, for draws, whose means have it already), and 0 where that is more."""
     variances = []
     for _, own in cells.groupby(SHAPE):
-        errors = noise.deviation.value / np.sqrt(own["runs"].to_numpy(float))
+        errors = own["error"].to_numpy()
         drawn = own["loss"].to_numpy() + errors * random.normal(size=(RESAMPLES, len(own)))
         added = float((errors**2).mean())
         variance = np.concatenate([[own["loss"].var()], drawn.var(1, ddof=1) - added]) - added

@@ -19,6 +19,7 @@ def report(options: Options) -> int:
         )
     from eutectic.analysis.campaign import parts
     from eutectic.analysis.evidence import Evidence
+    from eutectic.analysis.noise import pooled
     from eutectic.analysis.page import read_part
     from eutectic.analysis.verdicts import judge
     from eutectic.display import sections
@@ -28,7 +29,7 @@ def report(options: Options) -> int:
     read = {name: read_part(name, path) for name, path in parts(folder).items()}
     evidence = Evidence({name: part.own.runs for name, part in read.items()})
     beside = [
-        *sections.noise(evidence.noises),
+        *sections.noise(pooled(evidence.parts), evidence.noises),
         *sections.counts(evidence.rankings),
         *sections.states(evidence.held),
     ]

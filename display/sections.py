@@ -1,15 +1,17 @@
 """What a campaign's findings have beside its claims: sections of a few sentences and a table each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.conventions import Ranking
 from eutectic.analysis.findings import Settings
 from eutectic.analysis.hyper_law import HyperLaw
 from eutectic.analysis.laws import CHINCHILLA
-from eutectic.analysis.noise import Noise
+from eutectic.analysis.noise import Noise, Pooled
 from eutectic.analysis.report import Report
 from eutectic.analysis.state import Held
 from eutectic.analysis.wording import listed
@@ -27,23 +29,29 @@ class Section:
     figure: str = ""
 
 
-def noise(noises: Sequence[Noise]) -> list[Section]:
-    if not noises:
+def noise(found: Sequence[Pooled], laws: Mapping[str, Noise]) -> list[Section]:
+    if not found:
         return [Section("Noise", "No two runs differ in their seed alone, so that noise is not known from seeds.")]
     rows = [
         (
-            "all" if one.budget is None else compute(one.budget),
+            one.part,
+            compute(one.budget),
             bracketed(one.deviation),
+            *(f"{laws[one.part].of(np.array(size), one.budget):.3g} at {short(size)}" for size in one.sizes),
             str(one.degrees),
             str(one.cells),
         )
-        for one in noises
+        for one in found
     ]
     text = (
-        "The standard deviation of a loss over seeds, which every difference above is to be held beside, pooled over "
-        "the cells (architecture, size, budget) of two seeds and more."
+        "The standard deviation of a loss over seeds, which every difference above is held beside: pooled over the "
+        "cells (architecture, size, budget) of two seeds and more; and at the smallest and the largest model that had "
+        "seeds by its law, a power of parameters over the root of compute. A part without seeds of its own, or with "
+        "few, goes by the main part's. Architectures differ in it, for which the law has fewer degrees of freedom: "
+        f"{listed([f'{law.degrees} ({part})' for part, law in laws.items()])}."
     )
-    return [Section("Noise", text, ("budget (FLOPs)", "nats per token", "degrees of freedom", "cells"), tuple(rows))]
+    head = ("part", "budget (FLOPs)", "nats per token", "smallest", "largest", "degrees of freedom", "cells")
+    return [Section("Noise", text, head, tuple(rows))]
 
 
 def settings(found: Settings | None) -> list[Section]:

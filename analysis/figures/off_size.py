@@ -8,7 +8,6 @@ from eutectic.analysis.campaign import MAIN
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.figures import style
 from eutectic.analysis.minima import NEAR, Minima
-from eutectic.analysis.noise import at
 
 
 def figure(e: Evidence) -> Figure | None:
@@ -22,7 +21,7 @@ def figure(e: Evidence) -> Figure | None:
     for axes, one in zip(panels, shown, strict=True):
         _budget(axes, one, e, looks)
     style.legend(drawn, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])))
-    noise = at(e.noises, shown[0].budget)
+    noise = e.noises.get(MAIN)
     bars = "with the standard error that seeds' noise gives them" if noise else "without errors, for noise is not known"
     style.below(
         drawn,
@@ -33,13 +32,14 @@ def figure(e: Evidence) -> Figure | None:
 
 
 def _budget(axes: Axes, one: Minima, e: Evidence, looks: dict[str, style.Look]) -> None:
-    noise = at(e.noises, one.budget)
+    noise = e.noises.get(MAIN)
     for optimum in one.optima:
         if optimum.params is None or optimum.loss is None:
             continue
         sizes = e.parts[MAIN].select(optimum.arch, one.budget).groupby("params")["loss"].agg(["mean", "size"])
-        errors = (noise.deviation.value if noise else 0.0) / np.sqrt(sizes["size"])
-        off, lost = sizes.index.to_numpy(float) / optimum.params, sizes["mean"] - optimum.loss
+        params = sizes.index.to_numpy(float)
+        errors = (noise.of(params, one.budget) if noise else 0.0) / np.sqrt(sizes["size"])
+        off, lost = params / optimum.params, sizes["mean"] - optimum.loss
         axes.errorbar(
             off, lost, errors, linewidth=0.9, markersize=3.5, elinewidth=0.8, label=optimum.arch, **looks[optimum.arch]
         )

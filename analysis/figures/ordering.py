@@ -1,6 +1,5 @@
 """Losses by placement of the same layers, beside losses by share of attention."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +8,6 @@ from eutectic.analysis.archs import SHAPE
 from eutectic.analysis.campaign import PLACEMENT
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.figures import style
-from eutectic.analysis.noise import at
 from eutectic.analysis.placement import Spread
 from eutectic.analysis.wording import plain
 from eutectic.arch.layout import PLACEMENTS
@@ -25,9 +23,7 @@ def figure(e: Evidence) -> Figure | None:
     drawn, panels = style.panels(len(e.spreads))
     drawn.set_size_inches(_WIDE * len(panels) + 0.8, 4.2)
     for axes, spread in zip(panels, e.spreads, strict=True):
-        noise = at(e.noises, spread.budget)
-        assert noise is not None  # there would be no spread
-        _budget(axes, spread, noise.deviation.value)
+        _budget(axes, spread)
     style.legend(drawn, panels[0], "width")
     placed = e.parts[PLACEMENT].used
     style.below(
@@ -40,7 +36,7 @@ def figure(e: Evidence) -> Figure | None:
     return drawn
 
 
-def _budget(axes: Axes, spread: Spread, deviation: float) -> None:
+def _budget(axes: Axes, spread: Spread) -> None:
     cells = spread.cells
     names = [name for name in PLACEMENTS if name in set(cells["name"])]
     shares = sorted(cells.loc[cells["kind"] == "share", "share"].unique())
@@ -55,7 +51,7 @@ def _budget(axes: Axes, spread: Spread, deviation: float) -> None:
         axes.errorbar(
             where,
             own["loss"] - level,
-            deviation / np.sqrt(own["runs"]),
+            own["error"],
             linestyle="",
             markersize=4,
             capsize=2,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from campaign_table import BUDGETS, NOTHING, Truth, campaign, screened
 
+from eutectic.analysis import noise as seeds
 from eutectic.analysis.load import Runs
 from eutectic.analysis.minima import Minima, minima, near
-from eutectic.analysis.noise import Noise, at, noises
+from eutectic.analysis.noise import Noise
 
 TRUTH = Truth()
 BUDGET = BUDGETS[1]
@@ -19,7 +20,7 @@ def main(truth: Truth = TRUTH, seed: int = 0) -> Runs:
 
 
 def noise(runs: Runs) -> Noise:
-    found = at(noises({"main": runs}), BUDGET)
+    found = seeds.noise({"main": runs}, "main")
     assert found is not None
     return found
 
@@ -33,7 +34,7 @@ def best(arch: str) -> float:
 def test_curves_through_means_give_the_planted_optima() -> None:
     runs = main()
     found = minima(runs, BUDGET, noise(runs))
-    assert (found.seeds, found.missing, found.degrees) == (True, {}, 36)
+    assert (found.seeds, found.missing, found.degrees) == (True, {}, 72)
     for arch, values in zip(found.archs, found.losses.T, strict=True):
         assert values[0] == pytest.approx(best(arch), abs=0.005)
         # the least of a curve through means of three runs and more
@@ -45,7 +46,7 @@ def test_without_seeds_errors_are_what_parabolas_leave() -> None:
     runs = main(replace(NOTHING, noise=0.002))
     found = minima(runs, BUDGET, None)
     assert not found.seeds and np.isnan(found.far).all()
-    assert found.deviation == pytest.approx(0.002, rel=0.35)
+    assert found.scatter == pytest.approx(0.002, rel=0.35)
     # six architectures of eleven runs near the best size, less three each, and less the eight that are left of a curve
     assert found.degrees == 6 * 11 - 18 - 8
 
@@ -59,7 +60,7 @@ def test_what_one_architecture_is_off_by_counts_and_what_all_are_does_not(
     best = np.isclose(runs.used["params"], np.sqrt(BUDGET / 6))
     whose = runs.used["arch"].isin(archs or runs.archs)
     moved = replace(runs, used=runs.used.assign(loss=runs.used["loss"] + 0.01 * (best & whose)))
-    ratio = minima(moved, BUDGET, None).deviation / minima(runs, BUDGET, None).deviation
+    ratio = minima(moved, BUDGET, None).scatter / minima(runs, BUDGET, None).scatter
     assert ratio == pytest.approx(factor, rel=0.05) and (archs is not None or ratio == pytest.approx(1.0, abs=1e-6))
 
 
@@ -111,7 +112,7 @@ def test_three_sizes_have_a_parabola_through_their_means_where_noise_is_known() 
     assert found.missing == {} and len(found.archs) == 8
     for arch, values in zip(found.archs, found.losses.T, strict=True):
         assert values[0] == pytest.approx(TRUTH.loss(arch, n, n, "domain"), abs=0.008)
-        assert 0.5 < values[1:].std() / known.deviation.value < 1.2, "a mean of one run"
+        assert 0.5 < values[1:].std() / known.of(np.array(n), BUDGET) < 1.2, "a mean of one run"
     assert set(minima(runs, BUDGET, None).missing.values()) == {"too few sizes"}
     ends = runs.used.assign(loss=runs.used["loss"] + 0.1 * np.log(runs.used["params"] / n))
     assert set(minima(replace(runs, used=ends), BUDGET, known).missing.values()) == {"beyond grid"}

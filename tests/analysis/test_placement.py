@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from campaign_table import NOTHING, Truth, campaign, screened
 
-from eutectic.analysis.noise import noises
+from eutectic.analysis.noise import noise
 from eutectic.analysis.placement import Spread, spreads
 
 PARTS = ("ratio", "placement")
@@ -15,7 +15,9 @@ SHARES = np.array([0, 1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1])
 
 def spread(truth: Truth, seed: int = 0, names: tuple[str, ...] = PARTS) -> Spread:
     parts = screened(campaign(truth, seed, names))
-    (found,) = spreads(parts, noises(parts), seed)
+    known = noise(parts, "placement")
+    assert known is not None
+    (found,) = spreads(parts, known, seed)
     return found
 
 
@@ -51,10 +53,10 @@ def test_the_cells_are_those_of_the_sizes_in_common() -> None:
     assert found.among_hybrids is not None and found.among_hybrids.value > found.gap.value
 
 
-def test_nothing_is_said_without_noise_or_without_shares_at_the_size() -> None:
+def test_nothing_is_said_without_shares_at_the_size() -> None:
     parts = screened(campaign(Truth(), names=("ratio", "placement", "main")))
-    known = noises(parts)
-    assert spreads(parts, ()) == ()
+    known = noise(parts, "placement")
+    assert known is not None
     other = replace(parts["ratio"], used=parts["ratio"].used.assign(d_model=1))
     deeper = replace(parts["main"], used=parts["main"].used.assign(n_layers=8))
     assert spreads(parts | {"ratio": other, "main": deeper}, known) == ()

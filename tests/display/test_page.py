@@ -13,6 +13,7 @@ import pytest
 from eutectic.analysis.claims import Claim, Measure, Verdict
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.evidence import Evidence
+from eutectic.analysis.noise import pooled
 from eutectic.analysis.page import Part, payload
 from eutectic.analysis.statements import UNTESTABLE
 from eutectic.display import sections
@@ -86,7 +87,11 @@ def test_findings_come_first_each_with_its_verdict_in_words(html: str) -> None:
 
 def test_what_findings_have_beside_claims_follows_them(parts: dict[str, Part]) -> None:
     evidence = Evidence({"main": parts["main"].own.runs})
-    beside = [*sections.noise(evidence.noises), *sections.counts(evidence.rankings), *sections.states(evidence.held)]
+    beside = [
+        *sections.noise(pooled(evidence.parts), evidence.noises),
+        *sections.counts(evidence.rankings),
+        *sections.states(evidence.held),
+    ]
     said = unescape(text(page("made", parts, CLAIMS, beside)))
     assert "Noise No two runs differ in their seed alone" in said
     assert len(evidence.rankings) == len(beside[1].rows) == 2 * 8
