@@ -85,7 +85,7 @@ def findings(
         evidence.noises,
         evidence.rankings,
         evidence.held,
-        report(main, evidence.seed) if main else None,
+        report(main, evidence.seed, evidence.optima(MAIN), evidence.optima_by) if main else None,
     )
 
 
