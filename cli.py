@@ -14,9 +14,9 @@ from eutectic.arguments import Options, parser
 from eutectic.errors import UserError
 from eutectic.kernels import choice
 
-# the arithmetic of any x86 CPU with AVX2, which numpy chooses as it is imported
+# the arithmetic of any x86 CPU with AVX2, which numpy chooses as it is imported: figures are the same bytes everywhere,
+# and of laws that fit as well as each other the same is chosen
 PORTABLE = {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR"}
-DRAWING = ("figures", "findings")  # commands that write figures, which are to be the same bytes everywhere
 RESUMED = ("sweep", "tune", "run", "retry", "graft", "probe")  # commands that find again what they had done
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command is None:
             parser().print_help()
             return 0
-        if options.command in DRAWING and platform.machine() == "x86_64":
+        if platform.machine() == "x86_64":
             os.environ |= PORTABLE
         choice.forced()  # or it would be refused in the midst of training
         from eutectic import commands

@@ -1,18 +1,21 @@
 """A campaign's parts, with what several of its claims ask of them, each computed once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
+from scipy import stats
 
 from eutectic.analysis.archs import families, laws, mixers
+from eutectic.analysis.bootstrap import LEVEL
 from eutectic.analysis.campaign import HEADS, MAIN, PLACEMENT, RATIO
 from eutectic.analysis.compare import Candidate
 from eutectic.analysis.conventions import Ranking, by_clock, by_convention
 from eutectic.analysis.heads import Heads, by_heads
+from eutectic.analysis.isoflop import IsoflopOptimum
 from eutectic.analysis.load import Runs
-from eutectic.analysis.minima import Minima, minima
+from eutectic.analysis.minima import NEAR, Minima, minima
 from eutectic.analysis.noise import Noise, noise
 from eutectic.analysis.offsize import OffSize, Sizes, off_size
 from eutectic.analysis.placement import Spread, spreads
@@ -49,6 +52,18 @@ class Evidence:
             name: tuple(minima(runs, budget, self.noises.get(name), self.seed) for budget in runs.budgets)
             for name, runs in self.parts.items()
         }
+
+    def optima(self, part: str) -> tuple[IsoflopOptimum, ...]:
+        """Those of the minima, by architecture, then budget, each with the 95% interval of its loss by their noise."""
+        found = [_with_interval(optimum, one) for one in self.minima[part] for optimum in one.optima]
+        return tuple(sorted(found, key=lambda one: self.parts[part].archs.index(one.arch)))
+
+    @property
+    def optima_by(self) -> str:
+        """How the minima are found."""
+        if self.noises:
+            return "curves through each size's mean (Akima's, of three sizes a parabola), losses ± by seeds' noise"
+        return f"parabolas of sizes up to {NEAR:g} times off the best, losses ± by what runs scatter about them"
 
     def mixed(self, part: str) -> tuple[str, ...]:
         """The hybrids: architectures of two mixers and more."""
@@ -112,6 +127,13 @@ class Evidence:
         runs = self.parts.get(MAIN)
         budgets = runs.budgets if runs else []
         return [(budget, runs.used) for budget in budgets if runs and len(self.laws_at(budget)) > 1]
+
+
+def _with_interval(one: IsoflopOptimum, minima: Minima) -> IsoflopOptimum:
+    if one.loss is None or one.loss_error is None or not minima.degrees:
+        return one
+    margin = float(stats.t.ppf((1 + LEVEL) / 2, minima.degrees)) * one.loss_error
+    return replace(one, loss_interval=(one.loss - margin, one.loss + margin))
 
 
 def of_these(archs: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def findings(
         evidence.rankings,
         evidence.held,
         settings(evidence.parts),
-        report(main, evidence.seed) if main else None,
+        report(main, evidence.seed, evidence.optima(MAIN), evidence.optima_by) if main else None,
     )
 
 

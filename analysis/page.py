@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 
 from eutectic.analysis.archs import FEWEST_SHARES, columns
+from eutectic.analysis.campaign import parts as folders_of
 from eutectic.analysis.compare import Estimate
+from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.figures import style
 from eutectic.analysis.figures.curves import curves as curves_of
 from eutectic.analysis.hours import HOUR, busy_hours
 from eutectic.analysis.isoflop import IsoflopOptimum
 from eutectic.analysis.load import Runs, read, shares_of, with_curves
+from eutectic.analysis.minima import near
 from eutectic.analysis.optimum import fit_cost
 from eutectic.analysis.ratio import HybridOptimum
 from eutectic.analysis.recount import CONVENTIONS, flops, recounted
@@ -60,17 +63,29 @@ class Part:
         return {run_id: reason for run_id, _, _, reason in self.own.report.dropped}
 
 
-def read_part(name: str, folder: Path, seed: int = 0) -> Part:
-    """seed: of the fits. Raises UserError as load.load() does."""
-    frame = read(folder)
-    runs = with_curves(folder, frame)
-    own = str(runs.used["convention"].iloc[0])
-    counted = {own: Counted(runs, report(runs, seed))}
+def read_parts(folder: Path) -> tuple[Evidence, dict[str, Part]]:
+    """Of a campaign's folder, or of a sweep's by itself. Raises UserError as campaign.parts() and load.load() do."""
+    folders = folders_of(folder)
+    frames = {name: read(path) for name, path in folders.items()}
+    evidence = Evidence({name: with_curves(folders[name], frame) for name, frame in frames.items()})
+    return evidence, {
+        name: Part(name, frame, _counted(evidence, name), unfinished(folders[name]), left_out.read(folders[name]))
+        for name, frame in frames.items()
+    }
+
+
+def _counted(evidence: Evidence, name: str) -> dict[str, Counted]:
+    """By convention; isoFLOP optima are those that the claims rest on, whatever the compute of a budget is called."""
+    runs, seed, by = evidence.parts[name], evidence.seed, evidence.optima_by
+    own, optima = str(runs.used["convention"].iloc[0]), evidence.optima(name)
+    counted = {own: Counted(runs, report(runs, seed, optima, by))}
     for convention in CONVENTIONS:
         if convention != own:
             other = recounted(runs, convention)
-            counted[convention] = Counted(other, fits(other, seed))
-    return Part(name, frame, counted, unfinished(folder), left_out.read(folder))
+            called = dict(zip(runs.used["budget"], other.used["budget"], strict=True))
+            moved = [replace(one, budget=called[one.budget]) for one in optima]
+            counted[convention] = Counted(other, fits(other, seed, moved, by))
+    return counted
 
 
 @dataclass(frozen=True)
@@ -191,8 +206,9 @@ def _part(part: Part, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _optimum(one: IsoflopOptimum, runs: Runs) -> dict[str, Any]:
-    """curve: over the sizes trained."""
-    sizes = runs.select(one.arch, one.budget)["params"]
+    """curve: over the sizes that it was fitted to."""
+    rows = runs.select(one.arch, one.budget)
+    sizes = (rows if len(rows) == one.n_runs else near(rows))["params"]
     at = np.geomspace(sizes.min(), sizes.max(), CURVE)
     drawn = one.coefficients is not None
     return {
@@ -213,7 +229,10 @@ def _frontier(part: Part, one: Counted) -> dict[str, Any] | None:
         return None
     costs = {arch: _costs(one, arch) for arch in one.runs.archs} if one is not part.own else {}
     every = np.concatenate([*costs.values(), one.report.budgets])
-    found = curves_of(one.runs, replace(one.report, budgets=tuple(sorted({every.min(), every.max()}))))
+    # of the points the losses alone are drawn, and sizes may have no interval
+    optima = [replace(o, params_interval=o.params_interval or (np.nan, np.nan)) for o in one.report.optima]
+    ends = tuple(sorted({every.min(), every.max()}))
+    found = curves_of(one.runs, replace(one.report, budgets=ends, optima=tuple(optima)))
     if found is None:
         return None
     drawn = {}

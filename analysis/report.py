@@ -1,7 +1,7 @@
 """Everything the runs of a sweep say, as one value: optima, laws, comparisons and the best mix, with what was used."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from eutectic.analysis.ratio import HybridOptimum, hybrid_optimum
 from eutectic.analysis.solve import Refused
 
 OTHER_CURVES: tuple[Method, ...] = ("cubic", "akima")
+PARABOLAS = "parabolas of least squares in the logarithm of parameters"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class ArchLaw:
     """An architecture's L(N, D) with resamples, and what follows.
 
     exponents: of compute for N* and D* over the budgets trained. agreement: of the isoFLOP optimum (approach 2) with N*
-    at the largest budget that has one, None where none has. missized: nats lost at the largest budget by models four
-    times too small and too large.
+    at the largest budget that has one, None where none has, or its size has no interval. missized: nats lost at the
+    largest budget by models four times too small and too large.
     """
 
     candidate: Candidate
@@ -71,8 +72,8 @@ class Family:
 
 @dataclass(frozen=True)
 class OtherCurve:
-    """Another curve than the parabola through the same isoFLOP points. optima: in the order of the parabola's; outside:
-    whether each is a size outside the parabola's 95% interval; frontiers: power laws through them."""
+    """A curve through the same isoFLOP points. optima: in the order of the parabola's; outside: whether each is a size
+    outside the parabola's 95% interval; frontiers: power laws through them."""
 
     method: Method
     optima: tuple[IsoflopOptimum, ...]
@@ -92,11 +93,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """optima: by architecture, then budget; frontiers: power laws through them (approach 2), both by parabolas, and by
-    other curves in other_curves. envelopes: of the lowest of all training curves (approach 1), where curves were
-    logged. laws: approach 3; refusals: why there is none. wins: for each budget, how often each architecture's loss is
-    the lowest of all. audits: how laws do on runs they were not fitted to. dropped: (run_id, arch, budget, reason) of
-    rows no fit used."""
+    """optima: by architecture, then budget, of the curves that optima_by names; frontiers: power laws through them
+    (approach 2). other_curves: the same by other curves. envelopes: of the lowest of all training curves (approach 1),
+    where curves were logged. laws: approach 3; refusals: why there is none. wins: for each budget, how often each
+    architecture's loss is the lowest of all. audits: how laws do on runs they were not fitted to. dropped: (run_id,
+    arch, budget, reason) of rows no fit used."""
 
     n_runs: int
     seeds: tuple[int, ...]
@@ -107,6 +108,7 @@ class Report:
     shares: dict[str, float]
     dropped: tuple[tuple[str, str, float, str], ...]
     optima: tuple[IsoflopOptimum, ...]
+    optima_by: str
     frontiers: tuple[Frontier, ...]
     other_curves: tuple[OtherCurve, ...]
     envelopes: tuple[Envelope, ...]
@@ -126,16 +128,23 @@ class Report:
         return plain
 
 
-def report(runs: Runs, seed: int = 0) -> Report:
-    """Fit all there is to fit, and audit it. seed: of random starts and resamples."""
-    return replace(fits(runs, seed), audits=audits(runs, seed))
+def report(
+    runs: Runs, seed: int = 0, optima: Sequence[IsoflopOptimum] | None = None, optima_by: str = PARABOLAS
+) -> Report:
+    """Fit all there is to fit, and audit it. seed: of random starts and resamples. optima: as isoflop_optima() gives
+    those of parabolas, which stand for None, but of the curves that optima_by names."""
+    return replace(fits(runs, seed, optima, optima_by), audits=audits(runs, seed))
 
 
-def fits(runs: Runs, seed: int = 0) -> Report:
+def fits(
+    runs: Runs, seed: int = 0, optima: Sequence[IsoflopOptimum] | None = None, optima_by: str = PARABOLAS
+) -> Report:
     """The report without its audits, for who makes these meanwhile."""
     used = runs.used
     shares = runs.shares
-    optima = isoflop_optima(runs)
+    parabolas = isoflop_optima(runs)
+    others = OTHER_CURVES if optima is None else ("parabola", *OTHER_CURVES)
+    optima = parabolas if optima is None else optima
     found, refusals = laws(runs, seed)
     return Report(
         n_runs=len(used),
@@ -149,8 +158,9 @@ def fits(runs: Runs, seed: int = 0) -> Report:
             (str(i), str(a), float(b), str(r)) for i, a, b, r in runs.dropped.itertuples(index=False, name=None)
         ),
         optima=tuple(optima),
+        optima_by=optima_by,
         frontiers=tuple(frontier(arch, optima) for arch in runs.archs),
-        other_curves=tuple(_other_curve(runs, method, optima) for method in OTHER_CURVES),
+        other_curves=tuple(_other_curve(runs, method, parabolas) for method in others),
         envelopes=envelope.of_sweep(runs),
         laws={arch: _arch_law(c, optima, runs.budgets) for arch, c in found.items()},
         refusals=refusals,
@@ -180,7 +190,7 @@ def _other_curve(runs: Runs, method: Method, parabolas: list[IsoflopOptimum]) ->
     return OtherCurve(method, tuple(optima), outside, tuple(frontier(arch, optima) for arch in runs.archs))
 
 
-def _arch_law(candidate: Candidate, optima: list[IsoflopOptimum], budgets: list[float]) -> ArchLaw:
+def _arch_law(candidate: Candidate, optima: Sequence[IsoflopOptimum], budgets: list[float]) -> ArchLaw:
     compute = np.array(budgets)
     best = candidate.optimum(compute)
     at = [
@@ -194,13 +204,14 @@ def _arch_law(candidate: Candidate, optima: list[IsoflopOptimum], budgets: list[
     found = {o.budget: o for o in optima if o.arch == candidate.arch and o.status == "optimum"}
     if found:
         theirs, ours = found[max(found)], at[budgets.index(max(found))].params
-        assert theirs.params is not None and theirs.params_interval is not None
-        verdict = agreement((theirs.params, theirs.params_interval), (ours.value, (ours.low, ours.high)))
+        assert theirs.params is not None
+        if theirs.params_interval is not None:
+            verdict = agreement((theirs.params, theirs.params_interval), (ours.value, (ours.low, ours.high)))
     return ArchLaw(candidate, tuple(at), exponents, verdict, missized(candidate, budgets[-1]))
 
 
 def _family(
-    runs: Runs, name: str, archs: tuple[str, ...], optima: list[IsoflopOptimum], shares: dict[str, float], seed: int
+    runs: Runs, name: str, archs: tuple[str, ...], optima: Sequence[IsoflopOptimum], shares: dict[str, float], seed: int
 ) -> Family:
     own = [o for o in optima if o.arch in archs]
     ratios, cubics = (

@@ -17,23 +17,20 @@ def report(options: Options) -> int:
         raise UserError(
             f"a page is made with {', '.join(missing)}, not installed here; run `pip install 'eutectic[report]'`."
         )
-    from eutectic.analysis.campaign import parts
-    from eutectic.analysis.evidence import Evidence
     from eutectic.analysis.noise import pooled
-    from eutectic.analysis.page import read_part
+    from eutectic.analysis.page import read_parts
     from eutectic.analysis.verdicts import judge
     from eutectic.display import sections
     from eutectic.display.page import page
 
     folder = sweep_folder(options)
-    read = {name: read_part(name, path) for name, path in parts(folder).items()}
-    evidence = Evidence({name: part.own.runs for name, part in read.items()})
+    evidence, parts = read_parts(folder)
     beside = [
         *sections.noise(pooled(evidence.parts), evidence.noises),
         *sections.counts(evidence.rankings),
         *sections.states(evidence.held),
     ]
-    made = page(folder.name, read, judge(evidence), beside)
+    made = page(folder.name, parts, judge(evidence), beside)
     path = folder / "report.html"
     with files.replacing(path) as scratch:
         scratch.write_text(made)

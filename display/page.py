@@ -36,9 +36,9 @@ TITLES = {
     "curves": "Training curves",
 }
 CAPTIONS = {
-    "isoflop": "Small marks are runs; a line is the parabola of least squares in the logarithm of parameters, and the "
-    "large white mark its minimum, with a 95% interval of the best size cut at the sizes trained. A parabola without a "
-    "large mark has its minimum beyond them, or too few sizes.",
+    "isoflop": "Small marks are runs; a large white mark is the minimum of the line, with 95% intervals of its loss "
+    "and, where there is one, of its size, cut at the sizes trained. A line without one has its minimum beyond them. "
+    "Lines:",
     "frontier": "Marks: loss at the isoFLOP optimum with a 95% interval. Lines: the least loss of the law L(N, D) at "
     "each compute with its 95% band of resamples, or, where that law is refused, a power law through the marks. Marks "
     "at one compute are set a little apart; what runs off the axis is cut.",
@@ -105,6 +105,7 @@ def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim], sections
         tables={one: grids(part) for one, part in parts.items()},
         left_out=left_out(parts),
         refused=refusals(parts),
+        optima_by=next(iter(parts.values())).own.report.optima_by,
         version=eutectic.__version__,
         json=_json(data),
         style=(template / "page.css").read_text(),
@@ -139,7 +140,7 @@ def charts(k: int, data: Mapping[str, Any], part: Part) -> list[Chart]:
     def one(kind: str, caption: str = "", n: int = 0, title: str = "") -> Chart:
         return Chart(k, kind, title or TITLES[kind], f"{CAPTIONS[kind]} {caption or behind}", n)
 
-    found = [one("isoflop")]
+    found = [one("isoflop", f"{report.optima_by}. {behind}")]
     if data["frontier"][own]:
         found.append(one("frontier"))
     if data["multipliers"][own]:

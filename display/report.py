@@ -10,7 +10,7 @@ from eutectic.analysis.compare import Estimate
 from eutectic.analysis.frontier import Frontier
 from eutectic.analysis.isoflop import IsoflopOptimum
 from eutectic.analysis.ratio import HybridOptimum
-from eutectic.analysis.report import Family, Report
+from eutectic.analysis.report import Family, OtherCurve, Report
 from eutectic.display.tables import table_of
 from eutectic.display.words import capped, compute, interval, short
 
@@ -54,7 +54,8 @@ def optima_table(report: Report) -> Table:
         "loss",
         "perplexity",
         title="isoFLOP optima",
-        caption=f"{report.n_runs} runs, {len(report.seeds)} seed(s), FLOPs by {report.convention}; brackets: 95%",
+        caption=f"by {report.optima_by}. {report.n_runs} runs, {len(report.seeds)} seed(s), FLOPs by "
+        f"{report.convention}; brackets and ±: 95%",
     )
     for optimum in sorted(report.optima, key=lambda o: o.budget):
         cells = [compute(optimum.budget), optimum.arch, f"{report.shares[optimum.arch]:.2f}"]
@@ -84,13 +85,15 @@ def curves_table(report: Report) -> Table:
         caption="and, last, its exponents of compute. !: outside the parabola's interval. Brackets: 95%; Akima's curve "
         "passes through every mean and has none",
     )
-    curves = report.other_curves
-    rows = zip(report.optima, *(zip(c.optima, c.outside, strict=True) for c in curves), strict=True)
+    first, *curves = report.other_curves
+    if first.method != "parabola":  # which the optima are of
+        first, curves = OtherCurve("parabola", report.optima, (), report.frontiers), list(report.other_curves)
+    rows = zip(first.optima, *(zip(c.optima, c.outside, strict=True) for c in curves), strict=True)
     for parabola, *others in sorted(rows, key=lambda row: row[0].budget):
         cells = [_size(other) + " !" * outside for other, outside in others]
         table.add_row(compute(parabola.budget), parabola.arch, _size(parabola), *cells)
     table.add_section()
-    for fronts in zip(report.frontiers, *(c.frontiers for c in curves), strict=True):
+    for fronts in zip(first.frontiers, *(c.frontiers for c in curves), strict=True):
         table.add_row("exponent", fronts[0].arch, *map(_exponent, fronts))
     return table
 

@@ -46,8 +46,10 @@ def refusal(*arguments: str, cwd: Path, **environment: str) -> str:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 alone has that arithmetic")
-@pytest.mark.parametrize("command", ["figures", "findings"])
-def test_what_draws_figures_has_the_arithmetic_of_all_cpus(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "command", ["figures", "findings", "report", "fit", "predict", "sweep", "tune", "plan", "collect"]
+)
+def test_what_fits_has_the_arithmetic_of_all_cpus(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, str] = {}
     monkeypatch.setattr(commands, command, lambda options: seen.update(os.environ) or 0)
     with patch.dict(os.environ):

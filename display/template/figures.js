@@ -46,7 +46,7 @@ function isoflop(chart) {
       });
       named.add(arch.name);
       const found = part.optima.find((one) => one.arch === arch.name && one.budget === budget);
-      if (found && found.curve) traces.push(...parabola(found, arch, common, bytes));
+      if (found && found.curve) traces.push(...minimum(found, arch, common, bytes));
     }
     Object.assign(layout[`xaxis${k ? k + 1 : ""}`], logAxis(sizes, short));
     Object.assign(layout[`yaxis${k ? k + 1 : ""}`], heights.length ? linearAxis(heights, []) : {});
@@ -54,7 +54,7 @@ function isoflop(chart) {
   return { traces, layout: withLegend(layout, chart.width, [...named]) };
 }
 
-function parabola(found, arch, common, bytes) {
+function minimum(found, arch, common, bytes) {
   const quiet = { ...common, showlegend: false };
   const sizes = found.curve.params;
   const traces = [{
@@ -63,12 +63,13 @@ function parabola(found, arch, common, bytes) {
   }];
   if (found.status !== "optimum") return traces;
   const [value, low, high] = found.params, losses = found.loss.map((nats) => loss(nats, bytes));
-  const cut = (size) => Math.min(Math.max(size, sizes[0]), sizes[sizes.length - 1]);
+  const cut = (size) => (size === null ? value : Math.min(Math.max(size, sizes[0]), sizes[sizes.length - 1]));
   traces.push({
     ...quiet, mode: "markers", marker: look(arch, { size: 12, color: "#fff" }), x: [value], y: [losses[0]],
     error_x: { ...bars([value], [cut(low)], [cut(high)]), color: arch.colour },
+    error_y: { ...bars([losses[0]], [losses[1]], [losses[2]]), color: arch.colour },
     text: [`<b>${arch.name}</b>, best size at ${compute(found.budget)} FLOPs asked<br>` +
-      `${between(found.params, short)} params<br>${lossBetween(losses)}<br>of ${found.runs} runs`],
+      `${low === null ? short(value) : between(found.params, short)} params<br>${lossBetween(losses)}<br>of ${found.runs} runs`],
     hovertemplate: HOVER,
   });
   return traces;

@@ -45,7 +45,7 @@ function conventionNote() {
   if (state.convention === DATA.convention) return "";
   const part = DATA.parts[0], budget = part.budgets[part.budgets.length - 1], [low, high] = spread(part, budget);
   return `By ${state.convention} those at ${compute(budget)} cost ${compute(low)} to ${compute(high)}, so that a ` +
-    "curve of loss against size is no longer at one compute, and its minimum not the best size at one: marks and parabolas " +
+    "curve of loss against size is no longer at one compute, and its minimum not the best size at one: marks and lines " +
     "stay where they are, and each best size is moved to what it costs. Laws, lines and multipliers, which need no " +
     "equal compute, are fitted anew, and multipliers taken at the mean FLOPs of what was one budget.";
 }

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import campaign
+import campaign_table
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from eutectic.analysis import campaign as campaigns
 from eutectic.analysis.isoflop import IsoflopOptimum
-from eutectic.analysis.page import RUN, Part, facts, payload
+from eutectic.analysis.page import RUN, Part, facts, payload, read_parts
 from eutectic.analysis.recount import CONVENTIONS, flops
+from eutectic.analysis.report import isoflop_optima
 
 pytestmark = pytest.mark.usefixtures("few_starts")
 
@@ -64,6 +67,32 @@ def test_optima_and_their_parabolas_are_the_report_s(parts: dict[str, Part], dat
             assert drawn["curve"]["loss"] == one.predict(sizes).tolist()
             assert min(drawn["curve"]["loss"]) == pytest.approx(one.loss, abs=1e-3)
         assert told["budgets"] == list(report.budgets)
+
+
+def test_optima_are_those_that_the_claims_rest_on(tmp_path: Path) -> None:
+    """By every convention: curves through the means of sizes, and no parabolas, with the noise of seeds."""
+    tables = campaign_table.campaign(campaign_table.Truth(noise=0.02), names=("main", "placement"))
+    evidence, parts = read_parts(campaign_table.write(tables, tmp_path / "made"))
+    for name, part in parts.items():
+        told = {(one.arch, one.budget): one for one in part.own.report.optima}
+        assert len(told) == len(isoflop_optima(part.own.runs))
+        for one in evidence.minima[name]:
+            for arch, losses in zip(one.archs, one.losses.T, strict=True):
+                optimum = told[arch, one.budget]
+                assert optimum.loss == losses[0] and optimum.loss_interval is not None
+                margin = stats.t.ppf(0.975, one.degrees) * losses[1:].std()
+                assert optimum.loss_interval == pytest.approx((losses[0] - margin, losses[0] + margin))
+            assert {arch for arch, budget in told if budget == one.budget} == {*one.archs, *one.missing}
+        for counted in part.counted.values():
+            assert [one.loss for one in counted.report.optima] == [one.loss for one in part.own.report.optima]
+    main = parts["main"].own
+    parabolas = isoflop_optima(main.runs)
+    assert all(abs(one.loss - other.loss) > 1e-4 for one, other in zip(main.report.optima, parabolas, strict=True))  # type: ignore[operator]
+    assert [one.losses for one in main.report.families[0].ratios] == [
+        tuple(main.report.optimum(arch, one.budget).loss for arch in one.archs)  # type: ignore[union-attr]
+        for one in main.report.families[0].ratios
+    ]
+    json.dumps(payload(parts), allow_nan=False)
 
 
 def test_each_convention_has_its_own_frontier_and_multipliers(parts: dict[str, Part], data: dict[str, Any]) -> None:

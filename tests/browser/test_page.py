@@ -13,8 +13,7 @@ from browser import Shown
 from debian import Unavailable
 from playwright.sync_api import Browser
 
-from eutectic.analysis import campaign as campaigns
-from eutectic.analysis.page import Part, read_part
+from eutectic.analysis.page import Part, read_parts
 from eutectic.analysis.recount import CONVENTIONS, flops
 from eutectic.display.page import page as made_page
 
@@ -40,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def parts(folder: Path) -> dict[str, Part]:
-    return {name: read_part(name, path) for name, path in campaigns.parts(folder).items()}
+    return read_parts(folder)[1]
 
 
 @pytest.fixture(scope="module")

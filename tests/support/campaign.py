@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from eutectic.analysis import campaign
-from eutectic.analysis.page import Part, read_part
+from eutectic.analysis.page import Part, read_parts
 
 H200 = Path(__file__).parents[2] / "results/h200"
 OPTION = "hyena(poles=complex)"
@@ -30,4 +29,4 @@ def write(folder: Path) -> None:
 def read(folder: Path) -> dict[str, Part]:
     """The parts of what write() writes into a folder that is not there yet."""
     write(folder)
-    return {name: read_part(name, path) for name, path in campaign.parts(folder).items()}
+    return read_parts(folder)[1]
