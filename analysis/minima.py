@@ -21,9 +21,9 @@ POINTS = 257  # of a curve, at which its least is looked for
 @dataclass(frozen=True)
 class Minima:
     """optima: of all architectures with runs at a budget, loss_error being over the draws. losses: (1 + RESAMPLES,
-    archs), of those that have an optimum, and of draws with normal errors in every run. reached: the same of the
-    others, the lowest mean of a size, which their best is not above. far: as losses, of models NEAR times too small and
-    too large, NaN where no such sizes were trained or `seeds` is false.
+    archs), of those that have an optimum, and of draws with normal errors in every run. lowest: the same of all
+    `optima`, of the lowest mean of a size, which no curve between sizes bends below. far: as losses, of models NEAR
+    times too small and too large, NaN where no such sizes were trained or `seeds` is false.
 
     seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean; else they are of
     `scatter` (nats), by which runs are off parabolas, which are none of theirs, less what an architecture shares with
@@ -32,7 +32,7 @@ class Minima:
     budget: float
     optima: tuple[IsoflopOptimum, ...]
     losses: Array
-    reached: Array
+    lowest: Array
     far: tuple[Array, Array]
     scatter: float
     degrees: int
@@ -52,9 +52,13 @@ class Minima:
         """The columns of `losses` of those of these that have an optimum."""
         return self.losses[:, [arch in archs for arch in self.archs]]
 
+    def lowest_of(self, archs: tuple[str, ...]) -> Array:
+        """The columns of `lowest` of these."""
+        return self.lowest[:, [one.arch in archs for one in self.optima]]
+
     def reached_by(self, archs: tuple[str, ...]) -> Array:
-        """As of(), with those of these that have none at the lowest of the sizes trained."""
-        return np.hstack([self.of(archs), self.reached[:, [arch in archs for arch in self.missing]]])
+        """As of(), with those of these that have no optimum at the lowest of the sizes trained."""
+        return np.hstack([self.of(archs), self.lowest_of(tuple(arch for arch in archs if arch in self.missing))])
 
 
 def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Minima:
@@ -72,16 +76,11 @@ def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Min
     random = np.random.default_rng(seed)
     drawn = [_drawn(one, data[one.arch][0], deviations[one.arch], random) for one in found]
     values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
-    others = [
-        _lowest(data[one.arch][0], data[one.arch][2], deviations[one.arch], random)
-        for one in optima
-        if one.status != "optimum"
-    ]
-    reached = np.stack(others, 1) if others else np.empty((1 + RESAMPLES, 0))
+    lowest = [_lowest(own[0], own[2], deviations[arch], random) for arch, own in data.items()]
     errors = dict(zip((one.arch for one in found), values[0, 1:].std(0).tolist(), strict=True))
     optima = [replace(one, loss_error=errors.get(one.arch)) for one in optima]
     far = values[1], values[2]
-    return Minima(budget, tuple(optima), values[0], reached, far, scatter, degrees, noise is not None)
+    return Minima(budget, tuple(optima), values[0], np.stack(lowest, 1), far, scatter, degrees, noise is not None)
 
 
 def near(rows: pd.DataFrame) -> pd.DataFrame:

@@ -37,24 +37,27 @@ def judge(evidence: Evidence) -> tuple[Claim, ...]:
 
 
 def hybrids(e: Evidence) -> Claim:
-    """The best hybrid against the best of one mixer, at their isoFLOP optima and by their laws. What has no optimum
-    counts with the lowest loss that it was trained to."""
+    """The best hybrid against the best of one mixer, at their isoFLOP optima, by the lowest of the sizes trained, which
+    no curve bends below, and by their laws. What has no optimum counts with the lowest loss trained."""
     by_runs: dict[float, Estimate] = {}
+    by_sizes: dict[float, Estimate] = {}
     by_law: dict[float, Estimate] = {}
     told = []
     for one in e.minima.get(MAIN, ()):
         if one.degrees and one.of(e.mixed(MAIN)).size and one.of(e.pure(MAIN)).size:
             ours, theirs = one.reached_by(e.mixed(MAIN)), one.reached_by(e.pure(MAIN))
             by_runs[one.budget] = best_of(ours, theirs, one.degrees)
+            lowest, others = one.lowest_of(e.mixed(MAIN)), one.lowest_of(e.pure(MAIN))
+            by_sizes[one.budget] = best_of(lowest, others, one.degrees)
             told.append(_best_two(one, e))
             laws = e.laws_at(one.budget)
-            some, others = ([laws[a] for a in archs if a in laws] for archs in (e.mixed(MAIN), e.pure(MAIN)))
-            if some and others:
+            mixed, pure = ([laws[a] for a in archs if a in laws] for archs in (e.mixed(MAIN), e.pure(MAIN)))
+            if mixed and pure:
                 drawn = [
                     np.stack([law.optimum(np.array([one.budget])).loss[:, 0] for law in own], 1)
-                    for own in (some, others)
+                    for own in (mixed, pure)
                 ]
-                degrees = min(law.fit.degrees for law in (*some, *others))
+                degrees = min(law.fit.degrees for law in (*mixed, *pure))
                 by_law[one.budget] = best_of(drawn[0], drawn[1], degrees)
     if not by_runs:
         return untested(
@@ -64,14 +67,18 @@ def hybrids(e: Evidence) -> Claim:
     name = "best hybrid less best of one mixer"
     measures = [
         *by_budget(f"{name}, by runs and {how}", by_runs, NATS),
+        *by_budget(f"{name}, by the lowest of the sizes trained", by_sizes, NATS),
         *by_budget(f"{name}, by the laws", by_law, NATS),
         Measure(f"{name}, by runs", "the least favourable budget", worst(list(by_runs.values())), NATS),
     ]
     finding = f"{' '.join(told)} {against_zero('The difference', by_runs)}"
+    finding += f" {against_zero('By the lowest of the sizes trained it', by_sizes)}"
     if by_law:
         finding += f" {against_zero('By the laws it', by_law)}"
     finding += unjudged(e, MAIN, by_runs, "a hybrid, or a single mixer, has no isoFLOP optimum there")
-    return claim(e, "hybrids", (MAIN,), negative([*by_runs.values(), *by_law.values()]), finding, measures)
+    return claim(
+        e, "hybrids", (MAIN,), negative([*by_runs.values(), *by_sizes.values(), *by_law.values()]), finding, measures
+    )
 
 
 def ratio(e: Evidence) -> Claim:
@@ -291,14 +298,16 @@ def _between(one: Estimate, other: Estimate) -> Estimate:
 
 def _best_two(one: Minima, e: Evidence) -> str:
     """The best hybrid and the best of one mixer, and those that may be better but have no optimum."""
-    archs = (*one.archs, *one.missing)
-    losses = dict(zip(archs, [*one.losses[0].tolist(), *one.reached[0].tolist()], strict=True))
-    first, second = (min(of_these(archs, some), key=losses.__getitem__) for some in (e.mixed(MAIN), e.pure(MAIN)))
+    lowest = dict(zip((found.arch for found in one.optima), one.lowest[0].tolist(), strict=True))
+    losses = lowest | dict(zip(one.archs, one.losses[0].tolist(), strict=True))
+    first, second = (
+        min(of_these(tuple(losses), some), key=losses.__getitem__) for some in (e.mixed(MAIN), e.pure(MAIN))
+    )
     without = [f"{arch} ({why}, {losses[arch]:.3f} at best)" for arch, why in one.missing.items()]
     missing = f" Without an optimum: {listed(without)}." if without else ""
     return (
-        f"At {flops(one.budget)} the best hybrid is {first} with {losses[first]:.3f} nats and the best of one mixer "
-        f"{second} with {losses[second]:.3f}.{missing}"
+        f"At {flops(one.budget)} the best hybrid is {first} with {losses[first]:.3f} nats ({lowest[first]:.3f} of a "
+        f"size trained) and the best of one mixer {second} with {losses[second]:.3f} ({lowest[second]:.3f}).{missing}"
     )
 
 
