@@ -173,6 +173,7 @@ def _archs(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "share": shares[arch],
             "colour": style.hexadecimal(look),
             "symbol": style.SYMBOLS[look["marker"]],
+            "dash": style.STROKES[style.stroke(arch)],
         }
         for arch, look in looks.items()
     ]

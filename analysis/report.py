@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eutectic.analysis import envelope, isoflop
-from eutectic.analysis.archs import columns, families, laws, mix_law
+from eutectic.analysis.archs import FEWEST_SHARES, columns, families, laws, mix_law
 from eutectic.analysis.audit import NONE, Audits, audits
 from eutectic.analysis.compare import Candidate, Estimate, crossover, missized, multiplier, win_probability
 from eutectic.analysis.envelope import Envelope
@@ -68,6 +68,11 @@ class Family:
     refusal: str
     ratios: tuple[HybridOptimum, ...]
     cubics: tuple[HybridOptimum, ...]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether at a budget shares enough have an optimum to say more than of the two ends."""
+        return any(len(set(one.shares)) >= FEWEST_SHARES for one in self.ratios)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from eutectic.analysis.audit import Audits, Holdout, LeftOut
+from eutectic.analysis.archs import families
+from eutectic.analysis.audit import Audits, Holdout, LeftOut, part
 from eutectic.analysis.figures import style
 from eutectic.analysis.laws import CHINCHILLA
 from eutectic.analysis.load import Runs
@@ -28,8 +29,9 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     if not own and not left_out:
         return None
     drawn, panels = style.panels(2 * bool(own) + bool(left_out))
+    shown = {h.arch for h in (*own, *(h for one in left_out for h in one.holdouts))}
     handles: list[Artist] = [
-        Line2D([], [], linestyle="", markersize=4, label=arch, **look) for arch, look in looks.items()
+        Line2D([], [], linestyle="", markersize=4, label=arch, **look) for arch, look in looks.items() if arch in shown
     ]
     text = ""
     if own:
@@ -51,8 +53,11 @@ def figure(runs: Runs, report: Report) -> Figure | None:
             "predicts; black, their mean and standard deviation. "
         )
     drawn.legend(handles=handles, loc="outside right upper", title="architecture")
-    text += f"Audited: {audits.n_runs} runs at {len(audits.budgets)} budgets, out of"
-    style.caption(drawn, report, text)
+    members = families(runs.archs)
+    behind = shown.union(*(members[one.family] for one in left_out))
+    some, every = (rows[rows["arch"].isin(behind)] for rows in (part(runs).used, runs.used))
+    text += f"Audited: {len(some)} runs at {len(audits.budgets)} budgets, out of"
+    style.caption(drawn, report, every, text)
     return drawn
 
 

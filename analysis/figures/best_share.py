@@ -1,6 +1,7 @@
 """Loss against attention's share at each budget, each at its best size, and where the best share may be."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -25,17 +26,20 @@ def figure(e: Evidence) -> Figure | None:
         _budget(axes, one, e, part)
     style.legend(drawn, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])), "best share")
     how = "of seeds" if shown[0].seeds else "that runs scatter by about their parabolas"
+    rows = style.rows_of(
+        e.parts[part].used, [(arch, one.budget) for one in shown for arch in of_these(one.archs, e.family(part))]
+    )
     style.below(
         drawn,
-        f"{_mixed(e, part)} at their isoFLOP optima, each with a 95% interval by the noise {how}. Filled, the shares "
-        "that may be the best, by the intervals of all differences at once. Bands, the minimum of a curve through the "
-        f"shares, with its 95% interval, where it is inside. {style.runs(e.parts[part].used)}.",
+        f"{_mixed(rows, e, part)} at their isoFLOP optima, each with a 95% interval by the noise {how}. Filled, the "
+        "shares that may be the best, by the intervals of all differences at once. Bands, the minimum of a curve "
+        f"through the shares, with its 95% interval, where it is inside. {style.runs(rows)}.",
     )
     return drawn
 
 
-def _mixed(e: Evidence, part: str) -> str:
-    depths = style.either(e.parts[part].used["n_layers"])
+def _mixed(rows: pd.DataFrame, e: Evidence, part: str) -> str:
+    depths = style.either(rows["n_layers"])
     return f"Losses of layouts of {' and '.join(of_these(e.family(part), e.pure(part)))}, {depths} layers deep,"
 
 

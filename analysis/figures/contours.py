@@ -23,8 +23,8 @@ _LABELLED = np.linspace([0.45, 0.03], [0.96, 0.55], 100).T  # in shares of the a
 
 
 def figure(runs: Runs, report: Report) -> Figure | None:
-    """A panel for each architecture with a law, or for one of each attention share where they are over six."""
-    shown = style.chosen(list(report.laws), report.shares)
+    """A panel for each architecture with a law, or, of many, for some. None where none has one."""
+    shown, others = style.chosen(list(report.laws), runs)
     if not shown:
         return None
     drawn, panels = style.panels(len(shown))
@@ -44,8 +44,9 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     style.caption(
         drawn,
         report,
+        runs.used[runs.used["arch"].isin(shown)],
         "Contours of L(N, D); dots, runs, coloured by their own loss; dotted, equal compute at the budgets; red, the "
-        "least loss at each compute with the 95% interval of its size, cut at the axes.",
+        "least loss at each compute with the 95% interval of its size, cut at the axes." + others,
     )
     return drawn
 

@@ -44,11 +44,11 @@ class Curves:
 
 
 def curves(runs: Runs, report: Report) -> dict[str, Curves] | None:
-    """By architecture; None for one budget, and where nothing has an optimum or a law."""
+    """By architecture that has an optimum or a law; None for one budget, and where none has."""
     if len(report.budgets) < 2:
         return None
     found = {arch: Curves(_points(runs, report, arch), _lines(report, arch)) for arch in runs.archs}
-    return found if any(len(c.points["loss"].value) or c.lines for c in found.values()) else None
+    return {arch: own for arch, own in found.items() if len(own.points["loss"].value) or own.lines} or None
 
 
 def band(compute: Array, estimates: list[Estimate]) -> Curve:
@@ -58,13 +58,13 @@ def band(compute: Array, estimates: list[Estimate]) -> Curve:
 def show(axes: Axes, name: str, found: Mapping[str, Curves], looks: Mapping[str, style.Look], report: Report) -> None:
     """Draw one quantity of every architecture on log axes."""
     everything = []
-    for k, (arch, look) in enumerate(looks.items()):
-        own, line = found[arch].points[name], found[arch].lines.get(name)
+    for k, (arch, both) in enumerate(found.items()):
+        own, line, look = both.points[name], both.lines.get(name), looks[arch]
         everything.append(own)
-        show_points(axes, own, style.dodge(own.compute, report.budgets, k, len(looks)), arch, look)
+        show_points(axes, own, style.dodge(own.compute, report.budgets, k, len(found)), arch, look)
         if line is not None:
             everything.append(line)
-            show_line(axes, line, look, "-" if arch in report.laws else "--")
+            show_line(axes, line, look, style.stroke(arch) if arch in report.laws else ":")
     show_axes(axes, everything, report)
 
 
@@ -80,10 +80,11 @@ def show_points(axes: Axes, curve: Curve, at: Array, label: str, look: style.Loo
             axes.plot(at[is_open], height, clip_on=False, in_layout=False, transform=edges, **arrows)
 
 
-def show_line(axes: Axes, curve: Curve, look: style.Look, stroke: str = "-") -> None:
-    """A line with its band."""
+def show_line(axes: Axes, curve: Curve, look: style.Look, stroke: str) -> None:
+    """A line with its band, where that has both ends."""
     axes.plot(curve.compute, curve.value, stroke, color=look["color"])
-    axes.fill_between(curve.compute, *style.ends(curve.low, curve.high), color=look["color"], alpha=0.1, linewidth=0)
+    closed = (curve.low > 0) & np.isfinite(curve.high)
+    axes.fill_between(curve.compute, curve.low, curve.high, closed, color=look["color"], alpha=0.1, linewidth=0)
 
 
 def show_axes(axes: Axes, shown: Sequence[Curve], report: Report, *values: float) -> None:

@@ -19,15 +19,15 @@ _PALETTE = "viridis"
 
 
 def figure(runs: Runs, report: Report) -> Figure | None:
-    """A panel for each architecture with training curves, or for one of each attention share where they are over six.
-    None where no curves were logged."""
+    """A panel for each architecture with training curves, or, of many, for some. None where no curves were logged."""
     found = {one.arch: one for one in report.envelopes}
-    shown = style.chosen(list(found), report.shares)
+    shown, others = style.chosen(list(found), runs)
     if not shown:
         return None
     some = thinned(runs)
-    curves = some.curves.merge(some.used[["run_id", "arch", "params"]], on="run_id")
-    norm = LogNorm(some.used["params"].min(), some.used["params"].max())
+    own = some.used[some.used["arch"].isin(shown)]
+    curves = some.curves.merge(own[["run_id", "arch", "params"]], on="run_id")
+    norm = LogNorm(own["params"].min(), own["params"].max())
     drawn, panels = style.panels(len(shown), share_y=True)
     for axes, arch in zip(panels, shown, strict=True):
         _curves(axes, curves[curves["arch"] == arch], norm)
@@ -44,11 +44,11 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     style.caption(
         drawn,
         report,
+        runs.used[runs.used["arch"].isin(shown)],
         "Thin, training curves, coloured by size; black, the lowest of all from a tenth of the smallest budget on, "
         "dotted where the smallest or the largest model is the lowest, so that the best may lie beyond; red, the power "
         "law through the rest. Before a run's end its loss is higher than that of a run planned to end there, whose "
-        "learning rate has decayed. "
-        f"{some.curves['run_id'].nunique()} curves drawn, out of",
+        f"learning rate has decayed.{others} {curves['run_id'].nunique()} curves drawn, out of",
     )
     return drawn
 

@@ -1,6 +1,7 @@
 """Loss against the heads of a gated convolution."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -8,7 +9,7 @@ from eutectic.analysis.archs import SHAPE
 from eutectic.analysis.campaign import HEADS
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.figures import style
-from eutectic.analysis.heads import HYENA, MIXER, Heads
+from eutectic.analysis.heads import HYENA, MIXER, Heads, heads
 
 
 def figure(e: Evidence) -> Figure | None:
@@ -19,11 +20,15 @@ def figure(e: Evidence) -> Figure | None:
     for axes, one in zip(panels, e.heads, strict=True):
         _budget(axes, one)
     style.legend(drawn, panels[0], "size")
+    used = e.parts[HEADS].used
+    of_each = [heads(arch, n) for arch, n in zip(used["arch"], used["n_heads"], strict=True)]
+    cells = pd.concat([one.cells.assign(budget=one.budget) for one in e.heads])
+    rows = used.assign(heads=pd.array(of_each, dtype="Int64")).merge(cells[["budget", *SHAPE, "heads"]])
     style.below(
         drawn,
         f"{MIXER} of several heads less that of one of the same width, depth and FLOPs: small, the means of each size; "
         "black, over all sizes, with a 95% interval by seeds' noise. Line: the slope per doubling. Broken: hyena, "
-        f"which has a filter a channel. {style.runs(e.parts[HEADS].used)}.",
+        f"which has a filter a channel. {style.runs(rows)}.",
     )
     return drawn
 

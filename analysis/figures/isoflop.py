@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from eutectic.analysis.figures import style
 from eutectic.analysis.isoflop import IsoflopOptimum, Method
@@ -15,48 +14,51 @@ from eutectic.analysis.report import Report
 _OTHERS: dict[Method, str] = {"cubic": "x", "akima": "+"}
 
 
-def figure(runs: Runs, report: Report) -> Figure:
-    """A panel per budget: every run, each parabola with sizes enough, its optimum with a 95% interval, and the optima
-    of the other curves."""
-    drawn, panels = style.panels(len(runs.budgets))
+def figure(runs: Runs, report: Report) -> Figure | None:
+    """A panel per budget, of many architectures one for those of one mixer and one for hybrids: every run, each
+    parabola with sizes enough, its optimum with a 95% interval, and the optima of the other curves. None where none has
+    two sizes at a budget."""
+    if runs.used.groupby(["arch", "budget"])["params"].nunique().max() < 2:
+        return None
     looks = style.looks(runs.archs, report.shares)
-    for axes, budget in zip(panels, runs.budgets, strict=True):
-        here = runs.used[runs.used["budget"] == budget]
-        for arch, rows in here.groupby("arch", sort=False):
-            look, optimum = looks[str(arch)], report.optimum(str(arch), budget)
-            axes.plot(
-                rows["params"],
-                rows["loss"],
-                linestyle="",
-                markersize=3.5,
-                alpha=0.8,
-                zorder=style.POINTS,
-                **look,
-            )
-            if optimum is not None and optimum.coefficients is not None:
-                _curve(axes, optimum, rows["params"].min(), rows["params"].max(), look)
-        _others(axes, report, budget, looks)
-        style.rasterize(axes, len(runs.used))
-        axes.set_title(f"{style.number(budget)} FLOPs")
-        axes.set_xlabel("parameters")
-        style.log_axis(axes, "x")
+    groups, beside = {"": runs.archs}, ""
+    alone = [arch for arch in runs.archs if style.stroke(arch) == "-"]
+    hybrids = [arch for arch in runs.archs if arch not in alone or report.shares[arch] == 1.0]
+    if len(runs.archs) > max(style.MANY_ARCHS, len(alone)):
+        groups, beside = {", one mixer": alone, ", hybrids": hybrids}, ", pure attention beside them"
+    drawn, panels = style.panels(len(runs.budgets) * len(groups), rows_of=len(groups), archs=len(runs.archs))
+    places = [(budget, *group) for budget in runs.budgets for group in groups.items()]
+    for axes, (budget, title, own) in zip(panels, places, strict=True):
+        _panel(axes, runs, report, budget, {arch: looks[arch] for arch in own})
+        axes.set_title(f"{style.number(budget)} FLOPs{title}")
         style.y_label(axes, style.LOSS)
-    for arch, look in looks.items():
-        panels[0].add_line(Line2D([], [], linestyle="", markersize=4, label=arch, **look))
-    style.legend(drawn, panels[0])
+    style.key_to(drawn, looks)
     style.caption(
         drawn,
         report,
-        "Runs (small), parabola in log parameters, and its minimum (large, white) with a 95% interval cut at the "
-        "sizes trained; a parabola without a large point has its minimum beyond them. x and +, the minima of a cubic "
-        "and of Akima's interpolation.",
+        runs.used,
+        f"Runs (small), parabola in log parameters, dashed for hybrids{beside}, and its minimum (large, white) with a "
+        "95% interval cut at the sizes trained; a parabola without a large point has its minimum beyond them. x and +, "
+        "the minima of a cubic and of Akima's interpolation.",
     )
     return drawn
 
 
+def _panel(axes: Axes, runs: Runs, report: Report, budget: float, looks: Mapping[str, style.Look]) -> None:
+    for arch, look in looks.items():
+        rows, optimum = runs.select(arch, budget), report.optimum(arch, budget)
+        axes.plot(rows["params"], rows["loss"], linestyle="", markersize=3, alpha=0.8, zorder=style.POINTS, **look)
+        if optimum is not None and optimum.coefficients is not None:
+            _curve(axes, optimum, rows["params"].min(), rows["params"].max(), look)
+    _others(axes, report, budget, looks)
+    style.rasterize(axes, len(runs.used))
+    axes.set_xlabel("parameters")
+    style.log_axis(axes, "x")
+
+
 def _curve(axes: Axes, optimum: IsoflopOptimum, smallest: float, largest: float, look: style.Look) -> None:
     sizes = np.geomspace(smallest, largest, 100)
-    axes.plot(sizes, optimum.predict(sizes), color=look["color"])
+    axes.plot(sizes, optimum.predict(sizes), style.stroke(optimum.arch), color=look["color"], linewidth=1.0)
     if optimum.params is None or optimum.params_interval is None or optimum.loss is None:
         return
     value = np.array([optimum.params])
@@ -65,7 +67,7 @@ def _curve(axes: Axes, optimum: IsoflopOptimum, smallest: float, largest: float,
         value,
         [optimum.loss],
         xerr=style.error(value, low, high),
-        markersize=7,
+        markersize=5,
         capsize=2,
         elinewidth=0.8,
         markerfacecolor="white",
@@ -76,8 +78,8 @@ def _curve(axes: Axes, optimum: IsoflopOptimum, smallest: float, largest: float,
 def _others(axes: Axes, report: Report, budget: float, looks: Mapping[str, style.Look]) -> None:
     for other in report.other_curves:
         for optimum in other.optima:
-            if optimum.budget == budget and optimum.params is not None and optimum.loss is not None:
+            if optimum.arch in looks and optimum.budget == budget and optimum.params and optimum.loss:
                 colour, shape = looks[optimum.arch]["color"], _OTHERS[other.method]
                 axes.plot(
-                    optimum.params, optimum.loss, shape, color=colour, markersize=4, markeredgewidth=0.8, zorder=4
+                    optimum.params, optimum.loss, shape, color=colour, markersize=3, markeredgewidth=0.7, zorder=4
                 )

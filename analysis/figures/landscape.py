@@ -44,7 +44,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     axes.set_xlabel("alpha, exponent of parameters")
     axes.set_ylabel("beta, exponent of tokens")
     style.legend(drawn, axes, "")
-    style.caption(drawn, report, _text(fit, ends, same, len(cloud)))
+    style.caption(drawn, report, runs.select(arch), _text(fit, ends, same, len(cloud)))
     return drawn
 
 

@@ -16,17 +16,19 @@ def figure(e: Evidence) -> Figure | None:
     if not shown:
         return None
     runs = e.parts[MAIN]
-    drawn, panels = style.panels(len(shown), share_y=True)
-    looks = style.looks(runs.archs, runs.shares)
+    cells = [(arch, one.budget) for one in shown for arch in one.archs]
+    looks = {arch: look for arch, look in style.looks(runs.archs, runs.shares).items() if arch in dict(cells)}
+    drawn, panels = style.panels(len(shown), share_y=True, archs=len(looks))
     for axes, one in zip(panels, shown, strict=True):
         _budget(axes, one, e, looks)
-    style.legend(drawn, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])))
+    style.key_to(drawn, looks)
     noise = e.noises.get(MAIN)
     bars = "with the standard error that seeds' noise gives them" if noise else "without errors, for noise is not known"
     style.below(
         drawn,
         f"Mean losses of each size less the loss at the isoFLOP optimum, {bars}, against size over the best size; "
-        f"dotted, sizes {NEAR:g} times off. {style.runs(runs.used)}. FLOPs by {runs.used['convention'].iloc[0]}.",
+        f"dashed, hybrids; dotted, sizes {NEAR:g} times off. {style.runs(style.rows_of(runs.used, cells))}. FLOPs by "
+        f"{runs.used['convention'].iloc[0]}.",
     )
     return drawn
 
@@ -41,7 +43,15 @@ def _budget(axes: Axes, one: Minima, e: Evidence, looks: dict[str, style.Look]) 
         errors = (noise.of(params, one.budget) if noise else 0.0) / np.sqrt(sizes["size"])
         off, lost = params / optimum.params, sizes["mean"] - optimum.loss
         axes.errorbar(
-            off, lost, errors, linewidth=0.9, markersize=3.5, elinewidth=0.8, label=optimum.arch, **looks[optimum.arch]
+            off,
+            lost,
+            errors,
+            linestyle=style.stroke(optimum.arch),
+            linewidth=0.9,
+            markersize=3.5,
+            elinewidth=0.8,
+            label=optimum.arch,
+            **looks[optimum.arch],
         )
     for factor in (1 / NEAR, NEAR):
         axes.axvline(factor, color=style.NEUTRAL, linestyle=":", linewidth=0.8, zorder=1)

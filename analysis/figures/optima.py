@@ -19,17 +19,19 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     found = curves(runs, report)
     if found is None:
         return None
-    drawn, panels = style.panels(len(_LABELS))
-    looks = style.looks(runs.archs, report.shares)
+    drawn, panels = style.panels(len(_LABELS), archs=len(found))
+    looks = {arch: look for arch, look in style.looks(runs.archs, report.shares).items() if arch in found}
     for axes, (name, label) in zip(panels, _LABELS.items(), strict=True):
         show(axes, name, found, looks, report)
         axes.set_ylabel(label)
-    style.legend(drawn, panels[0])
+    style.key_to(drawn, looks)
     style.caption(
         drawn,
         report,
+        runs.used[runs.used["arch"].isin(found)],
         "Points, the isoFLOP optimum (approach 2) with a 95% interval, a little apart sideways; that of tokens is of "
-        "the size, at the tokens its compute leaves. Solid, the optimum of L(N, D) (approach 3) with its 95% band of "
-        "resamples; broken, a power law through the points where L(N, D) is refused. What runs off the axis is cut.",
+        "the size, at the tokens its compute leaves. Lines, dashed for hybrids, the optimum of L(N, D) (approach 3) "
+        "with its 95% band of resamples where that has both ends; dotted, a power law through the points where L(N, D) "
+        "is refused. What runs off the axis is cut.",
     )
     return drawn

@@ -13,6 +13,7 @@ from eutectic.analysis.wording import plain
 from eutectic.arch.layout import PLACEMENTS
 
 _BETWEEN = 1.0  # columns left free between placements and shares
+_PLACE = ["budget", *SHAPE]
 _WIDE = 5.0  # inches of a panel
 
 
@@ -25,13 +26,16 @@ def figure(e: Evidence) -> Figure | None:
     for axes, spread in zip(panels, e.spreads, strict=True):
         _budget(axes, spread)
     style.legend(drawn, panels[0], "width")
-    placed = e.parts[PLACEMENT].used
+    cells = pd.concat([one.cells.assign(budget=one.budget) for one in e.spreads])
+    placed = e.parts[PLACEMENT].used.merge(cells.loc[cells["kind"] == "placement", _PLACE].drop_duplicates())
+    shares = cells[cells["kind"] == "share"].rename(columns={"name": "arch"})
+    shared = e.parts[e.shares].used.merge(shares[[*_PLACE, "arch"]])
     style.below(
         drawn,
         f"Losses less the mean over the shares of their size, with the standard error that seeds' noise gives them: "
         f"left, placements of {placed['arch'].iloc[0].split('@')[0]}; right, shares of attention. In the titles, "
         f"standard deviations over either, noise taken off, with 95% intervals. Placements: {style.runs(placed)}; "
-        f"shares: {style.runs(e.parts[e.shares].used)} in all.",
+        f"shares: {style.runs(shared)}.",
     )
     return drawn
 

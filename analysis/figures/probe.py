@@ -90,9 +90,9 @@ def curves(trials: pd.DataFrame) -> Figure | None:
         axes.set_title(f"{task}: {n_layers} layers, equal {match}\n{others}", fontsize=7.5)
         axes.set_xlabel(str(axis))
         style.y_label(axes, "accuracy on test examples")
-    handles = [Line2D([], [], label=arch, **look) for arch, look in looks.items()]
+    handles = [style.key(arch, look) for arch, look in looks.items()]
     chance = Line2D([], [], color=style.NEUTRAL, linestyle=":", label="chance")
-    drawn.legend(handles=[*handles, chance], loc="outside right upper", title="architecture")
+    drawn.legend(handles=[*handles, chance], loc="outside right upper", title="architecture", handlelength=3.2)
     style.below(
         drawn,
         "One setting is varied, and all others are as above each panel; what is documented to be harder is to the "
@@ -108,7 +108,8 @@ def _curve(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None
     for k, arch in enumerate(there):
         own = rows[rows["arch"] == arch].sort_values("value")
         x = own["value"].map(values.index) + _beside(k, len(there))
-        axes.errorbar(x, own["accuracy"], _bars(own), markersize=4, elinewidth=0.8, **looks[arch])
+        line: style.Look = {"linestyle": style.stroke(arch), "elinewidth": 0.8}
+        axes.errorbar(x, own["accuracy"], _bars(own), markersize=4, **line, **looks[arch])
     chance = rows.groupby("value")["chance"].first()[values]
     axes.plot(range(len(values)), chance, ":", color=style.NEUTRAL, zorder=1)
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])

@@ -13,8 +13,8 @@ APART = 0.008  # shares between the points of two budgets
 
 
 def figure(runs: Runs, report: Report) -> Figure | None:
-    """A panel for each set of mixers that attention is mixed with. None where no two shares have an optimum."""
-    shown = [f for f in report.families if any(len(set(h.shares)) > 1 for h in f.ratios)]
+    """A panel for each set of mixers that attention is mixed with. None where no three shares have an optimum."""
+    shown = [family for family in report.families if family.mixed]
     if not shown:
         return None
     drawn, panels = style.panels(len(shown))
@@ -31,6 +31,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     style.caption(
         drawn,
         report,
+        style.rows_of(runs.used, [(arch, h.budget) for family in shown for h in family.ratios for arch in h.archs]),
         "Each share's loss at its isoFLOP optimum with its standard error, a little apart sideways; solid, the "
         "parabola of least squares (points weigh the same) whose minimum is the best share at this budget; dotted, "
         "points joined where no optimum can be called.",

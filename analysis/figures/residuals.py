@@ -16,7 +16,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     """A panel for parameters and one for tokens. None where no architecture has a law."""
     if not report.laws:
         return None
-    drawn, panels = style.panels(2, share_y=True)
+    drawn, panels = style.panels(2, share_y=True, archs=len(report.laws))
     looks = style.looks(runs.archs, report.shares)
     off = {arch: 100 * np.expm1(law.fit.residuals) for arch, law in report.laws.items()}
     many = len(runs.used) > style.MANY
@@ -48,7 +48,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
         text += f" Black, the median of all and the band of their middle half, in {bins} bins of equal numbers of runs."
     if report.refusals:
         text += f" Architectures without a law, not shown: {len(report.refusals)}."
-    style.caption(drawn, report, text)
+    style.caption(drawn, report, runs.used[runs.used["arch"].isin(report.laws)], text)
     return drawn
 
 

@@ -20,9 +20,9 @@ _DIRECTS = {"optimum": ("o", True), "boundary": ("s", False), "best of those tri
 
 
 def figure(runs: Runs, report: Report) -> Figure | None:
-    """A panel for each set of mixers that attention is mixed with. None for one budget, and where nothing says which
-    share is best."""
-    shown = [f for f in report.families if f.law is not None or any(len(set(h.shares)) > 1 for h in f.ratios)]
+    """A panel for each set of mixers that attention is mixed with. None for one budget, and where none has
+    three shares."""
+    shown = [family for family in report.families if family.law is not None or family.mixed]
     if len(report.budgets) < 2 or not shown:
         return None
     drawn, panels = style.panels(len(shown))
@@ -39,6 +39,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
     style.caption(
         drawn,
         report,
+        runs.used[runs.used["arch"].isin({arch for family in shown for arch in family.archs})],
         "Blue, the best share by the law L(N, D, r) with a 95% band of resamples, and by verdict at each budget; red, "
         "straight from a budget: the minimum of the parabola through the shares trained, with a 95% interval, or, "
         "where none can be called, the best of those trained.",

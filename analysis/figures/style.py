@@ -3,8 +3,8 @@
 import itertools
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -12,10 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from eutectic.analysis.archs import families
+from eutectic.analysis.archs import families, mixers
 from eutectic.analysis.laws import Array
+from eutectic.analysis.load import Runs
 from eutectic.analysis.report import Report
 from eutectic.analysis.table import counted
 
@@ -24,17 +26,21 @@ Look = dict[str, Any]  # colour and marker, as matplotlib takes them
 INCHES_PER_PANEL, INCHES_PER_ROW = 3.4, 3.0
 MOST_COLUMNS = 4
 MOST_PANELS = 6  # of one architecture each
+MANY_ARCHS, LARGER = 6, 1.4  # architectures in one panel above which it is so much larger
 MANY = 5000  # runs in a figure above which their points are an image within the SVG
 POINTS = 0.9  # the z-order of those points
 FAR = 1e30  # off every axis, for ends that are open
 LOSS = "validation loss (nats per token)"
-MARKERS = "osD^vP*X<>hp"
+MARKERS = "osD^vP*X<>hpd8"
 SYMBOLS = {  # the same markers, as plotly names them
     **{"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross"},
     **{"*": "star", "X": "x", "<": "triangle-left", ">": "triangle-right", "h": "hexagon", "p": "pentagon"},
+    **{"d": "diamond-tall", "8": "octagon"},
 }
-# Okabe & Ito's, told apart with any colour vision, without the yellow that white swallows
-HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# told apart with any colour vision, in shades too: four of Okabe & Ito's, an olive and two violets
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8A000", "#9B30FF", "#4B0092")
+PALEST, DARKEST = 0.7, 0.75  # of white, and of black, in the ends of a hue's shades
+STROKES = {"-": "solid", "--": "dash"}  # of lines, and as plotly names them
 NEUTRAL, ACCENT, COOL = "0.35", "#D55E00", "#0072B2"
 RC: Any = {
     "font.size": 8,
@@ -49,14 +55,16 @@ RC: Any = {
 }
 
 
-def panels(count: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """Axes in rows of up to four, of about equal length."""
-    rows = -(-count // MOST_COLUMNS)
+def panels(count: int, share_y: bool = False, rows_of: int = 1, archs: int = 1) -> tuple[Figure, list[Axes]]:
+    """Axes in rows of up to four, of about equal length. rows_of: where it is more than one, rows are of so many, which
+    share a y axis. archs: how many architectures are shown."""
+    rows = -(-count // (rows_of if rows_of > 1 else MOST_COLUMNS))
     columns = -(-count // rows)
-    size = (INCHES_PER_PANEL * columns + 0.6, INCHES_PER_ROW * rows + 0.6)
+    scale = LARGER if archs > MANY_ARCHS else 1.0
+    size = (scale * INCHES_PER_PANEL * columns + 0.6, scale * INCHES_PER_ROW * rows + 0.6)
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(rows, columns, sharey=share_y, squeeze=False).ravel()
+        axes = figure.subplots(rows, columns, sharey="row" if rows_of > 1 else share_y, squeeze=False).ravel()
     for spare in axes[count:]:
         spare.remove()
     return figure, list(axes[:count])
@@ -76,24 +84,33 @@ def rasterize(axes: Axes, runs: int) -> None:
 
 
 def looks(archs: Sequence[str], shares: dict[str, float]) -> dict[str, Look]:
-    """By architecture, the same in every figure of a sweep.
+    """By architecture, the same in every figure of a sweep, where stroke() has hybrids dashed.
 
-    Where all mix attention with the same mixers, the colour runs with attention's share, dark to bright; where they do
-    not, it is one hue for each set of mixers, darker with more attention, and pure attention is black.
+    Where all mix attention with the same mixers, each in a share of its own, the colour runs with that, dark to bright;
+    else each set of mixers has a hue, the largest the first, pale to dark with more attention, and pure attention is
+    black.
     """
     kinds = families(list(archs))
-    found: dict[str, Look] = {}
-    for k, arch in enumerate(archs):
-        own = [i for i, members in enumerate(kinds.values()) if arch in members]
-        colour: tuple[float, ...]
-        if len(kinds) < 2:
-            colour = matplotlib.colormaps["plasma"](0.8 * shares[arch])
-        elif len(own) > 1 or shares[arch] == 1.0:
-            colour = (0.0, 0.0, 0.0)
-        else:
-            colour = tuple((1 - 0.6 * shares[arch]) * v for v in to_rgb(HUES[own[0] % len(HUES)]))
-        found[arch] = {"color": colour, "marker": MARKERS[k % len(MARKERS)]}
-    return found
+    colours: dict[str, tuple[float, ...]] = dict.fromkeys(archs, (0.0, 0.0, 0.0))
+    if len(kinds) < 2 and len({shares[arch] for arch in archs}) == len(archs):
+        colours = {arch: matplotlib.colormaps["plasma"](0.8 * shares[arch])[:3] for arch in archs}
+    else:
+        mixed = [[arch for arch in members if mixers(arch) != {"attn"}] for members in kinds.values()]
+        for hue, own in zip(itertools.cycle(HUES), sorted(mixed, key=len, reverse=True)):
+            colours |= {arch: _shade(hue, (k + 0.5) / len(own)) for k, arch in enumerate(own)}
+    return {arch: {"color": colours[arch], "marker": MARKERS[k % len(MARKERS)]} for k, arch in enumerate(archs)}
+
+
+def _shade(hue: str, level: float) -> tuple[float, ...]:
+    """From pale at 0 to dark at 1, the hue itself halfway."""
+    end, amount = (1.0, PALEST) if level < 0.5 else (0.0, DARKEST)
+    amount *= abs(2 * level - 1)
+    return tuple((1 - amount) * value + amount * end for value in to_rgb(hue))
+
+
+def stroke(arch: str) -> Literal["-", "--"]:
+    """Of an architecture's lines: solid for one sequence mixer alone, dashed for a hybrid."""
+    return "--" if len(mixers(arch)) > 1 else "-"
 
 
 def hexadecimal(look: Look) -> str:
@@ -112,11 +129,17 @@ def without_options(layout: str) -> str:
     return re.sub(r"\([^)]*\)", "", layout)
 
 
-def chosen(archs: list[str], shares: dict[str, float]) -> list[str]:
-    """Architectures that have a panel: all, or, of many, the first of each attention share."""
-    if len(archs) > MOST_PANELS:
-        archs = list({shares[arch]: arch for arch in reversed(archs)}.values())[::-1]
-    return archs[:MOST_PANELS]
+def chosen(archs: Sequence[str], runs: Runs) -> tuple[list[str], str]:
+    """Architectures that have a panel: all, or, of many, pure attention and those whose runs at the largest budget have
+    the least loss; and what a caption says of the others."""
+    if len(archs) <= MOST_PANELS:
+        return list(archs), ""
+    largest = runs.used[runs.used["budget"] == max(runs.budgets)]
+    least = largest.groupby("arch")["loss"].min().reindex(list(archs), fill_value=np.inf)
+    ranked = sorted(archs, key=lambda arch: (runs.shares[arch] < 1.0, least[arch]))
+    first, others = ranked[:MOST_PANELS], ranked[MOST_PANELS:]
+    said = f" Panels: those of least loss at {number(max(runs.budgets))} FLOPs, and attention"
+    return [arch for arch in archs if arch in first], f"{said}; not shown: {', '.join(others)}."
 
 
 def budget_colour(index: int, count: int) -> tuple[float, ...]:
@@ -163,7 +186,7 @@ def compute_axis(axes: Axes, budgets: Sequence[float]) -> None:
 def dodge(compute: Array, budgets: Sequence[float], index: int, count: int) -> Array:
     """Compute moved sideways, by much less than budgets are apart, so that what stands at one is told apart."""
     gap = float(np.diff(np.log(budgets)).min())
-    return compute * float(np.exp(0.12 * gap * (index - (count - 1) / 2) / count))
+    return compute * float(np.exp(0.16 * gap * (index - (count - 1) / 2) / count))
 
 
 def bound(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
@@ -188,6 +211,18 @@ def error(value: Array, low: Array, high: Array) -> Array:
         return np.nan_to_num(np.maximum([value - low, high - value], 0.0))
 
 
+def key(arch: str, look: Look) -> Line2D:
+    """What a legend has for an architecture."""
+    return Line2D([], [], linestyle=stroke(arch), linewidth=1.0, markersize=4, label=arch, **look)
+
+
+def key_to(figure: Figure, looks: Mapping[str, Look]) -> None:
+    """A legend of architectures, right of all panels."""
+    handles = [key(arch, look) for arch, look in looks.items()]
+    columns = -(-len(handles) // 24)
+    figure.legend(handles=handles, loc="outside right upper", title="architecture", ncols=columns, handlelength=3.2)
+
+
 def legend(figure: Figure, axes: Axes, title: str = "architecture") -> None:
     """Right of all panels: the labels of one of them."""
     handles, labels = axes.get_legend_handles_labels()
@@ -195,13 +230,17 @@ def legend(figure: Figure, axes: Axes, title: str = "architecture") -> None:
     figure.legend(handles, labels, loc="outside right upper", title=title, ncols=columns)
 
 
-def caption(figure: Figure, report: Report, text: str) -> None:
-    """Below the panels: what is drawn, and the runs, seeds and convention behind it."""
-    seeds = f"{len(report.seeds)} seed{'s' * (len(report.seeds) > 1)}"
-    reasons = pd.Series([reason for *_, reason in report.dropped], dtype=str)
+def caption(figure: Figure, report: Report, rows: pd.DataFrame, text: str) -> None:
+    """Below the panels: what is drawn, and the runs, seeds and convention behind it. rows: of the runs that are shown
+    or that what is shown is fitted to; of their architectures it says which are not."""
+    reasons = pd.Series([reason for _, arch, _, reason in report.dropped if arch in set(rows["arch"])], dtype=str)
     dropped = f"; {len(reasons)} more not shown: {counted(reasons)}" if len(reasons) else ""
-    whole = f"{text} {report.n_runs} runs, {seeds}{dropped}. FLOPs by {report.convention}, {report.tokenizer} tokens."
-    below(figure, whole)
+    below(figure, f"{text} {runs(rows)}{dropped}. FLOPs by {report.convention}, {report.tokenizer} tokens.")
+
+
+def rows_of(rows: pd.DataFrame, cells: Iterable[tuple[str, float]]) -> pd.DataFrame:
+    """Those of these architectures and budgets."""
+    return rows[pd.MultiIndex.from_frame(rows[["arch", "budget"]]).isin(list(cells))]
 
 
 def ratios(axes: Axes, x: "pd.Series[Any]", rows: pd.DataFrame, before: Any, colour: str, label: str) -> None:

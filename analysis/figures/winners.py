@@ -34,10 +34,11 @@ def figure(e: Evidence) -> Figure | None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("training compute (FLOPs)")
+    rows = runs.used[runs.used["arch"].isin(e.laws)]
     style.below(
         drawn,
         "The architecture of least loss by the laws L(N, D), in which share of resamples it is, and in which any "
-        f"hybrid is. The wall clock is that of runs that shared a GPU. {style.runs(runs.used)}.",
+        f"hybrid is. The wall clock is that of runs that shared a GPU. {style.runs(rows)}.",
     )
     return drawn
 

@@ -150,6 +150,7 @@ def test_shares_and_training_curves(parts: dict[str, Part], data: dict[str, Any]
 def test_an_architecture_looks_the_same_in_every_part(data: dict[str, Any]) -> None:
     assert [arch["name"] for arch in data["archs"]] == ["hyena", campaign.OPTION, "hyena*3+attn", "attn"]
     assert len({(arch["colour"], arch["symbol"]) for arch in data["archs"]}) == 4
+    assert [arch["dash"] for arch in data["archs"]] == ["solid", "solid", "dash", "solid"]
 
 
 def test_what_a_campaign_took(parts: dict[str, Part]) -> None:

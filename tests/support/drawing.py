@@ -34,17 +34,26 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(ids | {name: values.ravel() for name, values in columns.items()})
 
 
-def figure(name: str, sweep: tuple[Runs, Report]) -> Figure:
+def figure(name: str, sweep: tuple[Runs, Report], n_runs: int = 105) -> Figure:
+    """n_runs: how many it says that it shows."""
     drawn = FIGURES[name](*sweep)
     assert drawn is not None
-    caption = " ".join(drawn.get_supxlabel().split())
-    assert "105 runs, 1 seed. FLOPs by 6nd, bytes tokens." in caption
+    assert f" {n_runs} runs, 1 seed. FLOPs by 6nd, bytes tokens." in caption(drawn)
     return drawn
 
 
-def lines(axes: Axes, style: str) -> list[Line2D]:
-    """Of this line style, without the reference lines across all axes and legend handles."""
-    found = [line for line in axes.get_lines() if line.get_linestyle() == style]
+def caption(drawn: Figure) -> str:
+    return " ".join(drawn.get_supxlabel().split())
+
+
+def labels(drawn: Figure) -> list[str]:
+    """Of the legend."""
+    return [text.get_text() for text in drawn.legends[0].get_texts()]
+
+
+def lines(axes: Axes, *styles: str) -> list[Line2D]:
+    """Of these line styles, without legend handles."""
+    found = [line for line in axes.get_lines() if line.get_linestyle() in styles]
     return [line for line in found if len(line.get_xdata()) and "_child" in str(line.get_label())]
 
 

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawing import ARCHS, figure, lines
+from drawing import ARCHS, BUDGETS, caption, figure, labels, lines, table
 
 from eutectic.analysis.audit import audit
 from eutectic.analysis.figures.draw import FIGURES
-from eutectic.analysis.load import Runs
-from eutectic.analysis.report import Report
+from eutectic.analysis.load import Runs, screen
+from eutectic.analysis.report import Report, report
+
+pytestmark = pytest.mark.usefixtures("few_starts")
 
 
 def test_larger_budgets_are_as_predicted(sweep: tuple[Runs, Report]) -> None:
@@ -48,7 +50,20 @@ def test_two_budgets_hold_shares_out_alone(sweep: tuple[Runs, Report]) -> None:
     runs, found = sweep
     bare = replace(found.audits, held=(), distances=())
     drawn = FIGURES["audit"](runs, replace(found, audits=bare))
-    assert drawn is not None and len(drawn.axes) == 1
+    assert drawn is not None and len(drawn.axes) == 1 and labels(drawn) == runs.archs
     assert "L(N, D)" not in drawn.get_supxlabel()
     refused = tuple(replace(one, refusal="too few") for one in bare.left_out)
     assert FIGURES["audit"](runs, replace(found, audits=replace(bare, left_out=refused))) is None
+
+
+def test_what_is_not_audited_is_not_counted() -> None:
+    """Two budgets hold out no larger one, and mamba2 is of no family of three shares."""
+    runs = screen(table({"mamba2": 0.0, **ARCHS}, BUDGETS[:2]))
+    found = report(runs)
+    drawn = FIGURES["audit"](runs, found)
+    assert drawn is not None and labels(drawn) == list(ARCHS)
+    assert "Audited: 70 runs at 2 budgets, out of 70 runs, 1 seed." in caption(drawn)
+    # what the one share that could be left out is predicted from counts too
+    one = next(one for one in found.audits.left_out if one.share == 0.5)
+    drawn = FIGURES["audit"](runs, replace(found, audits=replace(found.audits, left_out=(one,))))
+    assert drawn is not None and labels(drawn) == ["hyena+attn"] and "out of 70 runs" in caption(drawn)

@@ -57,7 +57,7 @@ def test_ordering_has_placements_beside_shares(evidence: Evidence) -> None:
     assert f"{spread.placements.value:.3f} [" in axes.get_title() and f"{spread.shares.value:.3f} [" in axes.get_title()
     ticks = [tick.get_text() for tick in axes.get_xticklabels()]
     assert " ".join(ticks) == "spread front middle back ends 0 0.083 0.17 0.25 0.33 0.5 0.75 1"
-    assert "Placements: 30 runs, 3 seeds; shares: 120 runs, 1 seed in all" in caption
+    assert "Placements: 30 runs, 3 seeds; shares: 16 runs, 1 seed." in caption
     for points, ends in bars(axes).values():
         order = np.argsort(points[:, 0])
         points, ends = points[order], ends[order]

@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawing import BUDGETS, bars, figure, inside, lines
+from drawing import ARCHS, BUDGETS, bars, caption, figure, inside, lines, table
+from matplotlib.collections import LineCollection
 
 from eutectic.analysis.compare import multiplier
+from eutectic.analysis.figures import style
+from eutectic.analysis.figures.curves import POINTS, Curve, show_line
 from eutectic.analysis.figures.draw import FIGURES
-from eutectic.analysis.load import Runs
-from eutectic.analysis.report import Report
+from eutectic.analysis.load import Runs, screen
+from eutectic.analysis.report import Report, fits
+
+pytestmark = pytest.mark.usefixtures("few_starts")
 
 
 def test_share_is_the_laws_and_each_budgets(sweep: tuple[Runs, Report]) -> None:
@@ -47,7 +52,8 @@ def test_ratio_is_loss_above_the_best(sweep: tuple[Runs, Report]) -> None:
 def test_multipliers_are_the_comparisons(sweep: tuple[Runs, Report]) -> None:
     _, found = sweep
     (axes,) = figure("multiplier", sweep).axes
-    for comparison, line in zip(found.comparisons, lines(axes, "-"), strict=True):
+    between = [line for line in lines(axes, "-", "--") if len(line.get_xdata()) == POINTS]
+    for comparison, line in zip(found.comparisons, between, strict=True):
         points, ends = bars(axes)[comparison.arch]
         assert points[:, 1] == pytest.approx([m.value for m in comparison.multipliers])
         assert ends == pytest.approx(np.array([(m.low, m.high) for m in comparison.multipliers]))
@@ -82,5 +88,22 @@ def test_a_multiplier_without_an_end_runs_off_the_axis(sweep: tuple[Runs, Report
         (arrows,) = [line for line in lines(axes, "None") if line.get_marker() == shape and not line.get_clip_on()]
         assert arrows.get_color() == colour and (arrows.get_ydata() == end).all()
         assert arrows.get_xdata() == pytest.approx(points[:, 0])
-    bands = [band.get_paths()[0].vertices[:, 1] for band in axes.collections if band.get_alpha() == 0.1]
-    assert len(bands) == 4 and max(map(max, bands)) > high and min(map(min, bands)) < low
+    assert all(isinstance(bar, LineCollection) for bar in axes.collections), "a band without an end covers the axes"
+
+
+def test_a_band_is_drawn_where_it_has_both_ends() -> None:
+    _, (axes,) = style.panels(1)
+    compute = np.array([1.0, 2.0, 3.0, 4.0])
+    curve = Curve(compute, np.ones(4), np.array([0.5, 0.5, 0.5, 0.0]), np.array([2.0, 3.0, np.inf, np.inf]))
+    show_line(axes, curve, {"color": "black"}, "-")
+    (band,) = [path.vertices for path in axes.collections[0].get_paths()]
+    assert (band[:, 0].max(), band[:, 1].min(), band[:, 1].max()) == (2.0, 0.5, 3.0)
+
+
+def test_families_without_a_mix_have_no_panel() -> None:
+    """mamba2 has its end alone, gla a mix but no more than that and attention."""
+    runs = screen(table({"mamba2": 0.0, **ARCHS, "gla+attn": 0.5}, BUDGETS[:2]))
+    for name in ("ratio", "share"):
+        drawn = FIGURES[name](runs, fits(runs))
+        assert drawn is not None and [axes.get_title().split(":")[0].split()[-1] for axes in drawn.axes] == ["hyena"]
+        assert " 70 runs, 1 seed." in caption(drawn)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawing import BUDGETS, POINTS, bars, figure, inside, lines
+from drawing import ARCHS, BUDGETS, POINTS, bars, caption, figure, inside, labels, lines, table
 
-from eutectic.analysis.figures import envelope, style
+from eutectic.analysis.figures import envelope, isoflop, style
 from eutectic.analysis.figures.draw import FIGURES
-from eutectic.analysis.load import Runs
+from eutectic.analysis.load import Runs, screen
 from eutectic.analysis.report import Report, fits
 
 
@@ -37,6 +37,26 @@ def test_isoflop_shows_the_other_curves_minima(sweep: tuple[Runs, Report]) -> No
             assert len(here) and np.array(shown) == pytest.approx(np.array(here))
 
 
+def test_of_many_architectures_isoflop_has_hybrids_apart_beside_attention() -> None:
+    runs = screen(table({"gla": 0.0, "mamba2": 0.0, **ARCHS}, BUDGETS[:2]))
+    drawn = isoflop.figure(runs, fits(runs))
+    assert drawn is not None and [axes.get_title() for axes in drawn.axes] == [
+        f"{budget} FLOPs, {kind}" for budget in ("1e15", "3e15") for kind in ("one mixer", "hybrids")
+    ]
+    keys = dict(zip(labels(drawn), drawn.legends[0].get_lines(), strict=True))
+    assert list(keys) == runs.archs
+    for axes, own in zip(drawn.axes, [["gla", "hyena", "mamba2", "attn"], [*list(ARCHS)[1:]]] * 2, strict=True):
+        shown = [line for line in axes.get_lines() if line.get_zorder() == style.POINTS]
+        assert [line.get_color() for line in shown] == [keys[arch].get_color() for arch in runs.archs if arch in own]
+        curves = {line.get_color(): line.get_linestyle() for line in axes.get_lines() if len(line.get_xdata()) == 100}
+        assert curves == {keys[arch].get_color(): "--" if "+" in arch else "-" for arch in own}
+
+
+def test_isoflop_is_not_drawn_of_one_size_a_budget() -> None:
+    runs = screen(table(budgets=BUDGETS[:2]).groupby(["arch", "budget"]).first().reset_index())
+    assert len(runs.used) == 10 and isoflop.figure(runs, fits(runs)) is None
+
+
 def test_envelope_is_the_lowest_curve_and_its_law(sweep: tuple[Runs, Report]) -> None:
     runs, found = sweep
     *panels, bar = figure("envelope", sweep).axes
@@ -60,7 +80,7 @@ def test_envelope_is_the_lowest_curve_and_its_law(sweep: tuple[Runs, Report]) ->
         slope = np.polyfit(*np.log(law.get_data()), 1)[0]
         assert slope == pytest.approx(one.frontier.loss.exponent)
     assert bar.get_ylabel() == "parameters"
-    assert "105 curves drawn, out of 105 runs" in " ".join(figure("envelope", sweep).get_supxlabel().split())
+    assert "105 curves drawn, out of 105 runs" in caption(figure("envelope", sweep))
 
 
 def test_of_many_long_curves_some_are_drawn(sweep: tuple[Runs, Report], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +108,8 @@ def test_optima_are_the_reports(name: str, panel: int, quantity: str, sweep: tup
     axes = figure(name, sweep).axes[panel]
     points = bars(axes)
     assert list(points) == runs.archs and inside(axes)
-    for arch, line, band in zip(runs.archs, lines(axes, "-"), axes.collections[1::2], strict=True):
+    for arch, line, band in zip(runs.archs, lines(axes, "-", "--"), axes.collections[1::2], strict=True):
+        assert line.get_linestyle() == ("--" if "+" in arch else "-")
         own = [o for o in found.optima if o.arch == arch and o.status == "optimum"]
         at, ends = points[arch]
         assert at[:, 1] == pytest.approx([getattr(o, quantity) for o in own])
@@ -103,7 +124,7 @@ def test_optima_are_the_reports(name: str, panel: int, quantity: str, sweep: tup
 
 def test_perplexity_is_the_exponential_of_the_loss(sweep: tuple[Runs, Report]) -> None:
     left, right = figure("frontier", sweep).axes
-    for a, b in zip(lines(left, "-"), lines(right, "-"), strict=True):
+    for a, b in zip(lines(left, "-", "--"), lines(right, "-", "--"), strict=True):
         assert b.get_ydata() == pytest.approx(np.exp(a.get_ydata()))
     for arch, (points, ends) in bars(left).items():
         assert bars(right)[arch][0][:, 1] == pytest.approx(np.exp(points[:, 1]))
@@ -126,8 +147,8 @@ def test_power_laws_stand_in_for_a_law_that_is_refused(sweep: tuple[Runs, Report
     runs, found = sweep
     bare = replace(found, laws={}, refusals=dict.fromkeys(runs.archs, "no"))
     drawn = FIGURES["optima"](runs, bare)
-    assert drawn is not None and not lines(drawn.axes[0], "-")
-    for front, line in zip(found.frontiers, lines(drawn.axes[0], "--"), strict=True):
+    assert drawn is not None and not lines(drawn.axes[0], "-", "--")
+    for front, line in zip(found.frontiers, lines(drawn.axes[0], ":"), strict=True):
         assert front.params is not None
         assert np.polyfit(*np.log(line.get_data()), 1)[0] == pytest.approx(front.params.exponent)
     assert all(FIGURES[name](runs, bare) is None for name in ("contours", "residuals", "landscape"))
