@@ -99,3 +99,6 @@ def test_winners_are_the_rankings(evidence: Evidence) -> None:
 def test_a_lone_sweep_has_the_figures_that_it_bears(tmp_path: Path) -> None:
     main = Evidence(screened(campaign(Truth(), names=("main",))))
     assert {path.stem for path in draw_campaign(main, tmp_path)} == {"best_share", "off_size", "winners"}
+    used = main.parts["main"].used
+    own = used[used["arch"].isin(main.family("main"))]
+    assert len(own) < len(used) and f" {len(own)} runs, " in drawn("best_share", main)[2]
