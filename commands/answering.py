@@ -191,7 +191,12 @@ def _draw(folder: Path, named: bool) -> list[Path]:
         return any(os.path.exists(folder / f"{name}.parquet") for name in ("runs", *TABLES))
 
     parts = [] if bears(folder) else [part for part in sorted(folder.glob("*/")) if bears(part)]
-    written = [path for part in parts for path in draw(part)]
     if any((part / "runs.parquet").exists() for part in parts):
-        written += draw_campaign(Evidence(load_parts(folder)), folder)
+        evidence = Evidence(load_parts(folder))
+        written = draw_campaign(evidence, folder)
+        for part in parts:
+            own = evidence.optima(part.name) if part.name in evidence.parts else None
+            written += draw(part, own, evidence.optima_by)
+        return written
+    written = [path for part in parts for path in draw(part)]
     return draw(folder) if bears(folder) or (named and not parts) else written

@@ -1,7 +1,7 @@
 """Every figure of a sweep, and of what was measured of its models, as PNG and SVG, from its parquet alone."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -35,9 +35,10 @@ from eutectic.analysis.figures import (
     share,
     style,
 )
+from eutectic.analysis.isoflop import IsoflopOptimum
 from eutectic.analysis.load import Runs, begun, read, read_table, with_curves
 from eutectic.analysis.rank import losses
-from eutectic.analysis.report import Report, fits, isoflop_optima
+from eutectic.analysis.report import PARABOLAS, Report, fits, isoflop_optima
 
 # each gives None where the runs do not bear it
 FIGURES: dict[str, Callable[[Runs, Report], Figure | None]] = {
@@ -68,9 +69,10 @@ TABLES: dict[str, dict[str, Callable[[pd.DataFrame], Figure | None]]] = {
 METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 
-def draw(folder: Path) -> list[Path]:
+def draw(folder: Path, optima: Sequence[IsoflopOptimum] | None = None, optima_by: str = PARABOLAS) -> list[Path]:
     """Draw the figures of what is in a folder, a sweep's runs and what was measured of its models, into its figures/,
-    and remove there those that are no longer borne. Returns what was written.
+    and remove there those that are no longer borne. Returns what was written. optima, optima_by: as report.fits() takes
+    them.
 
     A sweep of grafts has a figure of its own and none of laws. Raises UserError where a table is unreadable, or there
     is none, or its rows do not compare.
@@ -90,7 +92,7 @@ def draw(folder: Path) -> list[Path]:
     out = files.make_folder(folder / "figures")
     names = [*(name for kind in TABLES.values() for name in kind), "ablation", "graft", "correlation"]
     written = [path for name in names for path in write(name, figures.get(name, lambda: None), out)]
-    return written if runs is None else [*written, *_draw_laws(runs, out)]
+    return written if runs is None else [*written, *_draw_laws(runs, partial(fits, runs, 0, optima, optima_by), out)]
 
 
 def _of_trials(folder: Path, trials: pd.DataFrame, runs: Runs | None) -> dict[str, Callable[[], Figure | None]]:
@@ -106,13 +108,13 @@ def _of_trials(folder: Path, trials: pd.DataFrame, runs: Runs | None) -> dict[st
     return figures
 
 
-def _draw_laws(runs: Runs, out: Path) -> list[Path]:
+def _draw_laws(runs: Runs, fitting: Callable[[], Report], out: Path) -> list[Path]:
     """A process for each figure."""
     # the curves are the bulk, and all are never drawn
     shown = replace(runs, curves=envelope.thinned(runs).curves)
     with ProcessPoolExecutor(min(len(FIGURES), os.cpu_count() or 1)) as pool:
         audited = pool.submit(audits, shown)
-        fitted = replace(fits(runs), audits=audited.result())
+        fitted = replace(fitting(), audits=audited.result())
         written = pool.map(partial(_draw, runs=shown, fitted=fitted, out=out), FIGURES)
         return [path for paths in written for path in paths]
 

@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 from eutectic.analysis.figures import style
 from eutectic.analysis.isoflop import IsoflopOptimum, Method
 from eutectic.analysis.load import Runs
-from eutectic.analysis.report import Report
+from eutectic.analysis.report import PARABOLAS, Report
 
 _OTHERS: dict[Method, str] = {"cubic": "x", "akima": "+"}
 
 
 def figure(runs: Runs, report: Report) -> Figure | None:
-    """A panel per budget, of many architectures one for those of one mixer and one for hybrids: every run, each
-    parabola with sizes enough, its optimum with a 95% interval, and the optima of the other curves. None where none has
-    two sizes at a budget."""
+    """A panel per budget, of many architectures one for those of one mixer and one for hybrids: every run, each curve
+    with sizes enough, its optimum with a 95% interval, of size or else of loss, and beside parabolas the optima of
+    other curves. None where none has two sizes at a budget."""
     if runs.used.groupby(["arch", "budget"])["params"].nunique().max() < 2:
         return None
     looks = style.looks(runs.archs, report.shares)
@@ -33,13 +33,13 @@ def figure(runs: Runs, report: Report) -> Figure | None:
         axes.set_title(f"{style.number(budget)} FLOPs{title}")
         style.y_label(axes, style.LOSS)
     style.key_to(drawn, looks)
+    others = " x and +, the minima of a cubic and of Akima's interpolation." if report.optima_by == PARABOLAS else ""
     style.caption(
         drawn,
         report,
         runs.used,
-        f"Runs (small), parabola in log parameters, dashed for hybrids{beside}, and its minimum (large, white) with a "
-        "95% interval cut at the sizes trained; a parabola without a large point has its minimum beyond them. x and +, "
-        "the minima of a cubic and of Akima's interpolation.",
+        f"Runs (small), {report.optima_by}, dashed for hybrids{beside}, and minima (large, white) with 95% intervals "
+        f"cut at the sizes trained; a curve without a large point has its minimum beyond them.{others}",
     )
     return drawn
 
@@ -50,7 +50,8 @@ def _panel(axes: Axes, runs: Runs, report: Report, budget: float, looks: Mapping
         axes.plot(rows["params"], rows["loss"], linestyle="", markersize=3, alpha=0.8, zorder=style.POINTS, **look)
         if optimum is not None and optimum.coefficients is not None:
             _curve(axes, optimum, rows["params"].min(), rows["params"].max(), look)
-    _others(axes, report, budget, looks)
+    if report.optima_by == PARABOLAS:
+        _others(axes, report, budget, looks)
     style.rasterize(axes, len(runs.used))
     axes.set_xlabel("parameters")
     style.log_axis(axes, "x")
@@ -59,14 +60,19 @@ def _panel(axes: Axes, runs: Runs, report: Report, budget: float, looks: Mapping
 def _curve(axes: Axes, optimum: IsoflopOptimum, smallest: float, largest: float, look: style.Look) -> None:
     sizes = np.geomspace(smallest, largest, 100)
     axes.plot(sizes, optimum.predict(sizes), style.stroke(optimum.arch), color=look["color"], linewidth=1.0)
-    if optimum.params is None or optimum.params_interval is None or optimum.loss is None:
+    if optimum.params is None or optimum.loss is None:
         return
-    value = np.array([optimum.params])
-    low, high = np.clip(optimum.params_interval, smallest, largest)
+    size, loss = np.array([optimum.params]), np.array([optimum.loss])
+    across = upright = None
+    if optimum.params_interval is not None:
+        across = style.error(size, *np.clip(optimum.params_interval, smallest, largest))
+    elif optimum.loss_interval is not None:
+        upright = style.error(loss, *map(np.array, optimum.loss_interval))
     axes.errorbar(
-        value,
-        [optimum.loss],
-        xerr=style.error(value, low, high),
+        size,
+        loss,
+        upright,
+        across,
         markersize=5,
         capsize=2,
         elinewidth=0.8,
