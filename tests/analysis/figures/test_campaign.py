@@ -7,11 +7,14 @@ import pytest
 from campaign_table import BUDGETS, Truth, campaign, screened
 from drawing import bars
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
 from eutectic.analysis.evidence import Evidence
+from eutectic.analysis.figures import isoflop
 from eutectic.analysis.figures.campaign import CAMPAIGN, draw_campaign
+from eutectic.analysis.report import fits
 from eutectic.analysis.verdicts import places
 
 pytestmark = pytest.mark.usefixtures("few_starts")
@@ -94,6 +97,23 @@ def test_winners_are_the_rankings(evidence: Evidence) -> None:
     for text, one in zip(axes.texts, evidence.rankings, strict=True):
         assert text.get_text().startswith(one.winner or "not tested")
     assert "198 runs, 3 seeds" in caption
+
+
+def test_isoflop_curves_are_those_of_the_findings(evidence: Evidence) -> None:
+    """Through each size's mean, with the interval of the least loss by seeds' noise; no parabola's minimum beside."""
+    runs = evidence.parts["main"]
+    figure = isoflop.figure(runs, fits(runs, 0, evidence.optima("main"), evidence.optima_by))
+    assert figure is not None and "curves through each size's mean" in figure.get_supxlabel()
+    optima = [one for one in evidence.optima("main") if one.budget == BUDGETS[0]]
+    axes = figure.axes[0]
+    ends = [lines for lines in axes.collections if isinstance(lines, LineCollection)]
+    found = sorted((*path[0], path[1, 1]) for lines in ends for path in lines.get_segments())
+    expected = sorted((one.params, *one.loss_interval) for one in optima if one.params and one.loss_interval)
+    assert len(found) == len(optima) and np.array(found) == pytest.approx(np.array(expected))
+    for one in optima:
+        rows = runs.select(one.arch, BUDGETS[0])
+        means = rows.groupby("params")["loss"].mean()
+        assert one.predict(means.index.to_numpy(float)) == pytest.approx(means.to_numpy())
 
 
 def test_a_lone_sweep_has_the_figures_that_it_bears(tmp_path: Path) -> None:
