@@ -64,7 +64,7 @@ def show(axes: Axes, name: str, found: Mapping[str, Curves], looks: Mapping[str,
         show_points(axes, own, style.dodge(own.compute, report.budgets, k, len(found)), arch, look)
         if line is not None:
             everything.append(line)
-            show_line(axes, line, look, style.stroke(arch) if arch in report.laws else ":")
+            show_line(axes, line, look, style.stroke(arch) if arch in report.laws else ":", len(found))
     show_axes(axes, everything, report)
 
 
@@ -80,11 +80,13 @@ def show_points(axes: Axes, curve: Curve, at: Array, label: str, look: style.Loo
             axes.plot(at[is_open], height, clip_on=False, in_layout=False, transform=edges, **arrows)
 
 
-def show_line(axes: Axes, curve: Curve, look: style.Look, stroke: str) -> None:
-    """A line with its band, where that has both ends."""
+def show_line(axes: Axes, curve: Curve, look: style.Look, stroke: str, beside: int) -> None:
+    """A line with its band, where that has both ends, the fainter the more there are beside each other."""
     axes.plot(curve.compute, curve.value, stroke, color=look["color"])
     closed = (curve.low > 0) & np.isfinite(curve.high)
-    axes.fill_between(curve.compute, curve.low, curve.high, closed, color=look["color"], alpha=0.1, linewidth=0)
+    axes.fill_between(
+        curve.compute, curve.low, curve.high, closed, color=look["color"], alpha=0.3 / max(3, beside), linewidth=0
+    )
 
 
 def show_axes(axes: Axes, shown: Sequence[Curve], report: Report, *values: float) -> None:
