@@ -60,7 +60,7 @@ class Evidence:
 
     @property
     def optima_by(self) -> str:
-        """How the minima are found."""
+        """The curves of the minima, and what their errors are."""
         if self.noises:
             return "curves through each size's mean (Akima's, of three sizes a parabola), losses ± by seeds' noise"
         return f"parabolas of sizes up to {NEAR:g} times off the best, losses ± by what runs scatter about them"

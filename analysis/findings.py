@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from eutectic.analysis.campaign import MAIN, TUNE
+from eutectic.analysis.campaign import MAIN, TUNE, compared
 from eutectic.analysis.claims import Claim
 from eutectic.analysis.conventions import Ranking
 from eutectic.analysis.evidence import Evidence
@@ -24,10 +24,11 @@ from eutectic.sweeps.left_out import Cell
 
 @dataclass(frozen=True)
 class Part:
-    """A sweep of the campaign. rows: of all its runs that ended; runs: those that fits use; dropped: the others, by
-    reason; unfinished: what was planned and has no row, by kind; left_out: what was not planned, for it would read the
-    text too often. flops: realized, of all runs with a row. run_hours: of training, of every run by itself;
-    hours_of_clock: in which any run was trained (hours.busy_hours). devices: their names."""
+    """A sweep of the campaign. rows: of all its runs that ended; runs: those that claims compare, whose seeds,
+    architectures and budgets are told; dropped: the others, by reason; unfinished: what was planned and has no row, by
+    kind and budget; left_out: what was not planned, for it would read the text too often. flops: realized, of all runs
+    with a row. run_hours: of training, of every run by itself; hours_of_clock: in which any run was trained
+    (hours.busy_hours). devices: their names."""
 
     name: str
     rows: int
@@ -36,7 +37,7 @@ class Part:
     archs: int
     budgets: tuple[float, ...]
     dropped: dict[str, int]
-    unfinished: dict[str, int]
+    unfinished: dict[str, dict[float, int]]
     left_out: tuple[Cell, ...]
     flops: float
     run_hours: float
@@ -82,15 +83,13 @@ def findings(
 ) -> Findings:
     """frames: by part, the rows of all its runs, those that no fit uses included; missing: its runs without a row;
     left_out: cells that it did not plan."""
-    main = evidence.parts.get(MAIN)
+    main, own = evidence.parts.get(MAIN), compared(evidence.parts)
     every = {one.run_id: one for own in missing.values() for one in own}  # parts may share runs
     return Findings(
-        tuple(
-            _part(name, [evidence.parts[name]], frame, missing[name], left_out[name]) for name, frame in frames.items()
-        ),
+        tuple(_part(name, [own[name]], frame, missing[name], left_out[name]) for name, frame in frames.items()),
         _part(
             "all",
-            list(evidence.parts.values()),
+            list(own.values()),
             pd.concat(frames.values()).drop_duplicates("run_id"),
             list(every.values()),
             sorted({cell for own in left_out.values() for cell in own}),
@@ -121,6 +120,8 @@ def _part(
     left_out: Sequence[Cell],
 ) -> Part:
     used, dropped = (pd.concat(tables).drop_duplicates("run_id") for tables in _tables(parts))
+    dropped = dropped[~dropped["run_id"].isin(used["run_id"])]  # which one part may have and another not compare
+    planned = Counter((one.kind, one.budget) for one in missing)
     return Part(
         name,
         rows=len(frame),
@@ -129,7 +130,10 @@ def _part(
         archs=int(used["arch"].nunique()),
         budgets=tuple(sorted(float(budget) for budget in used["budget"].unique())),
         dropped={str(reason): int(count) for reason, count in dropped["reason"].value_counts().sort_index().items()},
-        unfinished=dict(Counter(sorted(one.kind for one in missing))),
+        unfinished={
+            kind: {budget: count for (other, budget), count in sorted(planned.items()) if other == kind}
+            for kind in sorted({kind for kind, _ in planned})
+        },
         left_out=tuple(left_out),
         flops=float(frame["flops"].sum()),
         run_hours=float(frame["seconds"].sum() / HOUR),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from eutectic.analysis.archs import FEWEST_SHARES, columns
+from eutectic.analysis.campaign import compared
 from eutectic.analysis.campaign import parts as folders_of
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.evidence import Evidence
@@ -23,7 +24,7 @@ from eutectic.analysis.optimum import fit_cost
 from eutectic.analysis.ratio import HybridOptimum
 from eutectic.analysis.recount import CONVENTIONS, flops, recounted
 from eutectic.analysis.report import Report, fits, report
-from eutectic.analysis.unfinished import Unfinished, unfinished
+from eutectic.analysis.unfinished import Unfinished, of_parts
 from eutectic.sweeps import left_out
 
 CURVE, SHARES = 60, 41  # points of what is drawn of a parabola
@@ -68,8 +69,9 @@ def read_parts(folder: Path) -> tuple[Evidence, dict[str, Part]]:
     folders = folders_of(folder)
     frames = {name: read(path) for name, path in folders.items()}
     evidence = Evidence({name: with_curves(folders[name], frame) for name, frame in frames.items()})
+    missing = of_parts(folders, frames)
     return evidence, {
-        name: Part(name, frame, _counted(evidence, name), unfinished(folders[name]), left_out.read(folders[name]))
+        name: Part(name, frame, _counted(evidence, name), missing[name], left_out.read(folders[name]))
         for name, frame in frames.items()
     }
 
@@ -90,16 +92,19 @@ def _counted(evidence: Evidence, name: str) -> dict[str, Counted]:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a campaign took, failures and what no fit uses included. statuses: runs by status; flops, by the parts'
+    """What a campaign took, failures and what no claim compares included. statuses: runs by status; compared: runs, in
+    these parts, of so many architectures, seeds and budgets; planned: runs without a row; flops, by the parts'
     conventions; run_hours: of all runs added up, busy_hours: with those that shared a device counted once. corpora:
     names with the hashes of their documents."""
 
     runs: int
-    used: int
     statuses: Mapping[str, int]
+    compared: int
+    parts: tuple[str, ...]
     archs: int
     seeds: tuple[int, ...]
     budgets: tuple[float, ...]
+    planned: int
     devices: tuple[str, ...]
     flops: float
     tokens: int
@@ -119,17 +124,22 @@ def facts(parts: Mapping[str, Part]) -> Facts:
     frame = pd.concat([part.frame for part in parts.values()], ignore_index=True)
     frame = frame.drop_duplicates("run_id")  # parts may share runs
 
-    def different(name: str) -> tuple[Any, ...]:
-        return tuple(sorted(frame[name].dropna().unique().tolist()))
+    own = {name: runs.used for name, runs in compared({name: part.own.runs for name, part in parts.items()}).items()}
+    used = pd.concat(own.values()).drop_duplicates("run_id")
+
+    def different(name: str, rows: pd.DataFrame = frame) -> tuple[Any, ...]:
+        return tuple(sorted(rows[name].dropna().unique().tolist()))
 
     corpora = frame[["source", "corpus_sha256"]].drop_duplicates().itertuples(index=False, name=None)
     return Facts(
         runs=len(frame),
-        used=len({run_id for part in parts.values() for run_id in part.own.runs.used["run_id"]}),
         statuses={str(name): int(n) for name, n in frame["status"].value_counts().items()},
-        archs=frame["arch"].nunique(),
-        seeds=different("seed"),
-        budgets=different("budget"),
+        compared=len(used),
+        parts=tuple(name for name, rows in own.items() if len(rows)),
+        archs=used["arch"].nunique(),
+        seeds=different("seed", used),
+        budgets=different("budget", used),
+        planned=len({one.run_id for part in parts.values() for one in part.unfinished}),
         devices=different("device"),
         flops=float(frame["flops"].sum()),
         tokens=int(frame["tokens"].sum()),

@@ -1,9 +1,11 @@
 """Runs that a sweep planned and that have no row."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from eutectic.sweeps.ledger import ENDED, Ledger
 
@@ -36,3 +38,9 @@ def unfinished(folder: Path) -> Sequence[Unfinished]:
             error = ledger.failure(run_id) if status == "failed" else ""
             found.append(Unfinished(run_id, arch, budget, FAILED if status == "failed" else UNTRAINED, error))
     return found
+
+
+def of_parts(folders: Mapping[str, Path], frames: Mapping[str, pd.DataFrame]) -> dict[str, Sequence[Unfinished]]:
+    """Those of each part of a campaign, but runs that another part has a row of."""
+    ended = {run_id for frame in frames.values() for run_id in frame["run_id"]}
+    return {name: [one for one in unfinished(path) if one.run_id not in ended] for name, path in folders.items()}

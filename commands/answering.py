@@ -114,7 +114,7 @@ def findings(options: Options) -> int:
     from eutectic.analysis.figures.campaign import draw_campaign
     from eutectic.analysis.findings import findings as find
     from eutectic.analysis.load import read, with_curves
-    from eutectic.analysis.unfinished import unfinished
+    from eutectic.analysis.unfinished import of_parts
     from eutectic.display.findings import markdown
     from eutectic.sweeps import left_out
 
@@ -122,8 +122,7 @@ def findings(options: Options) -> int:
     paths = parts(folder)
     frames = {name: read(path) for name, path in paths.items()}
     evidence = Evidence({name: with_curves(paths[name], frame) for name, frame in frames.items()})
-    missing = {name: unfinished(path) for name, path in paths.items()}
-    found = find(evidence, frames, missing, {name: left_out.read(path) for name, path in paths.items()})
+    found = find(evidence, frames, of_parts(paths, frames), {name: left_out.read(path) for name, path in paths.items()})
     written = draw_campaign(evidence, folder)
     page = folder / "FINDINGS.md"
     with files.replacing(page) as scratch:

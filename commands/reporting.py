@@ -1,6 +1,8 @@
 """report."""
 
 import importlib.util
+import tempfile
+from pathlib import Path
 
 from eutectic import files
 from eutectic.arguments import Options
@@ -17,6 +19,7 @@ def report(options: Options) -> int:
         raise UserError(
             f"a page is made with {', '.join(missing)}, not installed here; run `pip install 'eutectic[report]'`."
         )
+    from eutectic.analysis.figures.campaign import draw_campaign
     from eutectic.analysis.noise import pooled
     from eutectic.analysis.page import read_parts
     from eutectic.analysis.verdicts import judge
@@ -30,7 +33,10 @@ def report(options: Options) -> int:
         *sections.counts(evidence.rankings),
         *sections.states(evidence.held),
     ]
-    made = page(folder.name, parts, judge(evidence), beside)
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = draw_campaign(evidence, Path(scratch))
+        drawn = {path.stem: path.read_bytes() for path in paths if path.suffix == ".svg"}
+    made = page(folder.name, parts, judge(evidence), beside, drawn)
     path = folder / "report.html"
     with files.replacing(path) as scratch:
         scratch.write_text(made)

@@ -7,11 +7,10 @@ from eutectic.analysis.claims import Claim, Measure
 from eutectic.analysis.findings import Findings, Part
 from eutectic.analysis.report import Report
 from eutectic.analysis.statements import UNTESTABLE
+from eutectic.analysis.wording import listed
 from eutectic.display import sections
-from eutectic.display.sections import Section, bracketed
+from eutectic.display.sections import ILLUSTRATED, Section, bracketed
 from eutectic.display.words import compute
-
-ILLUSTRATED = {"ratio": "best_share", "ordering": "ordering", "heads": "heads", "robust": "off_size"}  # by claim
 
 
 def markdown(name: str, found: Findings, figures: Sequence[str]) -> str:
@@ -20,8 +19,8 @@ def markdown(name: str, found: Findings, figures: Sequence[str]) -> str:
     parts = [
         f"# What {name} finds",
         f"Generated from the parquet of its runs by `eutectic findings --name {name}`: {whole.rows} runs, of which "
-        f"{whole.runs} are in fits, {whole.archs} architectures and {whole.seeds} seed(s), at "
-        f"{', '.join(map(compute, whole.budgets))} FLOPs. "
+        f"{whole.runs} are compared{_compared(found.parts)}: {whole.archs} architectures and {whole.seeds} seed(s), at "
+        f"{', '.join(map(compute, whole.budgets))} FLOPs. {_planned(whole)}"
         "Brackets are 95% intervals. A claim is *supported* or *contradicted* where every interval that decides it "
         "leaves out zero on that side at each budget; else it is *undecided*, whatever the middle of an interval is.",
         _table(("claim", "verdict", "runs", "seeds"), [_verdict(claim) for claim in found.claims]),
@@ -93,9 +92,7 @@ def _runs(found: Findings) -> list[str]:
         (
             one.name,
             str(one.rows),
-            str(one.runs),
-            str(one.archs),
-            str(one.seeds),
+            *(str(count or "") for count in (one.runs, one.archs, one.seeds)),
             f"{one.flops:.3g}".replace("e+", "e"),
             f"{one.run_hours:.2f}",
             f"{one.hours_of_clock:.2f}",
@@ -103,14 +100,15 @@ def _runs(found: Findings) -> list[str]:
         )
         for one in parts
     ]
-    header = ("part", "runs", "in fits", "architectures", "seeds", "FLOPs", "hours of runs", "hours", "FLOPs an hour")
+    header = ("part", "runs", "compared", "architectures", "seeds", "FLOPs", "hours of runs", "hours", "FLOPs an hour")
     return [
         "## Runs",
         f"On {', '.join(found.whole.devices)}. FLOPs are those realized, of runs that no fit uses as well. Hours are "
         "of the clock, in which any run was in its training loop: of one GPU, the GPU's, though runs shared it; where "
         "several trained at once there were as many times more. Starting before the first step is in none.",
         _table(header, rows),
-        f"Left out of the fits: {_dropped(found.parts)}. Planned and without a row: {_unfinished(found.parts)}.",
+        f"Not compared: {_dropped(found.parts)}.",
+        *_unfinished(found.parts, found.whole),
         *_left_out(found.parts),
     ]
 
@@ -120,9 +118,35 @@ def _dropped(parts: Sequence[Part]) -> str:
     return ", ".join(told) or "none"
 
 
-def _unfinished(parts: Sequence[Part]) -> str:
-    told = [f"{n} of {one.name} {kind}" for one in parts for kind, n in one.unfinished.items()]
-    return ", ".join(told) or "none that is known of"
+def _compared(parts: Sequence[Part]) -> str:
+    """In which parts, where there are several."""
+    return f" (of {listed([one.name for one in parts if one.runs])})" if len(parts) > 1 else ""
+
+
+def _planned(whole: Part) -> str:
+    return f"{count} more were planned and have no row. " if (count := _count([whole])) else ""
+
+
+def _count(parts: Sequence[Part]) -> int:
+    return sum(sum(counts.values()) for part in parts for counts in part.unfinished.values())
+
+
+def _unfinished(parts: Sequence[Part], whole: Part) -> list[str]:
+    """A sentence for each kind of what was planned and has no row."""
+    kinds = sorted({kind for one in parts for kind in one.unfinished})
+    if not kinds:
+        return ["Planned and without a row: none that is known of."]
+    told = {kind: [_missing(one, kind) for one in parts if kind in one.unfinished] for kind in kinds}
+    shared = _count(parts) != _count([whole])
+    shown = [f"Planned and {kind}: {', '.join(own)}." for kind, own in told.items()]
+    return [*shown, "Of these some are of two parts."] if shared else shown
+
+
+def _missing(part: Part, kind: str) -> str:
+    """205 of main (16 at 3e14 and 189 at 1e15)."""
+    counts = part.unfinished[kind]
+    at = listed([f"{count} at {compute(budget)}" for budget, count in counts.items()])
+    return f"{sum(counts.values())} of {part.name} ({at})"
 
 
 def _left_out(parts: Sequence[Part]) -> list[str]:

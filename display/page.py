@@ -1,12 +1,11 @@
 """The page of a campaign: one HTML file with its libraries, its data and its look, which loads nothing else."""
 
+import base64
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from textwrap import shorten
 from typing import Any
 
 import itables
@@ -23,10 +22,12 @@ from eutectic.analysis.page import Part, facts, payload
 from eutectic.analysis.report import Report
 from eutectic.analysis.statements import UNTESTABLE
 from eutectic.analysis.tablefit import parameters
+from eutectic.analysis.wording import listed
 from eutectic.display import report as tables
-from eutectic.display.sections import Section
+from eutectic.display.left_out import left_out, refusals
+from eutectic.display.sections import ILLUSTRATED, Section
 from eutectic.display.tables import table_of
-from eutectic.display.words import capped, compute, digits, interval, short
+from eutectic.display.words import capped, compute, counted, digits, interval, short
 
 TITLES = {
     "isoflop": "Loss against size, by budget",
@@ -52,10 +53,14 @@ CAPTIONS = {
     "curves": "Of each architecture and budget the run that ended lowest: training loss, a mean since the point "
     "before, against compute spent. What is above the loss at a tenth of the run is cut.",
 }
-STATUSES = {"diverged": "diverged", "pruned": "given up for what others of its study came to"}
+ALTERNATIVES = {
+    "best_share": "Loss against the share of attention at each budget, and the shares that may be the best",
+    "ordering": "Losses of placements of attention beside those of its shares, by width",
+    "heads": "Loss less that of one head, against the number of heads, by size",
+    "off_size": "Loss above the best, against size over the best size, by architecture and budget",
+    "winners": "The best architecture by each count of compute, and in which share of resamples it wins",
+}  # of figures to who does not see them, by name
 SCRIPTS = ("axes", "figures", "page")  # one after the other
-LONGEST_ERROR = 200  # characters
-LISTED = 100  # runs left out for one reason: of more, the first are listed
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,14 @@ class Chart:
     n: int = 0
 
 
-def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim], sections: Sequence[Section] = ()) -> str:
-    """The HTML. sections: of the findings, beside the claims."""
+def page(
+    name: str,
+    parts: Mapping[str, Part],
+    claims: Sequence[Claim],
+    sections: Sequence[Section] = (),
+    illustrations: Mapping[str, bytes] | None = None,
+) -> str:
+    """The HTML. sections: of the findings, beside the claims; illustrations: SVGs of these, by the figure's name."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("eutectic.display", "template"),
         autoescape=True,
@@ -90,7 +101,7 @@ def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim], sections
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"compute": compute, "short": short, "digits": digits}
+    environment.filters |= {"compute": compute, "short": short, "digits": digits, "listed": listed}
     data = payload(parts)
     template = files("eutectic.display") / "template"
     return environment.get_template("page.html").render(
@@ -98,6 +109,9 @@ def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim], sections
         facts=facts(parts),
         claims=[(claim, [measure_cells(m) for m in claim.measures]) for claim in claims],
         sections=sections,
+        illustrated=ILLUSTRATED,
+        illustrations={name: _embedded(svg) for name, svg in (illustrations or {}).items()},
+        alternatives=ALTERNATIVES,
         untestable=UNTESTABLE,
         data=data,
         parts=list(parts),
@@ -115,6 +129,10 @@ def page(name: str, parts: Mapping[str, Part], claims: Sequence[Claim], sections
         datatables_style=read_package_file("html", "dt_bundle.css"),
         versions={"plotly": plotly.__version__, "itables": itables.__version__, "jinja2": jinja2.__version__},
     )
+
+
+def _embedded(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
 def _json(value: Any) -> str:
@@ -157,10 +175,6 @@ def charts(k: int, data: Mapping[str, Any], part: Part) -> list[Chart]:
 def _behind(report: Report) -> str:
     dropped = f"; {len(report.dropped)} more in no fit, listed below" if report.dropped else ""
     return f"{counted(report.n_runs, 'run')}, {counted(len(report.seeds), 'seed')}{dropped}."
-
-
-def counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def grids(part: Part) -> list[Grid]:
@@ -210,51 +224,3 @@ def parameters_table(report: Report) -> Table:
         found = parameters(law.fit.law, law.candidate.theta, law.fit.degrees)
         table.add_row(arch, *(bracketed(found[name], digits) for name in names))
     return table
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Runs in no fit for one reason: rows of run_id, part, architecture, budget and `last`, of all or the first. of:
-    `run`, or `cell` where none was planned, whose rows begin with their size."""
-
-    reason: str
-    count: int
-    rows: tuple[tuple[str, ...], ...]
-    last: str
-    of: str = "run"
-
-
-def left_out(parts: Mapping[str, Part]) -> list[LeftOut]:
-    """By reason: first those without a row, then what was not even planned, then the most frequent."""
-    missing: dict[str, list[tuple[str, ...]]] = {}
-    cells: dict[str, list[tuple[str, ...]]] = {}
-    rows: dict[str, list[tuple[str, ...]]] = {}
-    for name, part in parts.items():
-        for one in part.unfinished:
-            own = missing.setdefault(f"planned and {one.status}", [])
-            own.append((one.run_id, name, one.arch, compute(one.budget), shorten(one.error, LONGEST_ERROR)))
-        for cell in part.left_out:
-            own = cells.setdefault(f"left out of the plan, for over {cell.allowed:g} epochs of the text", [])
-            size = f"{counted(cell.n_layers, 'layer')} of width {cell.d_model}"
-            own.append((size, name, cell.arch, compute(cell.budget), f"{cell.epochs:.3g}"))
-        losses = part.frame.set_index("run_id")["loss"]
-        for run_id, arch, budget, reason in part.own.report.dropped:
-            own = rows.setdefault(STATUSES.get(reason, reason), [])
-            own.append((run_id, name, arch, compute(budget), f"{losses[run_id]:.4g}"))
-    return [*_most_first(missing, "error"), *_most_first(cells, "epochs", "cell"), *_most_first(rows, "loss")]
-
-
-def _most_first(rows: Mapping[str, list[tuple[str, ...]]], last: str, of: str = "run") -> list[LeftOut]:
-    counts = Counter({reason: len(own) for reason, own in rows.items()})
-    return [LeftOut(reason, count, tuple(rows[reason][:LISTED]), last, of) for reason, count in counts.most_common()]
-
-
-def refusals(parts: Mapping[str, Part]) -> list[tuple[str, str, str]]:
-    """What is not fitted: part, of what, and why."""
-    found = []
-    for name, part in parts.items():
-        report = part.own.report
-        found += [(name, arch, why) for arch, why in report.refusals.items()]
-        found += [(name, f"shares of {f.name}", f.refusal) for f in report.families if f.refusal]
-        found += [(name, f"{o.arch} at {compute(o.budget)}", o.status) for o in report.optima if o.status != "optimum"]
-    return found

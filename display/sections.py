@@ -17,6 +17,8 @@ from eutectic.analysis.state import Held
 from eutectic.analysis.wording import listed
 from eutectic.display.words import compute, interval, short
 
+ILLUSTRATED = {"ratio": "best_share", "ordering": "ordering", "heads": "heads", "robust": "off_size"}  # by claim
+
 
 @dataclass(frozen=True)
 class Section:

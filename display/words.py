@@ -36,6 +36,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def counted(n: int, what: str) -> str:
+    """1,234 runs."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 def capped(value: float, most: float, text: Text) -> str:
     if math.isnan(value):
         return "unknown"

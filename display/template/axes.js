@@ -14,7 +14,7 @@ const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]; // of those that
 const GRID = { zeroline: false, gridcolor: "#e6e6e6" };
 const HOVER = "%{text}<extra></extra>";
 const FONT = { family: "system-ui, sans-serif", size: 12, color: "#222" };
-const NARROW = 600, LEAST = 300; // pixels: of a figure, of a panel beside its legend
+const NARROW = 600, LEAST = 300, PRINTED = 680; // pixels: of a figure, of a panel beside its legend, on paper
 
 // numbers as the rest of the page has them
 
@@ -106,7 +106,8 @@ const bars = (values, low, high, far = 0) => ({
 // panels in rows that fit the width; axes 1, 2, ... from left to right and down
 
 function panels(width, titles, xTitle, yTitle) {
-  const left = 62, right = 16, top = titles[0] ? 34 : 10, gapX = 58, gapY = 84, tall = titles.length > 1 ? 270 : 330;
+  const left = 62, right = 16, top = titles[0] ? 34 : 10, gapX = 58, gapY = 84;
+  const tall = width === PRINTED ? 230 : titles.length > 1 ? 270 : 330; // on paper two figures a page
   const columns = width < NARROW ? 1 : Math.min(titles.length, width < 900 ? 2 : 3);
   const rows = Math.ceil(titles.length / columns);
   const beside = width - left - right - legendWidth >= columns * LEAST;

@@ -1,7 +1,6 @@
 // The page: its figures, the switches of all of them, the table of runs, and how they are on paper.
 
 const CONFIG = { displaylogo: false, modeBarButtons: [["toImage", "resetScale2d"]] };
-const PRINTED = 680; // pixels
 const KINDS = { isoflop, frontier, multipliers, shares, curves };
 const all = (selector) => [...document.querySelectorAll(selector)];
 const boxes = all("input[data-arch]");
@@ -77,43 +76,56 @@ update();
 // the table of runs
 
 let runTable = null;
-const number = (title, value, show) => ({
-  title, className: "dt-right",
+// wide: what the window has to be for a column to be shown, by the classes of page.css
+const number = (title, value, show, wide = "") => ({
+  title, className: `dt-right ${wide}`,
   data: (run, type) => {
     if (value(run) === null) return type === "sort" ? Infinity : "";
     return type === "sort" || type === "type" ? value(run) : show(value(run));
   },
 });
-const word = (title, value) => ({
-  title, className: "dt-left", data: (run, type) => (type === "display" ? escaped(value(run)) : value(run)),
+const word = (title, value, wide = "") => ({
+  title, className: `dt-left ${wide}`, data: (run, type) => (type === "display" ? escaped(value(run)) : value(run)),
 });
 const escaped = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 const bitsOf = (run) => (RUNS.loss[run] === null ? null : LOSSES.bits.of(RUNS.loss[run], bytesOf(run)));
 const COLUMNS = [
   ...(DATA.parts.length > 1 ? [word("part", (run) => RUNS.part[run])] : []),
-  word("architecture", (run) => RUNS.arch[run]),
-  number("attention", (run) => RUNS.attn_share[run], (share) => share.toFixed(2)),
+  word("architecture", (run) => RUNS.arch[run], "layout"),
   number("budget", (run) => RUNS.budget[run], compute),
-  number("FLOPs", flopsOf, compute),
-  word("shape", (run) => `${RUNS.n_layers[run]} × ${RUNS.d_model[run]}`),
   number("params", (run) => RUNS.params[run], short),
-  number("tokens", (run) => RUNS.tokens[run], short),
-  number("repeated", (run) => RUNS.repeated_share[run], (share) => `${Math.round(100 * share)}%`),
-  number("lr", (run) => RUNS.lr[run], (lr) => String(digits(lr))),
-  number("batch", (run) => RUNS.batch_size[run], String),
   number("seed", (run) => RUNS.seed[run], String),
   number("nats/token", (run) => RUNS.loss[run], (nats) => nats.toFixed(4)),
-  number("bits/byte", bitsOf, (bits) => bits.toFixed(4)),
-  number("seconds", (run) => RUNS.seconds[run], (seconds) => seconds.toFixed(0)),
-  word("status", (run) => [...new Set([RUNS.status[run], RUNS.reason[run]])].filter(Boolean).join(": ")),
-  word("run", (run) => RUNS.run_id[run]),
+  word("run", (run) => RUNS.run_id[run], "from-tablet"),
+  word("status", (run) => [...new Set([RUNS.status[run], RUNS.reason[run]])].filter(Boolean).join(": "), "from-tablet status"),
+  number("tokens", (run) => RUNS.tokens[run], short, "from-desk"),
+  word("shape", (run) => `${RUNS.n_layers[run]} × ${RUNS.d_model[run]}`, "from-desk"),
+  number("lr", (run) => RUNS.lr[run], (lr) => String(digits(lr)), "from-desk"),
+  number("batch", (run) => RUNS.batch_size[run], String, "from-desk"),
+  number("FLOPs", flopsOf, compute, "from-desk"),
+  number("seconds", (run) => RUNS.seconds[run], (seconds) => seconds.toFixed(0), "from-wide"),
+  number("bits/byte", bitsOf, (bits) => bits.toFixed(4), "from-wide"),
+  number("attention", (run) => RUNS.attn_share[run], (share) => share.toFixed(2), "from-wide"),
+  number("repeated", (run) => RUNS.repeated_share[run], (share) => `${Math.round(100 * share)}%`, "from-wide"),
 ];
+
+// by what a run is: part, budget, architecture, size and seed
+function inOrder() {
+  const places = (list) => Object.fromEntries(list.map((one, place) => [one.name, place]));
+  const parts = places(DATA.parts), archs = places(ARCHS);
+  const keys = [
+    (run) => parts[RUNS.part[run]], (run) => RUNS.budget[run], (run) => archs[RUNS.arch[run]],
+    (run) => RUNS.params[run], (run) => RUNS.seed[run],
+  ];
+  const compare = (a, b) => keys.map((key) => key(a) - key(b)).find((difference) => difference !== 0) || 0;
+  return RUNS.run_id.map((_, run) => run).sort(compare);
+}
 
 async function tabulate() {
   const source = new Blob([JSON.parse(document.getElementById("datatables").textContent)], { type: "text/javascript" });
   const { default: DataTable } = await import(URL.createObjectURL(source));
   runTable = new DataTable("#runs", {
-    data: RUNS.run_id.map((_, run) => run), columns: COLUMNS, order: [], autoWidth: false,
+    data: inOrder(), columns: COLUMNS, order: [], autoWidth: false,
     pageLength: 25, lengthMenu: [10, 25, 100, { label: "all", value: -1 }],
     language: { search: "Search runs:", entries: { _: "runs", 1: "run" } },
   });

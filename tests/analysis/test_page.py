@@ -156,7 +156,8 @@ def test_an_architecture_looks_the_same_in_every_part(data: dict[str, Any]) -> N
 def test_what_a_campaign_took(parts: dict[str, Part]) -> None:
     frame = pd.concat([part.frame for part in parts.values()])
     told = facts(parts)
-    assert (told.runs, told.used, told.statuses) == (40, 39, {"done": 39, "diverged": 1})
+    assert (told.runs, told.compared, told.statuses) == (40, 39, {"done": 39, "diverged": 1})
+    assert (told.parts, told.planned) == (("main", "ratio"), 0)
     assert (told.seeds, told.budgets, told.archs) == ((0, 1), (3e14, 1e15), 4)
     assert (told.flops, told.tokens) == (frame["flops"].sum(), frame["tokens"].sum())
     assert told.run_hours == pytest.approx(frame["seconds"].sum() / 3600)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import campaign
 import campaign_table
+import pandas as pd
 import pytest
 from inside import eutectic
 
-from eutectic.analysis.unfinished import Unfinished, unfinished
+from eutectic.analysis.unfinished import Unfinished, of_parts, unfinished
 from eutectic.config import RunConfig
+from eutectic.display.words import compute
 from eutectic.sweeps.ledger import Ledger
 
 ERROR = "OutOfMemoryError: CUDA out of memory <of> 80 GiB; see results/made/main/jobs."
@@ -38,17 +40,35 @@ def test_they_are_those_of_the_ledger(small_run: RunConfig, tmp_path: Path) -> N
     assert list(unfinished(campaign.H200)) == []
 
 
+def test_a_run_that_another_part_has_is_none(small_run: RunConfig, tmp_path: Path) -> None:
+    first, second = add(small_run, tmp_path)
+    rows = {"heads": pd.DataFrame({"run_id": ["other"]}), "main": pd.DataFrame({"run_id": [second.run_id]})}
+    found = of_parts({"heads": tmp_path, "main": campaign.H200}, rows)
+    assert [one.run_id for one in found["heads"]] == [first.run_id] and found["main"] == []
+
+
 @pytest.mark.usefixtures("few_starts")
 def test_the_page_lists_them_and_findings_count_them(small_run: RunConfig, tmp_path: Path) -> None:
     campaign_table.write(campaign_table.campaign(campaign_table.NOTHING, names=("heads",)), tmp_path / "results/made")
     first, second = add(small_run, tmp_path / "results/made/heads")
     assert eutectic("findings", "--name", "made", cwd=tmp_path).returncode == 0
     told = (tmp_path / "results/made/FINDINGS.md").read_text()
-    assert "Planned and without a row: 1 of heads failed (OutOfMemoryError), 1 of heads not trained." in told
+    at = f"1 of heads (1 at {compute(first.budget)})."
+    assert f"Planned and failed (OutOfMemoryError): {at}\n\nPlanned and not trained: {at}\n" in told
+    assert "2 more were planned and have no row." in told
     found = json.loads(eutectic("findings", "--name", "made", "--json", cwd=tmp_path).stdout)
-    assert found["whole"]["unfinished"] == {"failed (OutOfMemoryError)": 1, "not trained": 1}
+    assert found["whole"]["unfinished"] == {
+        "failed (OutOfMemoryError)": {str(first.budget): 1},
+        "not trained": {str(first.budget): 1},
+    }
     assert eutectic("report", "--name", "made", cwd=tmp_path).returncode == 0
     page = (tmp_path / "results/made/report.html").read_text()
-    for run, why in ((first, "OutOfMemoryError: CUDA out of memory &lt;of&gt; 80 GiB; see"), (second, "")):
-        assert f"<td>{run.run_id}</td><td>heads</td><td>{run.model.layout}</td>" in page and why in page
+    cells = f"<td>heads</td><td>{first.model.layout}</td>"
+    assert (
+        f"<td>{first.run_id}</td>{cells}" in page
+        and "OutOfMemoryError: CUDA out of memory &lt;of&gt; 80 GiB; see" in page
+    )
     assert "1 run: planned and failed" in page and "1 run: planned and not trained" in page
+    once = f'<tr>{cells}<td class="right">{compute(second.budget)}</td><td class="right">1</td></tr>'
+    assert once in page and second.run_id not in page
+    assert ">2 more</a> were planned and have no row;" in page

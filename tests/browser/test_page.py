@@ -13,6 +13,7 @@ from browser import Shown
 from debian import Unavailable
 from playwright.sync_api import Browser
 
+from eutectic.analysis.claims import Claim
 from eutectic.analysis.page import Part, read_parts
 from eutectic.analysis.recount import CONVENTIONS, flops
 from eutectic.display.page import page as made_page
@@ -45,7 +46,9 @@ def parts(folder: Path) -> dict[str, Part]:
 @pytest.fixture(scope="module")
 def path(folder: Path, parts: dict[str, Part]) -> Path:
     written = folder / "report.html"
-    written.write_text(made_page("made", parts, ()))
+    claim = Claim("heads", "Heads help", "Someone 2023", "undecided", "It was seen.", "Much.", (), 12, 1)
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"/>'
+    written.write_text(made_page("made", parts, (claim,), illustrations={"heads": svg}))
     return written
 
 
@@ -94,6 +97,12 @@ def rows_shown(opened: Shown) -> list[list[str]]:
         "[...document.querySelectorAll('#runs tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
     )
     return cells
+
+
+def heads(opened: Shown, visible: bool = False) -> list[str]:
+    """Of the columns of the table of runs, all or those to be seen."""
+    cells = opened.page.locator("#runs thead th").all()
+    return [cell.text_content() or "" for cell in cells if not visible or cell.is_visible()]
 
 
 def test_figures_draw_the_runs_and_their_fits(wide: Shown, parts: dict[str, Part]) -> None:
@@ -161,7 +170,8 @@ def test_a_convention_moves_what_is_against_compute(convention: str, wide: Shown
     assert set(shown) == {convention}
     assert f"By {convention} those at 1e15 cost" in wide.page.inner_text("#convention-note")
     table = dict(zip(parts["main"].frame["run_id"], flops(parts["main"].frame, convention), strict=True))
-    told = [(float(row[4]), table[row[-1]]) for row in rows_shown(wide) if row[0] == "main"]
+    flop, run = (heads(wide).index(name) for name in ("FLOPs", "run"))
+    told = [(float(row[flop]), table[row[run]]) for row in rows_shown(wide) if row[0] == "main"]
     assert len(told) == 25 and all(value == pytest.approx(own, rel=5e-3) for value, own in told)
 
 
@@ -181,12 +191,11 @@ def test_the_loss_s_unit_changes_every_height(unit: str, wide: Shown, parts: dic
 
 def test_runs_are_searched_and_sorted(wide: Shown, parts: dict[str, Part]) -> None:
     frame = pd.concat([part.frame for part in parts.values()])
-    heads = wide.page.locator("#runs thead th").all_inner_texts()
-    loss = next(k for k, head in enumerate(heads) if "nats" in head)
+    loss, run = (heads(wide).index(name) for name in ("nats/token", "run"))
     search = wide.page.get_by_label("Search runs:")
     search.fill("diverged")
-    ((*cells, run_id),) = rows_shown(wide)
-    assert (cells[loss], run_id) == ("7.5000", frame[frame["status"] == "diverged"]["run_id"].item())
+    (cells,) = rows_shown(wide)
+    assert (cells[loss], cells[run]) == ("7.5000", frame[frame["status"] == "diverged"]["run_id"].item())
     search.fill(campaign.OPTION)
     assert {row[1] for row in rows_shown(wide)} == {campaign.OPTION} and len(rows_shown(wide)) == 5
     search.fill("no such run")
@@ -197,6 +206,34 @@ def test_runs_are_searched_and_sorted(wide: Shown, parts: dict[str, Part]) -> No
     wide.page.wait_for_selector("#runs thead th[aria-sort=ascending]")
     told = [float(row[loss]) for row in rows_shown(wide)]
     assert told == sorted(told) and told[0] == pytest.approx(frame["loss"].min(), abs=1e-4)
+
+
+def test_runs_are_ordered_by_what_they_are(wide: Shown, parts: dict[str, Part]) -> None:
+    """By part, budget, share of attention, size and seed."""
+    wide.page.locator(".dt-length select").select_option("-1")
+    frame = pd.concat([part.frame.assign(place=k) for k, part in enumerate(parts.values())])
+    wanted = frame.sort_values(["place", "budget", "attn_share", "params", "seed"])["run_id"].tolist()
+    run = heads(wide).index("run")
+    assert [row[run] for row in rows_shown(wide)] == wanted
+
+
+@pytest.mark.parametrize(("width", "more"), [(PHONE, []), (900, ["run"]), (WIDE, ["lr"]), (1600, ["seconds"])])
+def test_runs_are_told_apart_at_any_width(width: int, more: list[str], window: Browser, path: Path) -> None:
+    """No column that is shown needs the table to be scrolled sideways."""
+    with browser.shown(window, path, width) as opened:
+        first = ["part", "architecture", "budget", "params", "seed", "nats/token"]
+        told = heads(opened, visible=True)
+        assert told[:6] == first and told[6:] == heads(opened)[6 : len(told)] and set(more) <= set(told)
+        assert (told == first) == (width == PHONE)
+        room = "document.querySelector('#runs').closest('.scroll')"
+        assert opened.page.evaluate(f"{room}.scrollWidth - {room}.clientWidth") <= 0
+
+
+def test_figures_of_findings_are_seen_and_told(window: Browser, path: Path) -> None:
+    with browser.shown(window, path, WIDE) as opened:
+        (image,) = opened.page.locator("#claim-heads img").all()
+        assert image.evaluate("one => one.decode().then(() => [one.naturalWidth, one.naturalHeight])") == [40, 30]
+        assert "number of heads" in (image.get_attribute("alt") or "") and opened.wrong == []
 
 
 def test_a_phone_scrolls_down_only(window: Browser, path: Path) -> None:

@@ -67,8 +67,11 @@ def test_the_numbers_are_the_findings(page: str, found: Findings) -> None:
     multiplier = found.report.comparisons[-1]
     assert f"| {multiplier.arch} | {multiplier.multipliers[0].value:.3g} [" in page
     assert f"| wall clock | 3e14 | {next(r for r in found.rankings if r.measure == 'wall clock').winner} |" in page
-    assert "Left out of the fits: 1 of main (diverged). Planned and without a row: none that is known of." in page
-    assert f"{found.whole.rows} runs, of which {found.whole.rows - 1} are in fits, 11 architectures" in page
+    assert "Not compared: 1 of main (diverged).\n\nPlanned and without a row: none that is known of." in page
+    assert (
+        f"{found.whole.rows} runs, of which {found.whole.rows - 1} are compared (of main and heads): 11 architectures"
+        in page
+    )
     assert all(line in page for line in UNTESTABLE)
     per_hour = f"{found.whole.flops / found.whole.hours_of_clock:.3g}".replace("e+", "e")
     assert f"| all | {found.whole.rows} | {found.whole.runs} |" in page and f"| {per_hour} |" in page
@@ -102,7 +105,7 @@ def test_what_is_not_known_is_said() -> None:
     page = markdown("small", findings(Evidence(screened(table)), table, {"main": ()}, {"main": ()}), [])
     assert "No two runs differ in their seed alone" in page
     assert "No architecture has the three budgets that this needs" in page
-    assert "Left out of the fits: none." in page and "nan" not in page
+    assert "Not compared: none." in page and "nan" not in page
 
 
 def test_settings_are_given_with_what_their_laws_are_carried_to() -> None:

@@ -1,5 +1,6 @@
 """The page as HTML: in its order, of nothing but itself, with every verdict in words and every row left out."""
 
+import base64
 import json
 import re
 import sys
@@ -7,17 +8,19 @@ from html import unescape
 from pathlib import Path
 
 import campaign
+import campaign_table
 import inside
 import pytest
 
 from eutectic.analysis.claims import Claim, Measure, Verdict
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.evidence import Evidence
+from eutectic.analysis.figures.campaign import CAMPAIGN
 from eutectic.analysis.noise import pooled
 from eutectic.analysis.page import Part, payload
 from eutectic.analysis.statements import UNTESTABLE
 from eutectic.display import sections
-from eutectic.display.page import page
+from eutectic.display.page import ALTERNATIVES, page
 from eutectic.display.words import compute, short
 
 pytestmark = pytest.mark.usefixtures("few_starts")
@@ -108,13 +111,23 @@ def test_the_command_writes_them(tmp_path: Path) -> None:
     assert "Who wins by another count" in said and "State against loss" in said and "Noise" in said
 
 
+def test_the_command_shows_what_findings_draw(tmp_path: Path) -> None:
+    campaign_table.write(campaign_table.campaign(campaign_table.NOTHING, names=("heads",)), tmp_path / "made")
+    for name in ("report", "findings"):
+        assert inside.eutectic(name, "--results", ".", "--name", "made", cwd=tmp_path).returncode == 0
+    html = (tmp_path / "made/report.html").read_text()
+    ((svg, told),) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)" alt="([^"]*)"', html)
+    assert base64.b64decode(svg) == (tmp_path / "made/figures/heads.svg").read_bytes()
+    assert told == ALTERNATIVES["heads"] and set(ALTERNATIVES) == set(CAMPAIGN)
+
+
 def test_a_page_without_claims_has_no_findings(parts: dict[str, Part]) -> None:
     assert "Findings" not in text(page("made", parts, ()))
 
 
 def test_the_summary_counts(html: str, parts: dict[str, Part]) -> None:
     said = text(html)
-    assert "40 runs (39 done, 1 diverged), of which 39 are in a fit, with 2 seeds;" in said
+    assert "40 runs (39 done, 1 diverged), of which 39 are compared (of main and ratio), with 2 seeds;" in said
     tokens = sum(int(part.frame["tokens"].sum()) for part in parts.values())
     assert f"{short(tokens)} training tokens in all. On NVIDIA H200" in said
     assert "The text is english.parquet, in tokens of bpe-4096" in said and "the convention exact-causal" in said
@@ -148,7 +161,10 @@ def test_tables_are_the_report_s_and_one_stands_for_each_convention(html: str, p
 def test_what_is_left_out_is_listed_with_its_reason(html: str, parts: dict[str, Part]) -> None:
     said = text(html)
     ((run_id, arch, budget, _),) = parts["main"].own.report.dropped
-    assert f"1 run: diverged run part architecture budget loss {run_id} main {arch} {compute(budget)} 7.5" in said
+    assert (
+        f"1 run: diverged 1 of main run part architecture budget loss {run_id} main {arch} {compute(budget)} 7.5"
+        in said
+    )
     assert "What could not be fitted" in said and f"ratio {campaign.OPTION} chinchilla has 5 parameters" in said
 
 
