@@ -10,7 +10,6 @@ const LOSSES = {
   bits: { name: "loss", unit: "bits per byte", of: (nats, bytes) => nats / Math.LN2 / bytes },
 };
 const state = { loss: "nats", convention: DATA.convention };
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]; // of those that share a colour
 const GRID = { zeroline: false, gridcolor: "#e6e6e6" };
 const HOVER = "%{text}<extra></extra>";
 const FONT = { family: "system-ui, sans-serif", size: 12, color: "#222" };

@@ -5,8 +5,7 @@ function look(arch, extra) {
 }
 
 function stroke(arch) {
-  const alike = ARCHS.filter((other) => other.colour === arch.colour).indexOf(arch);
-  return { color: arch.colour, width: 1.5, dash: DASHES[alike % DASHES.length] };
+  return { color: arch.colour, width: 1.5, dash: arch.dash };
 }
 
 function shown(chart, arch) {
