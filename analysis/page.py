@@ -167,16 +167,16 @@ def payload(parts: Mapping[str, Part]) -> dict[str, Any]:
     return {
         "convention": convention,
         "conventions": sorted(CONVENTIONS, key=lambda one: one != convention),
-        "archs": _archs(frame),
+        "archs": _archs(frame, next(iter(parts.values())).own.runs),
         "runs": _runs(frame),
         "parts": [_part(part, frame[frame["part"] == name]) for name, part in parts.items()],
     }
 
 
-def _archs(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Names and looks, from no attention to all."""
+def _archs(frame: pd.DataFrame, first: Runs) -> list[dict[str, Any]]:
+    """Names and looks, from no attention to all; those of the first part as in its figures."""
     shares = shares_of(frame)
-    looks = style.looks(list(shares), shares)
+    looks = style.looks(list(shares), shares) | style.looks(first.archs, first.shares)
     return [
         {
             "name": arch,

@@ -41,6 +41,7 @@ def noise(found: Sequence[Pooled], laws: Mapping[str, Noise]) -> list[Section]:
             bracketed(one.deviation),
             *(f"{laws[one.part].of(np.array(size), one.budget):.3g} at {short(size)}" for size in one.sizes),
             str(one.degrees),
+            str(laws[one.part].degrees),
             str(one.cells),
         )
         for one in found
@@ -49,10 +50,18 @@ def noise(found: Sequence[Pooled], laws: Mapping[str, Noise]) -> list[Section]:
         "The standard deviation of a loss over seeds, which every difference above is held beside: pooled over the "
         "cells (architecture, size, budget) of two seeds and more; and at the smallest and the largest model that had "
         "seeds by its law, a power of parameters over the root of compute. A part without seeds of its own, or with "
-        "few, goes by the main part's. Architectures differ in it, for which the law has fewer degrees of freedom: "
-        f"{listed([f'{law.degrees} ({part})' for part, law in laws.items()])}."
+        "few, goes by the main part's. Architectures differ in it, for which the law has fewer degrees of freedom."
     )
-    head = ("part", "budget (FLOPs)", "nats per token", "smallest", "largest", "degrees of freedom", "cells")
+    head = (
+        "part",
+        "budget (FLOPs)",
+        "nats per token",
+        "smallest",
+        "largest",
+        "degrees of freedom",
+        "of the law",
+        "cells",
+    )
     return [Section("Noise", text, head, tuple(rows))]
 
 
