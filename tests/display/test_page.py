@@ -84,7 +84,7 @@ def test_findings_come_first_each_with_its_verdict_in_words(html: str) -> None:
     told = re.findall(r"so (supported|contradicted|undecided|not tested) 12 1", said)
     assert told == [claim.verdict for claim in CLAIMS]
     assert "gain 3e14 FLOPs 0.0935 [0.071, 0.12] nats" in said and "reach all 2 [1.5, ∞)" in said
-    assert said.count("What these runs cannot say: Much. Claimed by Someone 2023. Behind this: 12 runs, 1 seed.") == 4
+    assert said.count("What these runs cannot say: Much. Source: Someone 2023. Behind this: 12 runs, 1 seed.") == 4
     assert "gain &lt;b&gt;is&lt;/b&gt; so" in html  # words of a claim are no markup
 
 
