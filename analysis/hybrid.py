@@ -48,12 +48,20 @@ class ShareOptimum:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """theta: (n, p), of the fit or of resamples."""
+
+    law: Law
+    theta: Array
+
+
+@dataclass(frozen=True)
 class HybridLaw:
     """steps: the nested laws tried; fit: that of least information; depends: whether it beats no dependence at 5%.
 
-    optima: at each compute asked about. drift: change of the best share per decade of compute. drawn: laws with
-    parameters, (n, p): first the fit's own, then resamples of every law of the share, of each as many as its weight by
-    Schwarz's criterion says, so that intervals know that the law was chosen (Buckland et al. 1997).
+    optima: at each compute asked about. drift: change of the best share per decade of compute. drawn: of the fit, then
+    resamples of every law of the share, of each as many as its weight by Schwarz's criterion says, so that intervals
+    know that the law was chosen (Buckland et al. 1997).
     """
 
     steps: tuple[Step, ...]
@@ -62,11 +70,11 @@ class HybridLaw:
     depends: bool
     optima: tuple[ShareOptimum, ...]
     drift: Estimate
-    drawn: tuple[tuple[Law, Array], ...]
+    drawn: tuple[Draws, ...]
 
     def best(self, compute: Array) -> Optimum:
         """With the best share at each compute, (1 + count, computes) each: of the fit, then of the resamples."""
-        found = [best_share(law, theta[:, None], self.cost, compute) for law, theta in self.drawn]
+        found = [best_share(one.law, one.theta[:, None], self.cost, compute) for one in self.drawn]
         return Optimum(*(np.concatenate([getattr(one, name) for one in found]) for name in vars(found[0])))
 
     @property
@@ -105,9 +113,7 @@ def hybrid_law(
     return replace(law, optima=tuple(optima), drift=drift)
 
 
-def _drawn(
-    chosen: Fit, fits: Sequence[Fit], steps: Sequence[Step], count: int, seed: int
-) -> tuple[tuple[Law, Array], ...]:
+def _drawn(chosen: Fit, fits: Sequence[Fit], steps: Sequence[Step], count: int, seed: int) -> tuple[Draws, ...]:
     """As HybridLaw has it. A law less likely than one resample is worth has none, nor has one whose resamples do not
     converge; the chosen one's have to."""
     information = {step.law: step.information for step in steps}
@@ -115,11 +121,11 @@ def _drawn(
     odds = np.exp([(information[chosen.law.name] - information[one.law.name]) / 2 for one in others])
     counts = (count * odds / (1 + odds.sum())).round().astype(int)
     own = resample(chosen, count - int(counts.sum()), seed, "wild").theta
-    drawn = [(chosen.law, np.concatenate([chosen.theta[None], own]))]
+    drawn = [Draws(chosen.law, np.concatenate([chosen.theta[None], own]))]
     for one, some in zip(others, counts.tolist(), strict=True):
         if some:
             with contextlib.suppress(Refused):
-                drawn.append((one.law, resample(one, some, seed, "wild").theta))
+                drawn.append(Draws(one.law, resample(one, some, seed, "wild").theta))
     return tuple(drawn)
 
 

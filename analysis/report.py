@@ -16,6 +16,7 @@ from eutectic.analysis.fit import Fit
 from eutectic.analysis.frontier import Agreement, Frontier, agreement, frontier
 from eutectic.analysis.hybrid import HybridLaw
 from eutectic.analysis.isoflop import IsoflopOptimum, Method
+from eutectic.analysis.laws import Law
 from eutectic.analysis.load import Runs
 from eutectic.analysis.ratio import HybridOptimum, hybrid_optimum
 from eutectic.analysis.solve import Refused
@@ -248,9 +249,11 @@ def _comparisons(found: Mapping[str, Candidate], budgets: list[float]) -> tuple[
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as dictionaries, fits as their summaries, without arrays of resamples."""
+    """Dataclasses as dictionaries, fits as their summaries, laws as their names, without arrays of resamples."""
     if isinstance(value, Fit):
         return value.summary()
+    if isinstance(value, Law):
+        return value.name
     if dataclasses.is_dataclass(value):
         kept = [f.name for f in dataclasses.fields(value) if not isinstance(getattr(value, f.name), np.ndarray)]
         return {name: _plain(getattr(value, name)) for name in kept}

@@ -116,7 +116,7 @@ def test_intervals_know_that_the_law_was_chosen() -> None:
     bend = {"A_r": -0.1, "A_rr": 0.3, "B_r": 0.4, "B_rr": 0.3, "beta_r": 0.02}
     law = fitted(losses(HYBRID_EXPONENTS, bend, 6e-3))
     information = {step.law: step.information for step in law.steps}
-    counts = {one.name: len(theta) for one, theta in law.drawn}
+    counts = {one.law.name: len(one.theta) for one in law.drawn}
     first, second = (law.fit.law.name, *(name for name in counts if name != law.fit.law.name))[:2]
     counts[first] -= 1  # the fit itself
     assert sum(counts.values()) == 200 and counts[second] > 20

@@ -204,6 +204,8 @@ def test_the_report_is_plain_json(found: Report) -> None:
     assert plain["laws"]["attn"]["candidate"]["fit"]["values"]["alpha"] == pytest.approx(0.34, rel=0.01)
     assert set(plain["laws"]["attn"]["candidate"]["fit"]["certificate"]) >= {"gradient", "basins", "condition"}
     assert "theta" not in plain["laws"]["attn"]["candidate"]
+    law = plain["families"][0]["law"]
+    assert law["drawn"][0] == {"law": law["fit"]["law"]}
 
 
 def test_order_of_rows_does_not_matter(found: Report) -> None:

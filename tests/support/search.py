@@ -14,4 +14,5 @@ def few_starts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solve, "POLISHED", 3)
         patch.setattr(solve, "STRAYED", 4)
+        patch.setattr(solve, "AFIELD", 4)
         yield

@@ -95,7 +95,7 @@ def test_a_band_is_drawn_where_it_has_both_ends() -> None:
     _, (axes,) = style.panels(1)
     compute = np.array([1.0, 2.0, 3.0, 4.0])
     curve = Curve(compute, np.ones(4), np.array([0.5, 0.5, 0.5, 0.0]), np.array([2.0, 3.0, np.inf, np.inf]))
-    show_line(axes, curve, {"color": "black"}, "-")
+    show_line(axes, curve, {"color": "black"}, "-", 1)
     (band,) = [path.vertices for path in axes.collections[0].get_paths()]
     assert (band[:, 0].max(), band[:, 1].min(), band[:, 1].max()) == (2.0, 0.5, 3.0)
 
