@@ -69,6 +69,7 @@ def test_optima_and_their_parabolas_are_the_report_s(parts: dict[str, Part], dat
         assert told["budgets"] == list(report.budgets)
 
 
+@pytest.mark.usefixtures("few_starts")
 def test_optima_are_those_that_the_claims_rest_on(tmp_path: Path) -> None:
     """By every convention: curves through the means of sizes, and no parabolas, with the noise of seeds."""
     tables = campaign_table.campaign(campaign_table.Truth(noise=0.02), names=("main", "placement"))
