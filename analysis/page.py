@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eutectic.analysis.archs import FEWEST_SHARES, columns
+from eutectic.analysis.archs import columns
 from eutectic.analysis.campaign import compared
 from eutectic.analysis.campaign import parts as folders_of
 from eutectic.analysis.compare import Estimate
@@ -208,9 +208,7 @@ def _part(part: Part, rows: pd.DataFrame) -> dict[str, Any]:
         "frontier": {name: _frontier(part, one) for name, one in part.counted.items()},
         "multipliers": {name: _multipliers(one.report) for name, one in part.counted.items()},
         "families": [
-            {"name": f.name, "ratios": [_ratio(h, found) for h in f.ratios]}
-            for f in found.families
-            if any(len(set(h.shares)) >= FEWEST_SHARES for h in f.ratios)
+            {"name": f.name, "ratios": [_ratio(h, found) for h in f.ratios]} for f in found.families if f.mixed
         ],
         "curves": _curves(runs, rows),
     }

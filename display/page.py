@@ -189,7 +189,8 @@ def grids(part: Part) -> list[Grid]:
         found += [grid(parameters_table(report)), grid(tables.laws_table(report))]
     for convention, counts in part.counted.items():
         found.append(grid(tables.exponents_table(counts.report), convention))
-        found += [grid(tables.hybrid_table(family), convention) for family in counts.report.families]
+        mixed = [family for family in counts.report.families if family.mixed or family.law]
+        found += [grid(tables.hybrid_table(family), convention) for family in mixed]
     found.append(grid(tables.curves_table(report)))
     if report.audits.distances:
         found.append(grid(tables.held_table(report)))

@@ -102,3 +102,11 @@ def test_a_cubic_in_the_share_is_shown_where_it_is_called(found: Report) -> None
         assert cubic.share is not None and cubic.interval is not None
         low, high = cubic.interval
         assert row[0] == f"{cubic.share:.2f} [{low:.2f}, {high:.2f}]" and cubic.share == pytest.approx(0.4, abs=0.05)
+
+
+def test_a_family_without_a_mix_has_no_table_of_shares() -> None:
+    """Its two ends alone, neither a table nor why there is no law of it."""
+    archs = {"hyena": 0.0, "mamba2": 0.0, "hyena+attn": 0.5, "attn": 1.0}
+    text = printed(report(screen(sweep_table.table(drawing.loss, archs, drawing.BUDGETS[:2], noise=0.0005))))
+    assert "best share of attention among hyena" in text
+    assert "among mamba2" not in text and "mamba2: a law in the share" not in text
