@@ -39,7 +39,8 @@ STATEMENTS: dict[str, Statement] = {
             key="ordering",
             statement="How layers are ordered matters less than how many there are of each kind.",
             source=MAD,
-            limits="Orders were tried at one share of attention, at one depth, and of layers of two kinds.",
+            limits="Orders were tried at one share of attention, at one depth, of layers of two kinds, and with the "
+            "settings of the even order.",
         ),
         Statement(
             key="heads",
