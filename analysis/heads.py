@@ -35,20 +35,20 @@ class Heads:
 
 def by_heads(runs: Runs, noise: Noise, seed: int = 0) -> tuple[Heads, ...]:
     """At each budget where one head and more were trained at a size."""
-    of_each = [heads(arch, n) for arch, n in zip(runs.used["arch"], runs.used["n_heads"], strict=True)]
-    rows = runs.used.assign(heads=pd.array(of_each, dtype="Int64")).dropna(subset="heads")
     found = []
-    for budget, own in rows.groupby("budget"):
-        own = own.assign(error=noise.of(own["params"].to_numpy(float), float(str(budget))))
-        cells = own.groupby([*SHAPE, "heads"]).agg(
-            loss=("loss", "mean"), runs=("loss", "size"), error=("error", "first")
-        )
-        cells = cells.assign(error=cells["error"] / np.sqrt(cells["runs"])).reset_index()
+    for budget, own in with_heads(runs.used).groupby("budget"):
+        cells = noise.means(own, [*SHAPE, "heads"])
         sizes = cells.groupby("heads")["loss"].transform("size")
         cells = cells[sizes == len(cells.drop_duplicates(SHAPE))].astype({"heads": int})
         if (cells["heads"] == 1).any() and (cells["heads"] > 1).any():
             found.append(_heads(float(str(budget)), cells, noise.degrees, seed))
     return tuple(found)
+
+
+def with_heads(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs that have a number of `heads`, or HYENA, with it."""
+    of_each = [heads(arch, n) for arch, n in zip(rows["arch"], rows["n_heads"], strict=True)]
+    return rows.assign(heads=pd.array(of_each, dtype="Int64")).dropna(subset="heads")
 
 
 def heads(arch: str, n_heads: int) -> int | None:

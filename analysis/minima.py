@@ -22,7 +22,7 @@ POINTS = 257  # of a curve, at which its least is looked for
 class Minima:
     """optima: of all architectures with runs at a budget, loss_error being over the draws. losses: (1 + RESAMPLES,
     archs), of those that have an optimum, and of draws with normal errors in every run. lowest: the same of all
-    `optima`, of the lowest mean of a size, which no curve between sizes bends below. far: as losses, of models NEAR
+    `optima`, of the lowest mean of a size, which a curve may dip below between sizes. far: as losses, of models NEAR
     times too small and too large, NaN where no such sizes were trained or `seeds` is false.
 
     seeds: whether errors are those of seeds, of `degrees`, in curves through every size's mean; else they are of

@@ -50,6 +50,14 @@ class Noise:
         x = np.clip(np.log(params / np.sqrt(budget)), *self.span) - self.centre
         return np.exp((self.level + self.slope * x) / 2)
 
+    def means(self, rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
+        """Of runs at one budget, by cells of one architecture and size: the mean `loss` of how many `runs`, and the
+        standard `error` that noise gives it."""
+        deviation = self.of(rows["params"].to_numpy(float), float(rows["budget"].iloc[0]))
+        cells = rows.assign(error=deviation).groupby(cell)
+        found = cells.agg(loss=("loss", "mean"), runs=("loss", "size"), error=("error", "first"))
+        return found.assign(error=found["error"] / np.sqrt(found["runs"])).reset_index()
+
 
 def noise(parts: Mapping[str, Runs], part: str) -> Noise | None:
     """Of a part: by its own seeds, or where these are few by the main part's, or by all. None where no cell has two

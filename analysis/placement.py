@@ -61,13 +61,7 @@ def _beside(runs: Runs | None, placed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(rows: pd.DataFrame, kind: str, noise: Noise) -> pd.DataFrame:
-    deviation = noise.of(rows["params"].to_numpy(float), float(rows["budget"].iloc[0]))
-    cells = (
-        rows.assign(error=deviation)
-        .groupby([*SHAPE, "name"])
-        .agg(loss=("loss", "mean"), runs=("loss", "size"), share=("attn_share", "first"), error=("error", "first"))
-    )
-    return cells.assign(kind=kind, error=cells["error"] / np.sqrt(cells["runs"])).reset_index()
+    return noise.means(rows.assign(share=rows["attn_share"]), [*SHAPE, "name", "share"]).assign(kind=kind)
 
 
 def _spread(budget: float, cells: pd.DataFrame, degrees: int, seed: int) -> Spread | None:

@@ -75,6 +75,16 @@ class Family:
         """Whether at a budget shares enough have an optimum to say more than of the two ends."""
         return any(len(set(one.shares)) >= FEWEST_SHARES for one in self.ratios)
 
+    @property
+    def told(self) -> bool:
+        """Whether anything says which share is best."""
+        return self.law is not None or self.mixed
+
+    @property
+    def refused(self) -> str:
+        """The refusal of a law that could have been: a family of the two ends alone was not asked for one."""
+        return self.refusal if len(self.archs) >= FEWEST_SHARES else ""
+
 
 @dataclass(frozen=True)
 class OtherCurve:

@@ -38,7 +38,7 @@ def judge(evidence: Evidence) -> tuple[Claim, ...]:
 
 def hybrids(e: Evidence) -> Claim:
     """The best hybrid against the best of one mixer, at their isoFLOP optima, by the lowest of the sizes trained, which
-    no curve bends below, and by their laws. What has no optimum counts with the lowest loss trained."""
+    curves may dip below, and by their laws. What has no optimum counts with the lowest loss trained."""
     by_runs: dict[float, Estimate] = {}
     by_sizes: dict[float, Estimate] = {}
     by_law: dict[float, Estimate] = {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from eutectic.analysis.archs import FEWEST_SHARES
 from eutectic.analysis.claims import Claim, Measure
 from eutectic.analysis.findings import Findings, Part
 from eutectic.analysis.report import Report
@@ -172,9 +171,7 @@ def _left_out(parts: Sequence[Part]) -> list[str]:
 
 def _refused(report: Report) -> list[str]:
     """Laws that there are not, of families but those too small to have one."""
-    families = {
-        f"shares of {f.name}": f.refusal for f in report.families if f.refusal and len(f.archs) >= FEWEST_SHARES
-    }
+    families = {f"shares of {f.name}": f.refused for f in report.families if f.refused}
     refusals = report.refusals | families
     if not refusals:
         return []

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from textwrap import shorten
 
-from eutectic.analysis.archs import FEWEST_SHARES
 from eutectic.analysis.campaign import compared
 from eutectic.analysis.page import Part
 from eutectic.analysis.unfinished import FAILED
@@ -94,10 +93,6 @@ def refusals(parts: Mapping[str, Part]) -> list[tuple[str, str, str]]:
     for name, part in parts.items():
         report = part.own.report
         found += [(name, arch, why) for arch, why in report.refusals.items()]
-        found += [
-            (name, f"shares of {f.name}", f.refusal)
-            for f in report.families
-            if f.refusal and len(f.archs) >= FEWEST_SHARES
-        ]
+        found += [(name, f"shares of {f.name}", f.refused) for f in report.families if f.refused]
         found += [(name, f"{o.arch} at {compute(o.budget)}", o.status) for o in report.optima if o.status != "optimum"]
     return found

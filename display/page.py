@@ -189,8 +189,8 @@ def grids(part: Part) -> list[Grid]:
         found += [grid(parameters_table(report)), grid(tables.laws_table(report))]
     for convention, counts in part.counted.items():
         found.append(grid(tables.exponents_table(counts.report), convention))
-        mixed = [family for family in counts.report.families if family.mixed or family.law]
-        found += [grid(tables.hybrid_table(family), convention) for family in mixed]
+        told = [family for family in counts.report.families if family.told]
+        found += [grid(tables.hybrid_table(family), convention) for family in told]
     found.append(grid(tables.curves_table(report)))
     if report.audits.distances:
         found.append(grid(tables.held_table(report)))

@@ -6,7 +6,6 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
-from eutectic.analysis.archs import FEWEST_SHARES
 from eutectic.analysis.compare import Estimate
 from eutectic.analysis.frontier import Frontier
 from eutectic.analysis.isoflop import IsoflopOptimum
@@ -27,10 +26,10 @@ def show_report(console: Console, report: Report) -> None:
     if report.comparisons:
         console.print(comparison_table(report))
     for family in report.families:
-        if family.mixed or family.law:
+        if family.told:
             console.print(hybrid_table(family))
-        if family.refusal and len(family.archs) >= FEWEST_SHARES:
-            console.print(f"{family.name}: {family.refusal}", markup=False)
+        if family.refused:
+            console.print(f"{family.name}: {family.refused}", markup=False)
     if report.audits.distances:
         console.print(held_table(report))
     if not all(one.refusal for one in report.audits.left_out):

@@ -9,7 +9,7 @@ from eutectic.analysis.archs import SHAPE
 from eutectic.analysis.campaign import HEADS
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.figures import style
-from eutectic.analysis.heads import HYENA, MIXER, Heads, heads
+from eutectic.analysis.heads import HYENA, MIXER, Heads, with_heads
 
 
 def figure(e: Evidence) -> Figure | None:
@@ -20,10 +20,8 @@ def figure(e: Evidence) -> Figure | None:
     for axes, one in zip(panels, e.heads, strict=True):
         _budget(axes, one)
     style.legend(drawn, panels[0], "size")
-    used = e.parts[HEADS].used
-    of_each = [heads(arch, n) for arch, n in zip(used["arch"], used["n_heads"], strict=True)]
     cells = pd.concat([one.cells.assign(budget=one.budget) for one in e.heads])
-    rows = used.assign(heads=pd.array(of_each, dtype="Int64")).merge(cells[["budget", *SHAPE, "heads"]])
+    rows = with_heads(e.parts[HEADS].used).merge(cells[["budget", *SHAPE, "heads"]])
     style.below(
         drawn,
         f"{MIXER} of several heads less that of one of the same width, depth and FLOPs: small, the means of each size; "

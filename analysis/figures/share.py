@@ -22,7 +22,7 @@ _DIRECTS = {"optimum": ("o", True), "boundary": ("s", False), "best of those tri
 def figure(runs: Runs, report: Report) -> Figure | None:
     """A panel for each set of mixers that attention is mixed with. None for one budget, and where none has
     three shares."""
-    shown = [family for family in report.families if family.law is not None or family.mixed]
+    shown = [family for family in report.families if family.told]
     if len(report.budgets) < 2 or not shown:
         return None
     drawn, panels = style.panels(len(shown))
