@@ -73,9 +73,13 @@ def fit(
     found, at = _akima(blank, z, losses) if method == "akima" else _polynomial(blank, z, losses)
     if found.status != "optimum":
         return found
+    return replace(found, params=centre * float(np.exp(at)), tokens=tokens_at(at, z, tokens))
+
+
+def tokens_at(at: float, z: Array, tokens: Array) -> float:
+    """The tokens that a budget leaves a model of the size `at`, between those trained; z, at: logarithms of sizes."""
     order = np.argsort(z)
-    tokens_best = np.exp(np.interp(at, z[order], np.log(tokens)[order]))
-    return replace(found, params=centre * float(np.exp(at)), tokens=float(tokens_best))
+    return float(np.exp(np.interp(at, z[order], np.log(tokens)[order])))
 
 
 def outside(one: IsoflopOptimum, other: IsoflopOptimum) -> bool:

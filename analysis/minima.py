@@ -98,15 +98,16 @@ def _through(arch: str, budget: float, params: Array, tokens: Array, losses: Arr
     if found.n_sizes != FEWEST_SIZES["akima"] - 1:
         return found
     centre = float(np.exp(np.log(params).mean()))
-    c2, c1, c0 = np.polyfit(np.log(params / centre), losses, 2)
+    z = np.log(params / centre)
+    c2, c1, c0 = np.polyfit(z, losses, 2)
     at = -c1 / (2 * c2)
-    low, high = np.log(np.array([params.min(), params.max()]) / centre)
-    if not (c2 > 0 and low < at < high):
+    if not (c2 > 0 and z.min() < at < z.max()):
         return replace(found, status="beyond grid")
     return replace(
         found,
         status="optimum",
         params=centre * float(np.exp(at)),
+        tokens=isoflop.tokens_at(at, z, tokens),
         loss=float(c0 - c1**2 / (4 * c2)),
         coefficients=(float(c0), float(c1), float(c2)),
         centre=centre,

@@ -102,8 +102,9 @@ def _points(runs: Runs, report: Report, arch: str) -> dict[str, Curve]:
     found = [o for o in report.optima if o.arch == arch and o.status == "optimum"]
     compute = np.array([o.budget for o in found])
     n, d, loss = (np.array([getattr(o, name) for o in found], float) for name in ("params", "tokens", "loss"))
-    low, high = np.array([o.params_interval for o in found], float).reshape(-1, 2).T
-    loss_low, loss_high = np.array([o.loss_interval for o in found], float).reshape(-1, 2).T
+    nothing = np.nan, np.nan
+    low, high = np.array([o.params_interval or nothing for o in found], float).reshape(-1, 2).T
+    loss_low, loss_high = np.array([o.loss_interval or nothing for o in found], float).reshape(-1, 2).T
     cost = fit_cost(*columns(runs.select(arch), "params", "tokens", "flops"))
     fewer, more = (d * np.exp(cost.log(np.log(n)) - cost.log(np.log(end))) for end in (high, low))
     height = Curve(compute, loss, loss_low, loss_high)

@@ -110,6 +110,8 @@ def test_three_sizes_have_a_parabola_through_their_means_where_noise_is_known() 
     found = minima(runs, BUDGET, known)
     n = np.sqrt(BUDGET / 6)
     assert found.missing == {} and len(found.archs) == 8
+    for one in found.optima:
+        assert one.params and one.tokens and 6 * one.params * one.tokens == pytest.approx(BUDGET)
     for arch, values in zip(found.archs, found.losses.T, strict=True):
         assert values[0] == pytest.approx(TRUTH.loss(arch, n, n, "domain"), abs=0.008)
         assert 0.5 < values[1:].std() / known.of(np.array(n), BUDGET) < 1.2, "a mean of one run"
