@@ -9,10 +9,12 @@ import pandas as pd
 from eutectic.analysis.archs import SHAPE, columns, mixers
 from eutectic.analysis.compare import Candidate
 from eutectic.analysis.laws import Array
+from eutectic.analysis.minima import Minima
 from eutectic.analysis.optimum import fit_cost, optimum
 from eutectic.analysis.recount import CONVENTIONS, flops
 
 CLOCK = "wall clock"
+BY_RUNS = "runs' minima, no law"
 UNRELIABLE = 0.25  # standard deviation of ln(throughput over attention's) over sizes, above which it is taken for noise
 
 
@@ -43,6 +45,12 @@ def ranking(measure: str, budget: float, losses: Mapping[str, Array]) -> Ranking
     wins = float((best == archs.index(order[0])).mean())
     hybrids = float(mixed[best].mean()) if mixed.any() and not mixed.all() else np.nan
     return Ranking(measure, budget, order[0], wins, order[1], lead, hybrids, tuple(archs))
+
+
+def by_runs(minima: Minima) -> tuple[Ranking, ...]:
+    """From the minima of the runs at a budget; none where fewer than two architectures have one."""
+    losses = dict(zip(minima.archs, minima.losses.T, strict=True))
+    return (ranking(BY_RUNS, minima.budget, losses),) if len(losses) > 1 else ()
 
 
 def by_convention(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float) -> tuple[Ranking, ...]:

@@ -11,7 +11,7 @@ from eutectic.analysis.archs import families, laws, mixers
 from eutectic.analysis.bootstrap import LEVEL
 from eutectic.analysis.campaign import HEADS, MAIN, PLACEMENT, RATIO
 from eutectic.analysis.compare import Candidate
-from eutectic.analysis.conventions import Ranking, by_clock, by_convention
+from eutectic.analysis.conventions import Ranking, by_clock, by_convention, by_runs
 from eutectic.analysis.heads import Heads, by_heads
 from eutectic.analysis.isoflop import IsoflopOptimum
 from eutectic.analysis.load import Runs
@@ -20,6 +20,7 @@ from eutectic.analysis.noise import Noise, noise
 from eutectic.analysis.offsize import OffSize, Sizes, off_size
 from eutectic.analysis.placement import Spread, spreads
 from eutectic.analysis.state import Held, by_state, held
+from eutectic.analysis.worth import Worth, worth
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,19 @@ class Evidence:
     def rankings(self) -> tuple[Ranking, ...]:
         """At every budget of the main part where two architectures have a law and runs."""
         found: list[Ranking] = []
+        minima = {one.budget: one for one in self.minima.get(MAIN, ())}
         for budget, rows in self._compared:
             found += by_convention(self.laws_at(budget), rows, budget)
+            found += by_runs(minima[budget])
             found.append(by_clock(self.laws_at(budget), rows[rows["budget"] == budget], budget, self.seed))
             if rows["state_bytes"].notna().all():
                 found += by_state(self.laws_at(budget), rows, budget)
         return tuple(found)
+
+    @cached_property
+    def worth(self) -> tuple[Worth, ...]:
+        """Of the main part, where noise is known from seeds."""
+        return worth(self.minima[MAIN]) if MAIN in self.noises else ()
 
     @cached_property
     def held(self) -> tuple[Held, ...]:

@@ -19,6 +19,7 @@ from eutectic.analysis.state import Held
 from eutectic.analysis.tuned import Tuned, tuned
 from eutectic.analysis.unfinished import Unfinished
 from eutectic.analysis.verdicts import judge
+from eutectic.analysis.worth import Worth
 from eutectic.sweeps.left_out import Cell
 
 
@@ -66,6 +67,7 @@ class Findings:
     pooled: tuple[Pooled, ...]
     noises: dict[str, Noise]
     rankings: tuple[Ranking, ...]
+    worth: tuple[Worth, ...]
     held: tuple[Held, ...]
     settings: Settings | None
     report: Report | None
@@ -98,6 +100,7 @@ def findings(
         pooled(evidence.parts),
         evidence.noises,
         evidence.rankings,
+        evidence.worth,
         evidence.held,
         settings(evidence.parts),
         report(main, evidence.seed, evidence.optima(MAIN), evidence.optima_by) if main else None,

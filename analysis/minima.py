@@ -73,7 +73,7 @@ def minima(runs: Runs, budget: float, noise: Noise | None, seed: int = 0) -> Min
     deviations = {
         arch: noise.of(own[0], budget) if noise else np.full(len(own[0]), scatter) for arch, own in data.items()
     }
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng([seed, int(budget)])  # draws of several budgets are put together
     drawn = [_drawn(one, data[one.arch][0], deviations[one.arch], random) for one in found]
     values = np.stack(drawn, 2) if drawn else np.empty((3, 1 + RESAMPLES, 0))
     lowest = [_lowest(own[0], own[2], deviations[arch], random) for arch, own in data.items()]

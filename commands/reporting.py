@@ -30,6 +30,7 @@ def report(options: Options) -> int:
     evidence, parts = read_parts(folder)
     beside = [
         *sections.noise(pooled(evidence.parts), evidence.noises),
+        *sections.worth(evidence.worth, None),
         *sections.counts(evidence.rankings),
         *sections.states(evidence.held),
     ]

@@ -39,11 +39,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _sections(found: Findings) -> list[Section]:
-    of_report = sections.worth(found.report) + sections.held_out(found.report) if found.report else []
     return [
         *sections.noise(found.pooled, found.noises),
         *sections.settings(found.settings),
-        *of_report,
+        *sections.worth(found.worth, found.report),
+        *(sections.held_out(found.report) if found.report else []),
         *sections.counts(found.rankings),
         *sections.states(found.held),
     ]

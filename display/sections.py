@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eutectic.analysis.compare import Estimate
-from eutectic.analysis.conventions import Ranking
+from eutectic.analysis.conventions import BY_RUNS, Ranking
 from eutectic.analysis.findings import Settings
 from eutectic.analysis.hyper_law import HyperLaw
 from eutectic.analysis.laws import CHINCHILLA
@@ -15,6 +15,7 @@ from eutectic.analysis.noise import Noise, Pooled
 from eutectic.analysis.report import Report
 from eutectic.analysis.state import Held
 from eutectic.analysis.wording import listed
+from eutectic.analysis.worth import Worth
 from eutectic.display.words import compute, interval, short
 
 ILLUSTRATED = {"ratio": "best_share", "ordering": "ordering", "heads": "heads", "robust": "off_size"}  # by claim
@@ -89,22 +90,46 @@ def _power(law: HyperLaw, name: str) -> str:
     return bracketed(Estimate(law.exponents[name], *law.intervals[name])) if name in law.exponents else ""
 
 
-def worth(report: Report) -> list[Section]:
-    """Compute multipliers, at budgets that an architecture was trained at."""
-    if not report.comparisons:
+def worth(found: Sequence[Worth], report: Report | None) -> list[Section]:
+    """Compute multipliers by the minima of runs, and by the report's laws, at budgets that an architecture was trained
+    at."""
+    laws = report.comparisons if report else ()
+    if not found and not laws:
         return []
-    trained = {(one.arch, one.budget) for one in report.optima}
-    rows = [
-        (one.arch, *(bracketed(m) if (one.arch, budget) in trained else "" for budget, m in own))
-        for one in report.comparisons
-        for own in (zip(report.budgets, one.multipliers, strict=True),)
-    ]
+    reference = found[0].reference if found else laws[0].reference
     text = (
-        f"The share of {report.comparisons[0].reference}'s FLOPs with which an architecture reaches its "
-        "compute-optimal loss, by the laws L(N, D): below 1 it is better."
+        f"The share of {reference}'s FLOPs with which an architecture reaches its compute-optimal loss: below 1 it is "
+        "better."
     )
-    head = ("architecture", *(f"{compute(budget)} FLOPs" for budget in report.budgets))
-    return [Section("What compute is worth", text, head, tuple(rows))]
+    head, columns = [], list[dict[str, str]]()  # by architecture
+    for budget in sorted({budget for one in found for budget in one.multipliers}):
+        head.append(f"{compute(budget)} FLOPs")
+        columns.append({one.arch: _multiplier(one, budget) for one in found if budget in one.multipliers})
+    if found:
+        text += (
+            " By the minima of the runs, in straight lines from budget to budget in logarithms, with seeds' noise; *: "
+            "the FLOPs that it takes lie outside of its budgets, where the nearest line is carried on."
+        )
+    if report and laws:
+        trained = {(one.arch, one.budget) for one in report.optima}
+        for k, budget in enumerate(report.budgets):
+            head.append(f"{compute(budget)}, by laws")
+            columns.append({a.arch: bracketed(a.multipliers[k]) for a in laws if (a.arch, budget) in trained})
+        head.append("law off by")
+        off = {arch: law.candidate.fit.residuals for arch, law in report.laws.items()}
+        columns.append({arch: f"{np.sqrt((residuals**2).mean()):.1%}" for arch, residuals in off.items()})
+        text += (
+            " By the laws L(N, D), which runs of all sizes enter, and how far they are off these runs' losses (root "
+            f"mean square; {reference}'s by {columns[-1][reference]}): where that is more than differences of "
+            "architectures, the minima tell more."
+        )
+    archs = dict.fromkeys((*(one.arch for one in found), *(one.arch for one in laws)))
+    rows = [(arch, *(column.get(arch, "") for column in columns)) for arch in archs]
+    return [Section("What compute is worth", text, ("architecture", *head), tuple(rows), "worth")]
+
+
+def _multiplier(one: Worth, budget: float) -> str:
+    return bracketed(one.multipliers[budget]) + "*" * one.extrapolated(budget)
 
 
 def held_out(report: Report) -> list[Section]:
@@ -162,7 +187,7 @@ def counts(rankings: Sequence[Ranking]) -> list[Section]:
         "architecture the time of attention's compute-optimal run, by ratios of throughputs as logged, with "
         "compilation, of runs that shared a GPU and slowed each other down: take it for what this code did then, not "
         "for what a GPU can do. An equal state limits a model's size by what decoding holds of a sequence. Wins: in "
-        "which share of resamples of the laws, refitted together."
+        f"which share of resamples of the laws, refitted together, and by {BY_RUNS}, of draws of their noise."
     )
     head = ("count", "budget (FLOPs)", "best", "wins", "next", "by nats", "a hybrid is best", "of")
     return [Section("Who wins by another count", text, head, tuple(rows), "winners")]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from eutectic import files
 from eutectic.analysis.evidence import Evidence
-from eutectic.analysis.figures import best_share, heads, off_size, ordering, winners
+from eutectic.analysis.figures import best_share, heads, off_size, ordering, winners, worth
 from eutectic.analysis.figures.draw import write
 
 # each gives None where the parts do not bear it
@@ -17,6 +17,7 @@ CAMPAIGN: dict[str, Callable[[Evidence], Figure | None]] = {
     "ordering": ordering.figure,
     "heads": heads.figure,
     "off_size": off_size.figure,
+    "worth": worth.figure,
     "winners": winners.figure,
 }
 

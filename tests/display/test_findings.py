@@ -64,8 +64,12 @@ def test_the_numbers_are_the_findings(page: str, found: Findings) -> None:
     assert f"| {heads.degrees} | {found.noises['heads'].degrees} | {heads.cells} |" in page
     held = next(h for h in found.report.audits.held if h.arch == "attn" and h.law == "chinchilla")
     assert f"| attn | 3e14, 1e15 | 3e15 | {held.n} | {held.rms:.2%} | {held.bias:+.2%} |" in page
-    multiplier = found.report.comparisons[-1]
-    assert f"| {multiplier.arch} | {multiplier.multipliers[0].value:.3g} [" in page
+    by_law = found.report.comparisons[-1]
+    by_minima = next(one for one in found.worth if one.arch == by_law.arch).multipliers[3e14]
+    (row,) = [row for table in tables(page) for row in table if row[0] == by_law.arch and len(row) == 8]
+    assert row[1].startswith(f"{by_minima.value:.3g} [") and row[4].startswith(f"{by_law.multipliers[0].value:.3g} [")
+    residuals = found.report.laws[by_law.arch].candidate.fit.residuals
+    assert row[7] == f"{np.sqrt((residuals**2).mean()):.1%}"
     assert f"| wall clock | 3e14 | {next(r for r in found.rankings if r.measure == 'wall clock').winner} |" in page
     assert "Not compared: 1 of main (diverged).\n\nPlanned and without a row: none that is known of." in page
     assert (
@@ -92,8 +96,8 @@ def test_a_multiplier_is_given_where_the_architecture_was_trained(found: Finding
     first = found.report.comparisons[0]
     optima = tuple(o for o in found.report.optima if (o.arch, o.budget) != (first.arch, 3e15))
     page = markdown("campaign", replace(found, report=replace(found.report, optima=optima)), [])
-    (row,) = [row for table in tables(page) for row in table if row[0] == first.arch and table[0][-1] == "3e15 FLOPs"]
-    assert row[3].strip() == "" and row[2] != ""
+    (row,) = [row for table in tables(page) for row in table if row[0] == first.arch and table[0][-1] == "law off by"]
+    assert row[6].strip() == "" and row[5] != "" and row[3] != ""
 
 
 def test_families_too_small_for_a_law_are_not_refused_one(page: str) -> None:

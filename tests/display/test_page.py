@@ -97,7 +97,7 @@ def test_what_findings_have_beside_claims_follows_them(parts: dict[str, Part]) -
     ]
     said = unescape(text(page("made", parts, CLAIMS, beside)))
     assert "Noise No two runs differ in their seed alone" in said
-    assert len(evidence.rankings) == len(beside[1].rows) == 2 * 8
+    assert len(evidence.rankings) == len(beside[1].rows) == 2 * 9
     for row in (*beside[1].rows, *beside[2].rows):
         assert " ".join(" ".join(row).split()) in said
     places = [said.index(words) for words in ("It was seen", "Who wins", "State against", UNTESTABLE[-1], "Figures P")]

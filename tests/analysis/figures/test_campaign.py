@@ -93,10 +93,27 @@ def test_off_size_is_loss_above_the_best(evidence: Evidence) -> None:
 
 def test_winners_are_the_rankings(evidence: Evidence) -> None:
     _, (axes,), caption = drawn("winners", evidence)
-    assert len(axes.texts) == len(evidence.rankings) == 8 * len(BUDGETS)
+    assert len(axes.texts) == len(evidence.rankings) == 9 * len(BUDGETS)
     for text, one in zip(axes.texts, evidence.rankings, strict=True):
         assert text.get_text().startswith(one.winner or "not tested")
     assert "198 runs, 3 seeds" in caption
+
+
+def test_worth_is_by_the_minima_the_best_on_top(evidence: Evidence) -> None:
+    """Open where the line of an architecture's optima is carried on beyond its budgets."""
+    _, panels, caption = drawn("worth", evidence)
+    assert "198 runs, 3 seeds" in caption
+    rows = [label.get_text() for label in panels[0].get_yticklabels()]
+    values = {one.arch: one.multipliers[BUDGETS[-1]].value for one in evidence.worth}
+    assert rows == sorted(values, key=lambda arch: -values[arch])
+    for axes, budget in zip(panels, BUDGETS, strict=True):
+        points = {rows[int(c.lines[0].get_ydata()[0])]: c.lines[0] for c in axes.containers}
+        shown = {one.arch: one for one in evidence.worth if 0 < one.multipliers[budget].value < np.inf}
+        assert set(points) == set(shown) and len(shown) >= 4
+        for arch, point in points.items():
+            one, (low, high) = shown[arch], axes.get_xlim()
+            assert point.get_xdata() == [one.multipliers[budget].value] and low < point.get_xdata()[0] < high
+            assert (point.get_markerfacecolor() == "white") == one.extrapolated(budget)
 
 
 def test_isoflop_curves_are_those_of_the_findings(evidence: Evidence) -> None:
@@ -118,7 +135,7 @@ def test_isoflop_curves_are_those_of_the_findings(evidence: Evidence) -> None:
 
 def test_a_lone_sweep_has_the_figures_that_it_bears(tmp_path: Path) -> None:
     main = Evidence(screened(campaign(Truth(), names=("main",))))
-    assert {path.stem for path in draw_campaign(main, tmp_path)} == {"best_share", "off_size", "winners"}
+    assert {path.stem for path in draw_campaign(main, tmp_path)} == {"best_share", "off_size", "winners", "worth"}
     used = main.parts["main"].used
     own = used[used["arch"].isin(main.family("main"))]
     assert len(own) < len(used) and f" {len(own)} runs, " in drawn("best_share", main)[2]
