@@ -26,7 +26,7 @@ def figure(runs: Runs, report: Report) -> Figure | None:
         axes.set_title(f"attention mixed with {family.name}")
         axes.set_xlabel("attention's share of the sequence mixers")
         axes.set_xlim(-0.05, 1.05)
-        style.y_label(axes, "loss above the best share trained (nats per token)")
+        style.y_label(axes, "loss above the best share (nats per token)")
     style.legend(drawn, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])), "FLOPs")
     style.caption(
         drawn,
