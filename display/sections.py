@@ -98,8 +98,8 @@ def worth(found: Sequence[Worth], report: Report | None) -> list[Section]:
         return []
     reference = found[0].reference if found else laws[0].reference
     text = (
-        f"The share of {reference}'s FLOPs with which an architecture reaches its compute-optimal loss: below 1 it is "
-        "better."
+        f"The share of {reference}'s FLOPs with which an architecture reaches the same compute-optimal loss: below 1 "
+        "it is better."
     )
     head, columns = [], list[dict[str, str]]()  # by architecture
     for budget in sorted({budget for one in found for budget in one.multipliers}):
