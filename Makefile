@@ -111,9 +111,10 @@ test: .venv/.dev
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
 
-# a Slurm of two nodes on this machine, for root on Debian, whose packages it installs where they are missing
+# two Slurms of two nodes each on this machine, for root on Debian, whose packages it installs where they are missing; a
+# test at a time for each, for tests differ by minutes
 test-slurm: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(HANGS) -m slurm -rs --durations=0 tests/slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(HANGS) -n 2 --max-worker-restart 0 --maxschedchunk 1 -m slurm -rs --durations=0 tests/slurm
 
 # the page of make report in Chromium, which root on Debian has installed where it is missing
 test-browser: .venv/.dev

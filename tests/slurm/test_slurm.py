@@ -32,9 +32,9 @@ TINY = ["--budget", "1e10", "--archs", "attn", "--cluster", "slurm", "--name", "
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(worker_id: str) -> Iterator[Cluster]:
     root = Path(tempfile.mkdtemp(prefix="eutectic-slurm-", dir="/var/tmp"))
-    slurm = Cluster(root)
+    slurm = Cluster(root, worker_id)
     try:
         slurm.start()
         yield slurm
@@ -140,7 +140,7 @@ def whole(place: Callable[[], Place]) -> Place:
 
 def test_two_nodes_train_each_run_once(whole: Place) -> None:
     runs = set(Ledger(whole.sweep).run_ids())
-    assert sorted(node for (node,) in whole.accounts("NodeList")) == ["n1", "n2"]
+    assert sorted(node for (node,) in whole.accounts("NodeList")) == [*whole.slurm.nodes]
     logs = [path.read_text() for path in whole.sweep.glob(f"jobs/{whole.job()}_*_log.err")]
     trained = [{run for run in runs if run in log} for log in logs]
     assert len(trained) == 2
@@ -232,7 +232,7 @@ def test_no_more_run_at_once_than_asked(place: Callable[[], Place]) -> None:
 
 def test_jobs_see_gpus_of_their_own(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
-    asked = submit.Cluster("slurm", 1, "cuda", 1, 0.1, 1e9, {"nodelist": "n1"})
+    asked = submit.Cluster("slurm", 1, "cuda", 1, 0.1, 1e9, {"nodelist": cluster.nodes[0]})
     executor = submit._slurm(asked, tmp_path, snapshot.keep(tmp_path), submit.submitit.SlurmExecutor)
     # nothing of this module, which a job cannot import
     look = functools.partial(subprocess.check_output, ["sh", "-c", "sleep 3; echo $CUDA_VISIBLE_DEVICES"], text=True)
@@ -341,22 +341,22 @@ def test_a_node_s_loss_and_a_crash_of_the_controller_are_survived(whole: Place, 
     """The controller crashes before it knows of the node, while the other node trains on."""
     here = place()
     here.eutectic("sweep", *SWEEP, "--workers", "2")
-    job, victims = here.job(), here.in_progress()
-    (lost,) = [victim for victim in victims if claims(victim)[0]["host"] == "n2"]
+    (stays, dies), job, victims = here.slurm.nodes, here.job(), here.in_progress()
+    (lost,) = [victim for victim in victims if claims(victim)[0]["host"] == dies]
     try:
-        here.slurm.kill("n2")
+        here.slurm.kill(dies)
         time.sleep(6)  # what the controller has not saved, some seconds' worth, it begins again
         here.slurm.kill("slurmctld")
         here.slurm.start_controller()
         here.finish()
     finally:
-        here.slurm.boot("n2")
+        here.slurm.boot(dies)
     assert sorted(here.slurm.run("sacct", "-DnPX", "-j", job, "-o", "State").split("\n")) == [
         "COMPLETED",
         "COMPLETED",
         "NODE_FAIL",
     ]
-    assert [(claim["host"], claim["life"]) for claim in claims(lost)] == [("n2", 0), ("n1", 1)]
+    assert [(claim["host"], claim["life"]) for claim in claims(lost)] == [(dies, 0), (stays, 1)]
     assert len({claim["job"] for claim in claims(lost)}) == 1
     assert [len(claims(run)) for run in here.runs() if run != lost] == [1] * 4
     assert_the_same(here, whole)

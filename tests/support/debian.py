@@ -1,9 +1,12 @@
 """Programs that tests need beside Python's packages, from Debian's."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class Unavailable(Exception):
@@ -11,7 +14,14 @@ class Unavailable(Exception):
 
 
 def install(packages: Sequence[str], programs: Sequence[str]) -> None:
-    """Packages, where one of their programs is missing. Raises Unavailable where that cannot be."""
+    """Packages, where one of their programs is missing, by one process at a time. Raises Unavailable where that cannot
+    be."""
+    with (Path(tempfile.gettempdir()) / "eutectic-install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(packages, programs)
+
+
+def _install(packages: Sequence[str], programs: Sequence[str]) -> None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     if all(shutil.which(program, path=path) for program in programs):
         return

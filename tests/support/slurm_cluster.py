@@ -20,7 +20,6 @@ from debian import Unavailable
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb")
-NODES = ("n1", "n2")
 MEMORY = Path("/sys/fs/cgroup/memory")  # cgroups of version 1
 ALONE = ("unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # the shell stays, to wait for the orphans of the processes within
@@ -76,11 +75,11 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd}
 AccountingStorageTRES=gres/gpu
 AccountingStoragePass={root}/run/munge.sock
-NodeName=n1 NodeHostname=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-NodeName=n2 NodeHostname=n2 NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP GraceTime=20
-PartitionName=other Nodes=n1,n2 MaxTime=INFINITE State=UP
-PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+NodeName={n1} NodeHostname={n1} NodeAddr=127.0.0.1 Port={p1} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+NodeName={n2} NodeHostname={n2} NodeAddr=127.0.0.1 Port={p2} CPUs=2 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+PartitionName=main Nodes={n1},{n2} Default=YES MaxTime=INFINITE State=UP GraceTime=20
+PartitionName=other Nodes={n1},{n2} MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes={n1},{n2} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 CGROUP_CONF = """\
 CgroupPlugin=cgroup/v1
@@ -88,7 +87,7 @@ CgroupMountpoint=/sys/fs/cgroup
 CgroupAutomount=no
 ConstrainRAMSpace=yes
 """
-GRES_CONF = "NodeName=n[1-2] Name=gpu File={root}/dev/gpu[0-1]\n"
+GRES_CONF = "NodeName={n1},{n2} Name=gpu File={root}/dev/gpu[0-1]\n"
 SLURMDBD_CONF = """\
 AuthType=auth/munge
 AuthInfo=socket={root}/run/munge.sock
@@ -109,11 +108,12 @@ StorageLoc=slurm
 
 
 class Cluster:
-    """Two nodes, n1 and n2, each of 2 CPUs, 8 GB and 2 GPUs; partitions main (default) and other, whose jobs
-    those of a third, urgent, preempt, in main 20 s after a signal."""
+    """Two nodes, each of 2 CPUs, 8 GB and 2 GPUs; partitions main (default) and other, whose jobs those of a third,
+    urgent, preempt, in main 20 s after a signal. name: no other cluster's here, for cgroups go by the nodes' names."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, name: str):
         self.root, self.host = root, socket.gethostname().partition(".")[0]
+        self.nodes = (f"{name}-n1", f"{name}-n2")
         self.environment = os.environ | {
             "SLURM_CONF": str(root / "etc/slurm.conf"),
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
@@ -133,7 +133,7 @@ class Cluster:
         for entity in (["cluster", "eutectic"], ["account", "lab"], ["user", "root", "account=lab"]):
             self.run("sacctmgr", "-i", "add", *entity)
         self.start_controller()
-        for node in NODES:
+        for node in self.nodes:
             self.boot(node)
 
     def boot(self, node: str) -> None:
@@ -156,10 +156,10 @@ class Cluster:
 
     def stop(self) -> None:
         """Cancel what still runs, switch the nodes off, then stop the daemons, last started first."""
-        if {"slurmctld", *NODES} <= self._children.keys():
+        if {"slurmctld", *self.nodes} <= self._children.keys():
             self.run("scancel", "--user", "root")
             self._wait("the queue's end", lambda: self.run("squeue", "-h") == "")
-        for node in self._children.keys() & set(NODES):
+        for node in self._children.keys() & set(self.nodes):
             self.kill(node)
         for child in reversed(self._children.values()):
             child.send_signal(signal.SIGTERM)
@@ -175,13 +175,14 @@ class Cluster:
         return done.stdout.strip()
 
     def _write(self) -> None:
-        for name in ("etc", "log", "run", "state", "dev", *(f"spool/{node}" for node in NODES)):
+        for name in ("etc", "log", "run", "state", "dev", *(f"spool/{node}" for node in self.nodes)):
             (self.root / name).mkdir(parents=True)
         self.root.chmod(0o755)  # munge wants its socket within everyone's reach
-        values = dict(zip(("ctld", "dbd", "db", *NODES), map(str, free_ports(5)), strict=True))
+        values = dict(zip(("ctld", "dbd", "db", "p1", "p2"), map(str, free_ports(5)), strict=True))
         # the daemons listen on what the host's name resolves to; where that is not 127.0.0.1, on every interface
         alone = socket.gethostbyname(self.host) == "127.0.0.1"
         self.port, self.password = values["db"], os.urandom(12).hex()
+        values |= dict(zip(("n1", "n2"), self.nodes, strict=True))
         values |= {"root": str(self.root), "host": self.host, "password": self.password}
         values["task"] = "task/cgroup" if self.kills_for_memory else "task/none"
         for name, text, option in (
@@ -194,7 +195,7 @@ class Cluster:
             path = self.root / "etc" / name
             path.touch(0o600)  # slurmdbd insists on it
             path.write_text(text.format(**values, loopback=loopback))
-        (self.root / "etc/hosts").write_text(f"{Path('/etc/hosts').read_text()}\n127.0.0.1 {' '.join(NODES)}\n")
+        (self.root / "etc/hosts").write_text(f"{Path('/etc/hosts').read_text()}\n127.0.0.1 {' '.join(self.nodes)}\n")
         for k in range(2):
             os.mknod(self.root / f"dev/gpu{k}", 0o020666, os.makedev(1, 3))
 
