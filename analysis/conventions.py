@@ -14,7 +14,7 @@ from eutectic.analysis.optimum import fit_cost, optimum
 from eutectic.analysis.recount import CONVENTIONS, flops
 
 CLOCK = "wall clock"
-BY_RUNS = "runs' minima, no law"
+BY_RUNS = "lowest sizes, no law"
 UNRELIABLE = 0.25  # standard deviation of ln(throughput over attention's) over sizes, above which it is taken for noise
 
 
@@ -22,7 +22,7 @@ UNRELIABLE = 0.25  # standard deviation of ln(throughput over attention's) over 
 class Ranking:
     """Which is best by one measure at one budget. wins: the share of resamples in which it is; runner_up: the next, by
     lead nats; hybrids: the share of resamples in which a hybrid is best, NaN where all compared are hybrids or none is.
-    among: those compared, which have a law. refusal: why there is none."""
+    among: those compared. refusal: why there is none."""
 
     measure: str
     budget: float
@@ -47,10 +47,10 @@ def ranking(measure: str, budget: float, losses: Mapping[str, Array]) -> Ranking
     return Ranking(measure, budget, order[0], wins, order[1], lead, hybrids, tuple(archs))
 
 
-def by_runs(minima: Minima) -> tuple[Ranking, ...]:
-    """From the minima of the runs at a budget; none where fewer than two architectures have one."""
-    losses = dict(zip(minima.archs, minima.losses.T, strict=True))
-    return (ranking(BY_RUNS, minima.budget, losses),) if len(losses) > 1 else ()
+def by_runs(found: Minima) -> Ranking:
+    """By the lowest mean loss of a size that each architecture was trained in at a budget."""
+    archs = [one.arch for one in found.optima]
+    return ranking(BY_RUNS, found.budget, dict(zip(archs, found.lowest.T, strict=True)))
 
 
 def by_convention(laws: Mapping[str, Candidate], rows: pd.DataFrame, budget: float) -> tuple[Ranking, ...]:

@@ -110,10 +110,9 @@ class Evidence:
     def rankings(self) -> tuple[Ranking, ...]:
         """At every budget of the main part where two architectures have a law and runs."""
         found: list[Ranking] = []
-        minima = {one.budget: one for one in self.minima.get(MAIN, ())}
         for budget, rows in self._compared:
             found += by_convention(self.laws_at(budget), rows, budget)
-            found += by_runs(minima[budget])
+            found += [by_runs(one) for one in self.minima[MAIN] if one.budget == budget]
             found.append(by_clock(self.laws_at(budget), rows[rows["budget"] == budget], budget, self.seed))
             if rows["state_bytes"].notna().all():
                 found += by_state(self.laws_at(budget), rows, budget)

@@ -1,4 +1,4 @@
-"""What an architecture's compute is worth by the minima of its runs, without a law of sizes and tokens."""
+"""What an architecture's compute is worth by the lowest losses of its sizes, without a law of sizes and tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,13 @@ from eutectic.analysis.compare import Estimate, estimate
 from eutectic.analysis.laws import Array
 from eutectic.analysis.minima import Minima
 
+BEYOND = 1.0  # lengths of a line that it is carried on
+
 
 @dataclass(frozen=True)
 class Worth:
-    """multipliers: by budget, the share of the reference's FLOPs with which `arch` reaches its compute-optimal loss.
-    budgets: at which `arch` has an optimum itself."""
+    """multipliers: by budget, the share of the reference's FLOPs with which `arch` reaches the loss of the reference's
+    best size. budgets: at which `arch` was trained."""
 
     arch: str
     reference: str
@@ -25,36 +27,37 @@ class Worth:
         return not min(self.budgets) <= self.multipliers[budget].value * budget <= max(self.budgets)
 
 
-def worth(minima: Sequence[Minima]) -> tuple[Worth, ...]:
-    """Of every architecture with two optima and more, against attention, or else the first, at the budgets where both
-    have one. minima: with seeds' noise, by budget.
+def worth(found: Sequence[Minima]) -> tuple[Worth, ...]:
+    """Of every architecture trained at two budgets and more, against attention, or else the first, at the budgets where
+    both were. found: with seeds' noise, by budget.
 
-    ln L of optima goes in straight lines with ln C from budget to budget, and beyond them along the nearest, as far as
-    that is long: above, the multiplier is infinite, and below 0. In draws in which losses do not fall there is none.
+    Of each size the mean counts, not a curve through them, which dips where models next to the best one train badly.
+    The lowest ln L goes in straight lines with ln C from budget to budget, and beyond them along the nearest by at most
+    its own length (BEYOND): farther above the multiplier is infinite, as where that line does not fall, and below 0.
     """
     losses: dict[str, dict[float, Array]] = {}
-    for one in minima:
-        for arch, drawn in zip(one.archs, one.losses.T, strict=True):
-            losses.setdefault(arch, {})[one.budget] = np.log(drawn)
+    for one in found:
+        for optimum, drawn in zip(one.optima, one.lowest.T, strict=True):
+            losses.setdefault(optimum.arch, {})[one.budget] = np.log(drawn)
     reference = "attn" if "attn" in losses else next(iter(losses), "")
-    found = []
+    told = []
     for arch, own in losses.items():
         shared = [budget for budget in own if budget in losses[reference]]
         if arch == reference or len(own) < 2:
             continue
         curve = np.log(list(own)), np.stack(list(own.values()), 1)
         needed = {budget: np.exp(_reaching(*curve, losses[reference][budget])) / budget for budget in shared}
-        multipliers = {budget: estimate(values, minima[0].degrees) for budget, values in needed.items()}
-        found.append(Worth(arch, reference, multipliers, tuple(own)))
-    return tuple(found)
+        multipliers = {budget: estimate(values, found[0].degrees) for budget, values in needed.items()}
+        told.append(Worth(arch, reference, multipliers, tuple(own)))
+    return tuple(told)
 
 
 def _reaching(log_c: Array, log_l: Array, wanted: Array) -> Array:
     """ln C at which each of the curves (draws, budgets) is at the loss wanted of it (draws,)."""
-    k = (log_l[:, 1:-1] > wanted[:, None]).sum(1)  # of the line that it is on
+    line = (log_l[:, 1:-1] > wanted[:, None]).sum(1)  # between which budgets, the first of which it begins at
     draws = np.arange(len(wanted))
-    length, fall = np.diff(log_c)[k], log_l[draws, k] - log_l[draws, k + 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        along = (log_l[draws, k] - wanted) / fall
-    along = np.where(along > 2, np.inf, np.where(along < -1, -np.inf, along))
-    return np.where((np.diff(log_l) < 0).all(1), log_c[k] + along * length, np.nan)
+    length, fall = np.diff(log_c)[line], log_l[draws, line] - log_l[draws, line + 1]
+    along = np.full(len(wanted), np.inf)
+    np.divide(log_l[draws, line] - wanted, fall, out=along, where=fall > 0)
+    along[along > 1 + BEYOND], along[along < -BEYOND] = np.inf, -np.inf
+    return log_c[line] + along * length

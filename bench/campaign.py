@@ -3,8 +3,8 @@
     python bench/campaign.py --results results/campaign --minutes 25
 
 `make campaign` goes through the same steps, each to its end and its fit; here GPUs pass from the runs of one to those
-of the next; towards the end none is begun that would not end, and then all save and go. Its tuning is to be there: the
-first two commands of results/campaign/run.sh. Says last what the runs that ended came to, with GPU-hours as they are
+of the next; towards the end none is begun, and then all save and go. Its tuning is to be there: the first two
+commands of results/campaign/run.sh. Says last what the runs that ended came to, with GPU-hours as they are
 paid for: planning, start-up and saving included.
 """
 
@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -31,10 +32,10 @@ from eutectic.train.shards import default_cache
 
 RUN = Path(__file__).parents[1] / "results/campaign/run.sh"
 SAVING_SECONDS = 60.0
-# times the seconds that the cost model gives a run alone, as runs of 3e14 FLOPs took beside others (the median; 3.4
-# for 1e15); one begun with less time left would be broken off, and those near their end would have less of the GPU
-SHARED = 5.0
-Queue = dict[tuple[Path, str], float]  # by a sweep's folder and a run's id: its seconds alone
+# before the end: beside others, runs took 160 seconds (3e14 and 1e15 FLOPs, medians) to 210 (3e15, of which fewer fit),
+# nine of ten less than 360; begun later, most would be broken off, and those near their end would have less of the GPU
+LAST_SECONDS = 200.0
+Queue = list[tuple[Path, str]]  # a sweep's folder and a run's id
 
 
 def steps() -> list[list[str]]:
@@ -46,7 +47,7 @@ def steps() -> list[list[str]]:
 def planned(results: Path) -> Queue:
     """All runs of the steps, of each the smallest budget first, and of a budget the longest: where it is broken off,
     budgets are whole."""
-    queue: Queue = {}
+    queue: Queue = []
     for part, recipe_name, *further in steps():
         words = ["sweep", "--results", str(results), "--name", part, "--recipe", recipe_name, "--settings", "tune"]
         options = arguments.parser().parse_args([*words, "--continue", *further])
@@ -54,22 +55,18 @@ def planned(results: Path) -> Queue:
         open_sweep(options, folder, recipe, rows, too_often)
         ledger = Ledger(folder)
         ledger.add([run for run, _ in rows], {run.run_id: cost for run, cost in rows})
-        for run, cost in sorted(rows, key=lambda row: (row[0].budget, -row[1].seconds)):
-            queue.setdefault((folder, run.run_id), cost.seconds)
-    return queue
+        queue += [(folder, run.run_id) for run, cost in sorted(rows, key=lambda row: (row[0].budget, -row[1].seconds))]
+    return list(dict.fromkeys(queue))
 
 
-def train(queue: Queue, number: int, end: float) -> None:
-    """What nobody else trains, on the GPU of this number; nothing is begun that would not end by `end`, of
-    time.monotonic()."""
+def train(queue: Queue, number: int, last: float) -> None:
+    """What nobody else trains, on the GPU of this number; nothing is begun after `last`, of time.monotonic()."""
     preemption.install()
     place = worker.Place("cuda", default_cache())
-    tasks = [
-        replace(task, call=partial(in_time, end - SHARED * seconds, task.call))
-        for (folder, run_id), seconds in queue.items()
-        for task in worker.tasks(folder, [run_id], place)
-    ]
-    worker.fill_gpu(tasks, place.cache, number)
+    tasks = []
+    for folder, runs in groupby(queue, key=lambda entry: entry[0]):
+        tasks += worker.tasks(folder, [run_id for _, run_id in runs], place)
+    worker.fill_gpu([replace(task, call=partial(in_time, last, task.call)) for task in tasks], place.cache, number)
 
 
 def in_time(last: float, call: pool.Call, alone: bool) -> None:
@@ -89,7 +86,10 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"eutectic: {error}")
     context = multiprocessing.get_context("spawn")
-    gpus = [context.Process(target=train, args=(queue, number, end)) for number in range(torch.cuda.device_count())]
+    gpus = [
+        context.Process(target=train, args=(queue, number, end - LAST_SECONDS))
+        for number in range(torch.cuda.device_count())
+    ]
     for gpu in gpus:
         gpu.start()
     for gpu in gpus:

@@ -19,6 +19,7 @@ from eutectic.analysis.worth import Worth
 from eutectic.display.words import compute, interval, short
 
 ILLUSTRATED = {"ratio": "best_share", "ordering": "ordering", "heads": "heads", "robust": "off_size"}  # by claim
+MISSED = "law off by"
 
 
 @dataclass(frozen=True)
@@ -91,41 +92,55 @@ def _power(law: HyperLaw, name: str) -> str:
 
 
 def worth(found: Sequence[Worth], report: Report | None) -> list[Section]:
-    """Compute multipliers by the minima of runs, and by the report's laws, at budgets that an architecture was trained
-    at."""
+    """Compute multipliers by the lowest sizes of runs, and by the report's laws against the same reference."""
     laws = report.comparisons if report else ()
     if not found and not laws:
         return []
     reference = found[0].reference if found else laws[0].reference
-    text = (
-        f"The share of {reference}'s FLOPs with which an architecture reaches the same compute-optimal loss: below 1 "
-        "it is better."
-    )
-    head, columns = [], list[dict[str, str]]()  # by architecture
-    for budget in sorted({budget for one in found for budget in one.multipliers}):
-        head.append(f"{compute(budget)} FLOPs")
-        columns.append({one.arch: _multiplier(one, budget) for one in found if budget in one.multipliers})
+    texts = [
+        f"The share of {reference}'s FLOPs with which an architecture reaches the loss of {reference}'s best size at a "
+        "budget: below 1 it is better. Blank: not trained there."
+    ]
+    columns: dict[str, dict[str, str]] = {}  # cells by architecture
     if found:
-        text += (
-            " By the minima of the runs, in straight lines from budget to budget in logarithms, with seeds' noise; *: "
-            "the FLOPs that it takes lie outside of its budgets, where the nearest line is carried on."
+        columns |= _by_lowest(found)
+        texts.append(
+            "By the lowest mean loss of a size at each budget, in straight lines between budgets in logarithms, with "
+            f"seeds' noise, which goes by its law where no seeds were trained; the noise of {reference}'s losses is in "
+            "all of a column, so that two of its architectures may be told apart whose brackets overlap. *: the "
+            "FLOPs that an architecture takes lie outside of its budgets, where the nearest line is carried on by at "
+            "most its own length, and ∞ is farther; how it bends there is in no bracket."
         )
-    if report and laws:
-        trained = {(one.arch, one.budget) for one in report.optima}
-        for k, budget in enumerate(report.budgets):
-            head.append(f"{compute(budget)}, by laws")
-            columns.append({a.arch: bracketed(a.multipliers[k]) for a in laws if (a.arch, budget) in trained})
-        head.append("law off by")
-        off = {arch: law.candidate.fit.residuals for arch, law in report.laws.items()}
-        columns.append({arch: f"{np.sqrt((residuals**2).mean()):.1%}" for arch, residuals in off.items()})
-        text += (
-            " By the laws L(N, D), which runs of all sizes enter, and how far they are off these runs' losses (root "
-            f"mean square; {reference}'s by {columns[-1][reference]}): where that is more than differences of "
-            "architectures, the minima tell more."
+    if report and laws and laws[0].reference == reference:
+        columns |= _by_laws(report)
+        own = f"{reference}'s by {columns[MISSED][reference]}; " if reference in report.laws else ""
+        texts.append(
+            "By the laws L(N, D), fitted to runs of all sizes, also where the FLOPs lie outside of the budgets; the "
+            f"last column is how far ln L of the runs is from the law ({own}root mean square). A law that is off by "
+            "as much as best losses differ tells less than the lowest sizes."
         )
-    archs = dict.fromkeys((*(one.arch for one in found), *(one.arch for one in laws)))
-    rows = [(arch, *(column.get(arch, "") for column in columns)) for arch in archs]
-    return [Section("What compute is worth", text, ("architecture", *head), tuple(rows), "worth")]
+    archs = dict.fromkeys(arch for arch in (*(one.arch for one in found), *(one.arch for one in laws)))
+    rows = [(arch, *(column.get(arch, "") for column in columns.values())) for arch in archs]
+    return [Section("What compute is worth", " ".join(texts), ("architecture", *columns), tuple(rows), "worth")]
+
+
+def _by_lowest(found: Sequence[Worth]) -> dict[str, dict[str, str]]:
+    return {
+        f"{compute(budget)} FLOPs": {one.arch: _multiplier(one, budget) for one in found if budget in one.multipliers}
+        for budget in sorted({budget for one in found for budget in one.multipliers})
+    }
+
+
+def _by_laws(report: Report) -> dict[str, dict[str, str]]:
+    trained = {(one.arch, one.budget) for one in report.optima}
+    columns = {
+        f"{compute(budget)}, by laws": {
+            one.arch: bracketed(one.multipliers[k]) for one in report.comparisons if (one.arch, budget) in trained
+        }
+        for k, budget in enumerate(report.budgets)
+    }
+    off = {arch: law.candidate.fit.residuals for arch, law in report.laws.items()}
+    return columns | {MISSED: {arch: f"{np.sqrt((residuals**2).mean()):.1%}" for arch, residuals in off.items()}}
 
 
 def _multiplier(one: Worth, budget: float) -> str:
@@ -187,7 +202,9 @@ def counts(rankings: Sequence[Ranking]) -> list[Section]:
         "architecture the time of attention's compute-optimal run, by ratios of throughputs as logged, with "
         "compilation, of runs that shared a GPU and slowed each other down: take it for what this code did then, not "
         "for what a GPU can do. An equal state limits a model's size by what decoding holds of a sequence. Wins: in "
-        f"which share of resamples of the laws, refitted together, and by {BY_RUNS}, of draws of their noise."
+        f"which share of resamples of the laws, refitted together. The rows '{BY_RUNS}' are no other count "
+        "but check the laws: of the budget as runs were planned by it, each architecture's lowest mean loss of a size, "
+        "also of those without a law, and draws of its noise."
     )
     head = ("count", "budget (FLOPs)", "best", "wins", "next", "by nats", "a hybrid is best", "of")
     return [Section("Who wins by another count", text, head, tuple(rows), "winners")]
@@ -206,11 +223,12 @@ def _compared(rankings: Sequence[Ranking]) -> str:
 def _changes(rankings: Sequence[Ranking]) -> str:
     """At which budgets the winner is not that of the first count."""
     first = {one.budget: one for one in reversed(rankings) if one.measure == rankings[0].measure}
-    others = [one for one in rankings if not one.refusal and one.winner != first[one.budget].winner]
+    counted = [one for one in rankings if one.measure != BY_RUNS]
+    others = [one for one in counted if not one.refusal and one.winner != first[one.budget].winner]
     if not others:
         return f"No count changes which is best by {rankings[0].measure}."
     told = [f"{one.winner} at {compute(one.budget)} by {one.measure}" for one in others]
-    return f"Another is best than by {rankings[0].measure} in {len(others)} of {len(rankings)} rows: {'; '.join(told)}."
+    return f"Another is best than by {rankings[0].measure} in {len(others)} of {len(counted)} rows: {'; '.join(told)}."
 
 
 def states(held: Sequence[Held]) -> list[Section]:

@@ -37,7 +37,7 @@ def figure(e: Evidence) -> Figure | None:
     rows = runs.used[runs.used["arch"].isin(e.laws)]
     style.below(
         drawn,
-        "The architecture of least loss by the laws L(N, D), or where it says so by the minima of the runs, in which "
+        "The architecture of least loss by the laws L(N, D), or where it says so by the lowest sizes trained, in which "
         "share of resamples it is, and in which any hybrid is. The wall clock is that of runs that shared a GPU. "
         f"{style.runs(rows)}.",
     )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from campaign_table import BUDGETS, NOTHING, Truth, campaign, screened
 
-from eutectic.analysis.conventions import CLOCK, by_clock, by_convention, ranking
+from eutectic.analysis.conventions import BY_RUNS, CLOCK, by_clock, by_convention, by_runs, ranking
 from eutectic.analysis.evidence import Evidence
 from eutectic.analysis.load import read
 from eutectic.analysis.recount import per_token
@@ -57,6 +57,18 @@ def test_the_planted_best_wins_and_dearer_tokens_lose(evidence: Evidence, rows: 
     assert plain.lead == pytest.approx(0.6 * (0.15**2 - 0.1**2), abs=0.004)
     dear = rows.assign(flops_core_full=rows["flops_core_full"] + 3 * rows["params"] * (rows["arch"] == "hyena+attn"))
     assert by_convention(laws, dear, BUDGET)[1].winner == "hyena*3+attn"
+
+
+def test_by_runs_the_lowest_size_of_each_wins_with_and_without_an_optimum(evidence: Evidence) -> None:
+    """Also of one that has its lowest loss at the end of its sizes."""
+    (one,) = (one for one in evidence.minima["main"] if one.budget == BUDGET)
+    found = by_runs(one)
+    assert (found.measure, found.winner, found.runner_up) == (BY_RUNS, "hyena+attn", "hyena*3+attn")
+    assert found.lead == pytest.approx(0.6 * (0.15**2 - 0.1**2), abs=0.004) and found.hybrids == 1
+    means = evidence.parts["main"].select("attn", BUDGET).groupby("params")["loss"].mean()
+    assert one.lowest_of(("attn",))[0] == pytest.approx([means.min()])
+    optima = tuple(replace(o, status="beyond grid") if o.arch == found.winner else o for o in one.optima)
+    assert by_runs(replace(one, optima=optima)) == found
 
 
 def test_the_clock_is_read_by_ratios_to_attention(evidence: Evidence, rows: pd.DataFrame) -> None:

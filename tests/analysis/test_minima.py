@@ -41,6 +41,14 @@ def test_curves_through_means_give_the_planted_optima() -> None:
         assert 0.001 < values[1:].std() < 0.003
 
 
+def test_draws_of_several_budgets_have_nothing_to_do_with_each_other() -> None:
+    runs = main()
+    drawn = [minima(runs, budget, noise(runs)) for budget in BUDGETS[:2]]
+    for values in ([one.losses for one in drawn], [one.lowest for one in drawn]):
+        together = np.corrcoef(*(value[1:, 0] for value in values))[0, 1]
+        assert abs(together) < 0.1  # four standard errors and more of 2,000
+
+
 def test_without_seeds_errors_are_what_parabolas_leave() -> None:
     """Parabolas are off by what all architectures share, which is no part of it."""
     runs = main(replace(NOTHING, noise=0.002))

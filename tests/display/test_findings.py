@@ -68,6 +68,9 @@ def test_the_numbers_are_the_findings(page: str, found: Findings) -> None:
     by_minima = next(one for one in found.worth if one.arch == by_law.arch).multipliers[3e14]
     (row,) = [row for table in tables(page) for row in table if row[0] == by_law.arch and len(row) == 8]
     assert row[1].startswith(f"{by_minima.value:.3g} [") and row[4].startswith(f"{by_law.multipliers[0].value:.3g} [")
+    (starred,) = (one for one in found.worth if one.arch == "hyena*3+attn")
+    (row_starred,) = [row for table in tables(page) for row in table if row[0] == starred.arch and len(row) == 8]
+    assert [cell.endswith("*") for cell in row_starred[1:4]] == [starred.extrapolated(b) for b in (3e14, 1e15, 3e15)]
     residuals = found.report.laws[by_law.arch].candidate.fit.residuals
     assert row[7] == f"{np.sqrt((residuals**2).mean()):.1%}"
     assert f"| wall clock | 3e14 | {next(r for r in found.rankings if r.measure == 'wall clock').winner} |" in page
@@ -98,6 +101,16 @@ def test_a_multiplier_is_given_where_the_architecture_was_trained(found: Finding
     page = markdown("campaign", replace(found, report=replace(found.report, optima=optima)), [])
     (row,) = [row for table in tables(page) for row in table if row[0] == first.arch and table[0][-1] == "law off by"]
     assert row[6].strip() == "" and row[5] != "" and row[3] != ""
+
+
+def test_laws_against_another_than_the_runs_are_not_beside_them(found: Findings) -> None:
+    assert found.report is not None
+    others = tuple(replace(one, reference="hyena") for one in found.report.comparisons)
+    (section,) = sections.worth(found.worth, replace(found.report, comparisons=others))
+    assert not any("laws" in name for name in section.head) and len(section.head) == 4
+    law = {arch: law for arch, law in found.report.laws.items() if arch != "attn"}
+    (section,) = sections.worth(found.worth, replace(found.report, laws=law))
+    assert "attn's by" not in section.text and len(section.head) == 8
 
 
 def test_families_too_small_for_a_law_are_not_refused_one(page: str) -> None:
