@@ -122,6 +122,17 @@ def test_optima_are_the_reports(name: str, panel: int, quantity: str, sweep: tup
         assert (last.min(), last.max()) == (pytest.approx(estimates[-1].low), pytest.approx(estimates[-1].high))
 
 
+def test_optima_without_an_interval_are_bare_points(sweep: tuple[Runs, Report]) -> None:
+    """As those of curves through each size's mean are, of which no size has an interval."""
+    runs, found = sweep
+    bare = replace(found, optima=tuple(replace(one, params_interval=None) for one in found.optima))
+    drawn = figure("optima", (runs, bare))
+    for panel, full in zip(drawn.axes, figure("optima", sweep).axes, strict=True):
+        for arch, (points, ends) in bars(panel).items():
+            assert points == pytest.approx(bars(full)[arch][0])
+            assert ends == pytest.approx(np.column_stack([points[:, 1], points[:, 1]]))
+
+
 def test_perplexity_is_the_exponential_of_the_loss(sweep: tuple[Runs, Report]) -> None:
     left, right = figure("frontier", sweep).axes
     for a, b in zip(lines(left, "-", "--"), lines(right, "-", "--"), strict=True):
