@@ -48,6 +48,11 @@ class Fit:
         """Of freedom: points beyond the law's parameters."""
         return self.n - len(self.law.names)
 
+    @property
+    def rms(self) -> float:
+        """Root mean square of the residuals."""
+        return float(np.sqrt((self.residuals**2).mean()))
+
     def predict(self, x: Mapping[str, Any]) -> Array:
         """Fitted values at x, by variable letter."""
         return np.exp(self.law.log(self.theta, {name: np.asarray(v, float) for name, v in x.items()}))

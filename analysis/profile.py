@@ -43,7 +43,7 @@ def profile(fit: Fit, parameter: str) -> Profile:
     1994). Raises Refused where the law meets all points exactly, and where a refit next to the interval's end, or any
     of an open side, does not converge.
     """
-    if np.sqrt((fit.residuals**2).mean()) < solver.EXACT:
+    if fit.rms < solver.EXACT:
         raise Refused(f"the profile of {parameter} has no interval: the points lie on the law exactly, without noise.")
     problem, k, ones = _own(fit), fit.law.names.index(parameter), np.ones((1, fit.n))
     square, bend = _noise(fit)

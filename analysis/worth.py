@@ -42,12 +42,14 @@ def worth(found: Sequence[Minima]) -> tuple[Worth, ...]:
     reference = "attn" if "attn" in losses else next(iter(losses), "")
     told = []
     for arch, own in losses.items():
-        shared = [budget for budget in own if budget in losses[reference]]
         if arch == reference or len(own) < 2:
             continue
-        curve = np.log(list(own)), np.stack(list(own.values()), 1)
-        needed = {budget: np.exp(_reaching(*curve, losses[reference][budget])) / budget for budget in shared}
-        multipliers = {budget: estimate(values, found[0].degrees) for budget, values in needed.items()}
+        log_c, log_l = np.log(list(own)), np.stack(list(own.values()), 1)
+        multipliers = {
+            budget: estimate(np.exp(_reaching(log_c, log_l, wanted)) / budget, found[0].degrees)
+            for budget, wanted in losses[reference].items()
+            if budget in own
+        }
         told.append(Worth(arch, reference, multipliers, tuple(own)))
     return tuple(told)
 

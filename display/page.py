@@ -57,7 +57,7 @@ ALTERNATIVES = {
     "best_share": "Loss against the share of attention at each budget, and the shares that may be the best",
     "ordering": "Losses of placements of attention beside those of its shares, by width",
     "heads": "Loss less that of one head, against the number of heads, by size",
-    "worth": "The share of attention's FLOPs that each architecture needs for its loss, by budget",
+    "worth": "The share of attention's FLOPs that each architecture needs for the same loss, by budget",
     "off_size": "Loss above the best, against size over the best size, by architecture and budget",
     "winners": "The best architecture by each count of compute, and in which share of resamples it wins",
 }  # of figures to who does not see them, by name

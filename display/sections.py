@@ -119,7 +119,7 @@ def worth(found: Sequence[Worth], report: Report | None) -> list[Section]:
             f"last column is how far ln L of the runs is from the law ({own}root mean square). A law that is off by "
             "as much as best losses differ tells less than the lowest sizes."
         )
-    archs = dict.fromkeys(arch for arch in (*(one.arch for one in found), *(one.arch for one in laws)))
+    archs = dict.fromkeys(arch for column in columns.values() for arch in column if arch != reference)
     rows = [(arch, *(column.get(arch, "") for column in columns.values())) for arch in archs]
     return [Section("What compute is worth", " ".join(texts), ("architecture", *columns), tuple(rows), "worth")]
 
@@ -139,8 +139,7 @@ def _by_laws(report: Report) -> dict[str, dict[str, str]]:
         }
         for k, budget in enumerate(report.budgets)
     }
-    off = {arch: law.candidate.fit.residuals for arch, law in report.laws.items()}
-    return columns | {MISSED: {arch: f"{np.sqrt((residuals**2).mean()):.1%}" for arch, residuals in off.items()}}
+    return columns | {MISSED: {arch: f"{law.candidate.fit.rms:.1%}" for arch, law in report.laws.items()}}
 
 
 def _multiplier(one: Worth, budget: float) -> str:

@@ -1,4 +1,4 @@
-"""What each architecture's compute is worth at every budget, by the minima of its runs."""
+"""What each architecture's compute is worth at every budget, by the lowest of its sizes."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,8 +19,8 @@ def figure(e: Evidence) -> Figure | None:
         return None
     runs = e.parts[MAIN]
     budgets = sorted({budget for one in e.worth for budget in one.multipliers})
-    common = [b for b in budgets if all(b in one.multipliers for one in e.worth)] or budgets[:1]
-    ranked = sorted(e.worth, key=lambda one: -getattr(one.multipliers.get(common[-1]), "value", np.inf))
+    of_all = [budget for budget in budgets if all(budget in one.multipliers for one in e.worth)]
+    ranked = sorted(e.worth, key=lambda one: [-one.multipliers[budget].value for budget in of_all[-1:]])
     looks = style.looks(runs.archs, runs.shares)
     drawn, panels = style.panels(len(budgets), share_y=True)
     drawn.set_size_inches(drawn.get_figwidth(), max(3.2, 1.3 + 0.22 * len(ranked)))
